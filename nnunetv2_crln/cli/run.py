@@ -1,0 +1,18 @@
+"""How every command of this package starts and fails."""
+
+import sys
+from collections.abc import Callable
+
+from nnunetv2_crln.errors import UserError
+
+
+def run(command: Callable[[], None]) -> None:
+    """Run a command; a :class:`UserError` becomes one message on stderr and exit status 2, without a traceback."""
+    try:
+        command()
+    except UserError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Interrupted. Run the same command again to continue.", file=sys.stderr)
+        sys.exit(130)
