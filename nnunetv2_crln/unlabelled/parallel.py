@@ -1,0 +1,95 @@
+"""Runs one function over many cases in spawned processes, without losing the others to one bad case."""
+
+from __future__ import annotations
+
+import multiprocessing
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from tqdm import tqdm
+
+from nnunetv2_crln.errors import UserError
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item."""
+
+    name: str
+    value: Any = None
+    error: str | None = None
+
+
+def run_parallel(
+    function: Callable[..., Any],
+    tasks: dict[str, Sequence],
+    processes: int,
+    description: str,
+    show_progress: bool = True,
+) -> Iterator[Outcome]:
+    """Call ``function(*arguments)`` for every task and yield the outcomes as they come.
+
+    Args:
+        function: Importable from a module, because the processes are spawned as nnU-Net's are.
+        tasks: Name of each task, to its arguments.
+        processes: Number of processes; 1 runs everything in this one.
+        description: Text before the progress bar.
+        show_progress: Whether to show that bar.
+
+    Yields:
+        One outcome per task, with either a value or the text of an error.
+
+    Raises:
+        UserError: A process died, most likely for lack of memory.
+    """
+    outcomes = _in_this_process if min(processes, len(tasks)) <= 1 else _in_processes
+    with tqdm(desc=description, total=len(tasks), disable=not show_progress) as bar:
+        for outcome in outcomes(function, tasks, processes):
+            bar.update()
+            yield outcome
+
+
+def _in_this_process(function: Callable[..., Any], tasks: dict[str, Sequence], _: int) -> Iterator[Outcome]:
+    for name, arguments in tasks.items():
+        yield _guarded(function, name, arguments)
+
+
+def _in_processes(function: Callable[..., Any], tasks: dict[str, Sequence], processes: int) -> Iterator[Outcome]:
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), mp_context=multiprocessing.get_context("spawn"))
+    futures: list[Future] = []
+    try:
+        futures = [pool.submit(_guarded, function, name, arguments) for name, arguments in tasks.items()]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"A background process died after {sum(_finished(future) for future in futures)} of {len(tasks)} cases, "
+            "most likely because the operating system ran out of memory. Finished cases are kept: "
+            "run the same command again with fewer processes (-np, -npfp)."
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _finished(future: Future) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _guarded(function: Callable[..., Any], name: str, arguments: Sequence) -> Outcome:
+    try:
+        return Outcome(name, value=function(*arguments))
+    except Exception as error:
+        return Outcome(name, error=_describe(error))
+
+
+def _describe(error: Exception) -> str:
+    """The message; for errors without one (nnU-Net's readers raise some), where it happened."""
+    text = " ".join(str(error).split())
+    if text:
+        return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {frame.filename}, line {frame.lineno}: {frame.line}"
