@@ -1,0 +1,96 @@
+"""``nnUNetv2_crln_evaluate``: Dice, Jaccard, ASD and 95HD of a folder of predictions."""
+
+import argparse
+from pathlib import Path
+
+from nnunetv2_crln.cli.run import run
+from nnunetv2_crln.errors import UserError
+
+# Not summary.json: nnU-Net writes one of that name into its validation folders and reads it again.
+DEFAULT_OUTPUT = "summary_crln.json"
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run(_evaluate)
+
+
+def _evaluate() -> None:
+    arguments = _parser().parse_args()
+    # Imported after parsing: --help and typing mistakes need not wait for SciPy.
+    from nnunetv2_crln.evaluation.comparison import COMPARISON_RESAMPLES, compare_evaluations
+    from nnunetv2_crln.evaluation.folder import evaluate_folder
+    from nnunetv2_crln.evaluation.summary_file import save_summary, write_text
+    from nnunetv2_crln.evaluation.tables import csv_table, markdown_table, terminal_table
+
+    output = _output_file(arguments)
+    folders = [arguments.predictions] + ([arguments.compare] if arguments.compare else [])
+    summary, *others = [
+        evaluate_folder(
+            arguments.labels,
+            folder,
+            arguments.djfile,
+            arguments.np,
+            resamples=arguments.bootstrap,
+            seed=arguments.seed,
+            allow_missing=arguments.chill,
+        )
+        for folder in folders
+    ]
+    for other in others:
+        resamples = max(arguments.bootstrap, COMPARISON_RESAMPLES)
+        compared = compare_evaluations(summary, other, arguments.seed, resamples)
+        summary["comparison"] = {**compared, "other": other}
+    print(terminal_table(summary))
+    save_summary(summary, output)
+    written = [output]
+    for wanted, ending, table in ((arguments.csv, ".csv", csv_table), (arguments.markdown, ".md", markdown_table)):
+        if wanted:
+            write_text(output.with_suffix(ending), table(summary))
+            written.append(output.with_suffix(ending))
+    print("Written:", *written)
+
+
+def _output_file(arguments: argparse.Namespace) -> Path:
+    output = arguments.o or arguments.predictions / DEFAULT_OUTPUT
+    if output.suffix != ".json" or output.is_dir():
+        raise UserError(f"Output {output} must be a file name ending in .json, such as {output / DEFAULT_OUTPUT}.")
+    return output
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_crln_evaluate",
+        description="Dice, Jaccard, average surface distance and 95 % Hausdorff distance for each case and class, "
+        "with bootstrap mean ± sd and 95 % interval. Definitions and the format of the result: docs/evaluation.md.",
+    )
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="folder of label files")
+    parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="folder of predictions, named like them")
+    parser.add_argument(
+        "-djfile",
+        type=Path,
+        metavar="FILE",
+        help="dataset.json with the classes; default: beside the LABELS folder, else in PREDICTIONS",
+    )
+    parser.add_argument("-o", type=Path, metavar="FILE", help=f"result; default: PREDICTIONS/{DEFAULT_OUTPUT}")
+    parser.add_argument("--csv", action="store_true", help="also write each case and class as CSV, beside the result")
+    parser.add_argument("--markdown", action="store_true", help="also write the means as Markdown, beside the result")
+    parser.add_argument("-np", type=int, metavar="N", help="worker processes; default: nnU-Net's, at most one per core")
+    parser.add_argument(
+        "--bootstrap", type=int, default=100, metavar="N", help="resamples; default: 100, as in CRLN's article"
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples; default: 0")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="FOLDER",
+        help="predictions of another model for the same labels: difference with 95 %% interval and Wilcoxon test",
+    )
+    parser.add_argument(
+        "--chill", action="store_true", help="evaluate only the labels that have a prediction, such as one fold's"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Which classes or regions of a dataset.json are evaluated, and which label values may occur."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_crln.errors import UserError
+
+
+@dataclass(frozen=True)
+class LabelDefinition:
+    """The ``labels`` entry of a dataset.json.
+
+    Attributes:
+        classes: Foreground classes and regions: name → label values that form it.
+        ignore_label: Value of unannotated voxels, None if the dataset has none.
+        known_labels: All values that a prediction may hold.
+    """
+
+    classes: dict[str, tuple[int, ...]]
+    ignore_label: int | None
+    known_labels: frozenset[int]
+
+    @property
+    def known_in_reference(self) -> frozenset[int]:
+        """All values that a label file may hold."""
+        return self.known_labels if self.ignore_label is None else self.known_labels | {self.ignore_label}
+
+
+def find_dataset_json(labels_folder: Path, predictions_folder: Path) -> Path:
+    """The dataset.json beside the labels folder (as in nnUNet_raw), else the copy nnU-Net leaves with predictions.
+
+    Raises:
+        UserError: There is none in either place.
+    """
+    candidates = [labels_folder.resolve().parent / "dataset.json", predictions_folder / "dataset.json"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise UserError(
+        f"No dataset.json found; looked for {candidates[0]} and {candidates[1]}. "
+        f"Name it with -djfile PATH (dataset_json=... in Python)."
+    )
+
+
+def read_dataset_json(path: Path) -> dict:
+    """Read a dataset.json.
+
+    Raises:
+        UserError: The file is missing, or is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {path} ({error.strerror}). Give the path of the dataset.json.") from None
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}. Correct the file.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds a JSON {type(content).__name__}, expected a dataset.json as nnU-Net v2 has it.")
+    return content
+
+
+def required_entry(dataset_json: Mapping, key: str) -> Any:
+    """An entry that every nnU-Net v2 dataset.json has.
+
+    Raises:
+        UserError: It is missing.
+    """
+    if key not in dataset_json:
+        raise UserError(
+            f"dataset.json has no entry {key!r}, only {sorted(dataset_json)}. "
+            f"nnU-Net v2 needs it: add it, or name the right file."
+        )
+    return dataset_json[key]
+
+
+def label_definition(dataset_json: Mapping) -> LabelDefinition:
+    """Read the classes out of a dataset.json; the same rules as nnU-Net's ``LabelManager``, with names kept.
+
+    Args:
+        dataset_json: Content of the file; only ``labels`` is used.
+
+    Raises:
+        UserError: An entry is no label value, or there is no foreground.
+    """
+    # nnU-Net's LabelManager drops the names and imports torch, which costs each command seconds.
+    listed = required_entry(dataset_json, "labels")
+    values = {name: _label_values(name, entry) for name, entry in listed.items()}
+    ignored = values.pop("ignore", None)
+    classes = {name: value for name, value in values.items() if set(value) != {0}}
+    if not classes:
+        raise UserError(f"dataset.json lists no foreground class: labels = {dict(listed)}. Add one.")
+    if ignored is not None and len(ignored) != 1:
+        raise UserError(f"The ignore label in dataset.json must be one integer, found {list(ignored)}. Correct it.")
+    known = frozenset(label for value in values.values() for label in value) | {0}
+    return LabelDefinition(classes, ignored[0] if ignored else None, known)
+
+
+def _label_values(name: str, entry: object) -> tuple[int, ...]:
+    listed = tuple(entry) if isinstance(entry, (list, tuple)) else (entry,)
+    try:
+        values = tuple(int(value) for value in listed)
+    except (TypeError, ValueError):
+        values = ()
+    if not values:
+        raise UserError(
+            f"labels in dataset.json: {name!r} is {entry!r}, expected a label value or a list of label values. "
+            f'nnU-Net v2 writes {{"background": 0, "liver": 1}} (v1 had it the other way round).'
+        )
+    return values

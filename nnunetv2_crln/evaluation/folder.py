@@ -1,0 +1,251 @@
+"""Evaluate a folder of predictions against a folder of labels, in parallel."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Generator, Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.evaluation.bootstrap import CONFIDENCE_LEVEL, bootstrap_mean
+from nnunetv2_crln.evaluation.case import Case, evaluate_case
+from nnunetv2_crln.evaluation.classes import (
+    LabelDefinition,
+    find_dataset_json,
+    label_definition,
+    read_dataset_json,
+    required_entry,
+)
+from nnunetv2_crln.evaluation.metrics import METRICS
+
+FORMAT_VERSION = 1
+LISTED_OFFENDERS = 5
+
+Outcome = tuple[str, dict, str]
+
+
+def evaluate_folder(
+    labels: str | Path,
+    predictions: str | Path,
+    dataset_json: str | Path | Mapping | None = None,
+    num_processes: int | None = None,
+    resamples: int = 100,
+    seed: int = 0,
+    allow_missing: bool = False,
+    show_progress: bool = True,
+) -> dict:
+    """Measure every case and class, and the means with their bootstrap standard deviation and interval.
+
+    Args:
+        labels: Folder of label files.
+        predictions: Folder of predictions, named like the labels; nnU-Net's own other files in it are left alone.
+        dataset_json: Path or content; default: beside the labels folder, else in the predictions folder.
+        num_processes: Worker processes; 1 works in this process. Default: nnU-Net's, at most one per core and case.
+        resamples: Bootstrap resamples.
+        seed: Seed of the bootstrap.
+        allow_missing: Evaluate the cases that have a prediction (a fold's validation cases, say) and list the others.
+        show_progress: Show a progress bar on stderr.
+
+    Returns:
+        The evaluation, as docs/evaluation.md describes it; undefined numbers are NaN.
+
+    Raises:
+        UserError: A folder or file is missing or left over, the geometries differ, labels are unknown, or an option
+            is out of range.
+    """
+    labels, predictions = Path(labels), Path(predictions)
+    _check_options(num_processes, resamples)
+    for folder, what in ((labels, "Labels"), (predictions, "Predictions")):
+        if not folder.is_dir():
+            raise UserError(f"{what} folder {folder} does not exist or is no folder. Correct the path.")
+    content, source = _dataset_json(dataset_json, labels, predictions)
+    definition = label_definition(content)
+    cases, missing = pair_cases(labels, predictions, required_entry(content, "file_ending"), allow_missing)
+    measured = _evaluate_cases(cases, _reader_class(content, cases[0]), definition, num_processes, show_progress)
+    result = {
+        "format_version": FORMAT_VERSION,
+        "labels_folder": str(labels.resolve()),
+        "predictions_folder": str(predictions.resolve()),
+        "dataset_json": source,
+        "bootstrap": {"resamples": resamples, "seed": seed, "confidence_level": CONFIDENCE_LEVEL},
+        "classes": {name: list(values) for name, values in definition.classes.items()},
+        "num_cases": len(cases),
+        "missing_predictions": missing,
+        "cases": {
+            case.name: {
+                "reference_file": str(case.reference_file.resolve()),
+                "prediction_file": str(case.prediction_file.resolve()),
+                "metrics": measured[case.name],
+            }
+            for case in cases
+        },
+    }
+    return {**result, **_means(result, resamples, seed)}
+
+
+def values_of(summary: Mapping, metric: str, classes: list[str], cases: Iterable[str] | None = None) -> np.ndarray:
+    """One metric out of an evaluation.
+
+    Args:
+        summary: Result of :func:`evaluate_folder`.
+        metric: Key of the metric, e.g. ``Dice``.
+        classes: Class names.
+        cases: Case names; all by default.
+
+    Returns:
+        Array of (cases, classes), NaN where undefined.
+    """
+    names = summary["cases"] if cases is None else cases
+    return np.array([[summary["cases"][case]["metrics"][name][metric] for name in classes] for case in names], float)
+
+
+def pair_cases(
+    labels: Path, predictions: Path, file_ending: str, allow_missing: bool = False
+) -> tuple[list[Case], list[str]]:
+    """Match the label and prediction files of the dataset's ending by name.
+
+    Args:
+        labels: Folder of label files.
+        predictions: Folder of predictions.
+        file_ending: Ending of both, with its dot. Files with another ending and hidden files are left alone.
+        allow_missing: Accept labels without a prediction.
+
+    Returns:
+        The cases, sorted by name, and the names of the labels without a prediction.
+
+    Raises:
+        UserError: A folder has no such file, a prediction is left over, or one is missing.
+    """
+    references, predicted = (_files(folder, file_ending) for folder in (labels, predictions))
+    extra = sorted(set(predicted) - set(references))
+    if extra:
+        raise UserError(
+            f"{len(extra)} prediction(s) in {predictions} have no label in {labels}: {_listing(extra)}. "
+            f"Remove them or name the folder that holds their labels."
+        )
+    missing = sorted(set(references) - set(predicted))
+    if missing and not allow_missing:
+        raise UserError(
+            f"{len(missing)} of {len(references)} label(s) in {labels} have no prediction in {predictions}: "
+            f"{_listing(missing)}. Predict them, or evaluate only the others: --chill (allow_missing=True in Python)."
+        )
+    return [Case(name, references[name], predicted[name]) for name in sorted(predicted)], missing
+
+
+def _files(folder: Path, file_ending: str) -> dict[str, Path]:
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    found = {path.name[: -len(file_ending)]: path for path in files if path.name.endswith(file_ending)}
+    if not found:
+        others = sorted(path.name for path in files)
+        raise UserError(
+            f"No file ending in {file_ending} (file_ending in dataset.json) in {folder}, which holds "
+            f"{_listing(others) if others else 'no file'}. Correct the folder or the dataset.json."
+        )
+    return found
+
+
+def _listing(names: list[str]) -> str:
+    return ", ".join(names[:LISTED_OFFENDERS]) + (", …" if len(names) > LISTED_OFFENDERS else "")
+
+
+def _check_options(num_processes: int | None, resamples: int) -> None:
+    if num_processes is not None and num_processes < 1:
+        raise UserError(f"Number of processes is {num_processes}, expected 1 or more. Correct -np.")
+    if resamples < 2:
+        raise UserError(f"Number of bootstrap resamples is {resamples}, expected 2 or more. Correct --bootstrap.")
+
+
+def _dataset_json(given: str | Path | Mapping | None, labels: Path, predictions: Path) -> tuple[Mapping, str]:
+    if isinstance(given, Mapping):
+        return given, "given as a dictionary"
+    path = find_dataset_json(labels, predictions) if given is None else Path(given)
+    return read_dataset_json(path), str(path.resolve())
+
+
+def _reader_class(dataset_json: Mapping, example: Case) -> type:
+    # Imported here: it costs 0.7 s that the metrics alone need not pay.
+    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
+
+    try:
+        return determine_reader_writer_from_dataset_json(dataset_json, str(example.reference_file), verbose=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"No nnU-Net reader can open {example.reference_file}: {error} "
+            f"Check the file, and file_ending and overwrite_image_reader_writer in dataset.json."
+        ) from None
+
+
+def _evaluate_cases(
+    cases: list[Case],
+    reader_class: type,
+    definition: LabelDefinition,
+    num_processes: int | None,
+    show_progress: bool,
+) -> dict[str, dict]:
+    """Case name → metrics. Stops at the fifth case that cannot be evaluated and reports them together."""
+    measured: dict[str, dict] = {}
+    problems: list[str] = []
+    processes = min(num_processes or _default_processes(), len(cases))
+    attempt = partial(_attempt, reader_class=reader_class, definition=definition)
+    bar = tqdm(total=len(cases), desc="Evaluating", unit="case", disable=not show_progress)
+    with bar, closing(_outcomes(attempt, cases, processes)) as outcomes:
+        for name, metrics, problem in outcomes:
+            measured[name] = metrics
+            problems += [problem] if problem else []
+            bar.update()
+            if len(problems) == LISTED_OFFENDERS:
+                break
+    if problems:
+        found = f"{len(problems)} of {len(measured)} case(s) read so far cannot be evaluated:"
+        raise UserError("\n".join([found, *sorted(problems)]))
+    return measured
+
+
+def _attempt(case: Case, reader_class: type, definition: LabelDefinition) -> Outcome:
+    """Name, metrics and problem (empty text if none) of one case; runs in a worker process."""
+    try:
+        return case.name, evaluate_case(case, reader_class, definition), ""
+    except UserError as error:
+        return case.name, {}, str(error)
+
+
+def _outcomes(attempt: Callable[[Case], Outcome], cases: list[Case], processes: int) -> Generator[Outcome, None, None]:
+    """What ``attempt`` makes of each case, in the order of completion; closing it abandons the cases not yet begun."""
+    if processes == 1:
+        yield from map(attempt, cases)
+        return
+    # spawn, as nnU-Net does: forking a process that has loaded torch or SimpleITK's threads can hang.
+    executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    try:
+        for future in as_completed([executor.submit(attempt, case) for case in cases]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise UserError(
+            f"A worker process ended while evaluating with {processes} processes. Was it killed for lack of memory? "
+            f'Use fewer (-np 1). A script that calls evaluate_folder itself needs `if __name__ == "__main__":` around it.'
+        ) from None
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _default_processes() -> int:
+    from nnunetv2.configuration import default_num_processes
+
+    return max(1, min(default_num_processes, os.cpu_count() or 1))
+
+
+def _means(result: Mapping, resamples: int, seed: int) -> dict[str, dict]:
+    names = list(result["classes"])
+
+    def averaged(classes: list[str]) -> dict[str, dict]:
+        return {
+            metric.key: bootstrap_mean(values_of(result, metric.key, classes), resamples, seed) for metric in METRICS
+        }
+
+    return {"mean": {name: averaged([name]) for name in names}, "foreground_mean": averaged(names)}

@@ -1,0 +1,162 @@
+"""Evaluations as text for the terminal, Markdown for a paper or README, CSV for a statistics program."""
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+
+from nnunetv2_crln.evaluation.metrics import METRICS, Metric
+
+FOREGROUND_MEAN = "foreground mean"
+LISTED_CASES = 5
+
+
+def terminal_table(summary: Mapping) -> str:
+    """Readable tables of an evaluation, 80 columns wide, with its comparison if it has one.
+
+    Args:
+        summary: Result of ``evaluate_folder``, with or without ``comparison``.
+    """
+    lines = [f"{summary['num_cases']} cases of {summary['predictions_folder']}"]
+    if summary["missing_predictions"]:
+        lines.append(f"{len(summary['missing_predictions'])} label(s) without a prediction were left out")
+    for name, metrics in _rows(summary, "mean"):
+        cells = [_mean_cells(metric, metrics[metric.key]) for metric in METRICS]
+        lines += ["", name, *_aligned([_MEAN_HEADER, *cells])]
+    resamples = summary["bootstrap"]["resamples"]
+    lines += ["", f"± and interval: bootstrap over cases, {resamples} resamples. NaN: empty label or prediction."]
+    lines += _empty_notes(summary)
+    if "comparison" in summary:
+        lines += ["", *_comparison_lines(summary["comparison"])]
+    return "\n".join(lines) + "\n"
+
+
+def markdown_table(summary: Mapping) -> str:
+    """The means as a Markdown table, a row for each class and a column for each metric; a second for the comparison."""
+    header = ["Class", *(f"{metric.title} ({metric.unit})" for metric in METRICS), "Cases"]
+    rows = []
+    for name, metrics in _rows(summary, "mean"):
+        cells = [_mean_with_spread(metric, metrics[metric.key], count_nan=True) for metric in METRICS]
+        rows.append([name, *cells, str(summary["num_cases"])])
+    resamples = summary["bootstrap"]["resamples"]
+    note = f"Mean ± standard deviation by bootstrap ({resamples} resamples); (n NaN): undefined values left out."
+    text = _markdown(header, rows) + f"\n{note}\n"
+    if "comparison" in summary:
+        text += "\n" + _markdown_comparison(summary["comparison"])
+    return text
+
+
+def csv_table(summary: Mapping) -> str:
+    """One line for each case and class, in the stored units; undefined values are empty cells."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    keys = [*(metric.key for metric in METRICS), "n_ref", "n_pred"]
+    writer.writerow(["predictions_folder", "case", "class", *keys])
+    compared = summary.get("comparison", {}).get("other")
+    for evaluation in [summary, compared] if compared else [summary]:
+        for case, entry in evaluation["cases"].items():
+            for name, metrics in entry["metrics"].items():
+                values = ("" if math.isnan(metrics[key]) else metrics[key] for key in keys)
+                writer.writerow([evaluation["predictions_folder"], case, name, *values])
+    return text.getvalue()
+
+
+_MEAN_HEADER = ["", "mean ± sd", "95 % interval", "median", "cases", "NaN"]
+_DIFFERENCE_HEADER = ["", "A", "B", "A - B", "95 % interval", "p", "cases"]
+
+
+def _rows(section_of: Mapping, section: str) -> list[tuple[str, Mapping]]:
+    """Classes, then the mean over them where there are several."""
+    rows = list(section_of[section].items())
+    return rows if len(rows) == 1 else [*rows, (FOREGROUND_MEAN, section_of["foreground_mean"])]
+
+
+def _mean_cells(metric: Metric, values: Mapping) -> list[str]:
+    return [
+        f"{metric.title} [{metric.unit}]",
+        _mean_with_spread(metric, values),
+        _interval(metric, values),
+        _number(metric, values["median"]),
+        str(values["n"]),
+        str(values["n_nan"]),
+    ]
+
+
+def _mean_with_spread(metric: Metric, values: Mapping, count_nan: bool = False) -> str:
+    undefined = f" ({values['n_nan']} NaN)" if count_nan and values["n_nan"] else ""
+    return f"{_number(metric, values['mean'])} ± {_number(metric, values['sd'])}{undefined}"
+
+
+def _interval(metric: Metric, values: Mapping) -> str:
+    return f"{_number(metric, values['ci_low'])} to {_number(metric, values['ci_high'])}"
+
+
+def _number(metric: Metric, value: float) -> str:
+    return "-" if math.isnan(value) else f"{value * metric.factor:.2f}"
+
+
+def _p_value(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _empty_notes(summary: Mapping) -> list[str]:
+    """Which cases make the NaNs: an empty prediction is a failure that the distances' means cannot show."""
+    notes = []
+    for name in summary["classes"]:
+        for key, what in (("n_ref", "label"), ("n_pred", "prediction")):
+            cases = [case for case, entry in summary["cases"].items() if not entry["metrics"][name][key]]
+            if cases:
+                listing = ", ".join(cases[:LISTED_CASES]) + (", …" if len(cases) > LISTED_CASES else "")
+                notes.append(f"{name}: {len(cases)} empty {what}(s): {listing}")
+    return notes
+
+
+def _comparison_lines(comparison: Mapping) -> list[str]:
+    lines = [f"A: {comparison['predictions_a']}", f"B: {comparison['predictions_b']}"]
+    if comparison["unpaired_cases"]:
+        lines.append(f"{len(comparison['unpaired_cases'])} case(s) that only one of them has were left out")
+    for name, metrics in _rows(comparison, "difference"):
+        cells = [_difference_cells(metric, metrics[metric.key]) for metric in METRICS]
+        lines += ["", name, *_aligned([_DIFFERENCE_HEADER, *cells])]
+    return [*lines, "", _comparison_note(comparison)]
+
+
+def _difference_cells(metric: Metric, values: Mapping) -> list[str]:
+    return [
+        f"{metric.title} [{metric.unit}]",
+        _number(metric, values["mean_a"]),
+        _number(metric, values["mean_b"]),
+        _number(metric, values["difference"]),
+        _interval(metric, values),
+        _p_value(values["p_value"]),
+        str(values["n"]),
+    ]
+
+
+def _comparison_note(comparison: Mapping) -> str:
+    return f"Interval: paired bootstrap, {comparison['resamples']} resamples. p: Wilcoxon signed-rank, two-sided."
+
+
+def _markdown_comparison(comparison: Mapping) -> str:
+    rows = [
+        [name, *_difference_cells(metric, metrics[metric.key])]
+        for name, metrics in _rows(comparison, "difference")
+        for metric in METRICS
+    ]
+    folders = f"A: `{comparison['predictions_a']}`, B: `{comparison['predictions_b']}`. {_comparison_note(comparison)}"
+    return _markdown(["Class", "Metric", *_DIFFERENCE_HEADER[1:]], rows) + f"\n{folders}\n"
+
+
+def _markdown(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  " + row[0].ljust(widths[0]) + "".join("  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:]))
+        for row in rows
+    ]
