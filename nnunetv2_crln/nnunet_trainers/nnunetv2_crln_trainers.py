@@ -1,0 +1,3 @@
+"""Every trainer of this package. The module's name is unique because nnU-Net imports it as a top-level module."""
+
+from nnunetv2_crln.training.variants import *  # noqa: F403
