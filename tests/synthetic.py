@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-FILE_ENDING = ".nii.gz"
-
 
 def make_case(
     rng: np.random.Generator, shape: Sequence[int] = (24, 24, 24), channels: int = 1, classes: int = 3
@@ -64,6 +62,7 @@ def write_dataset(
     seed: int = 0,
     spacing: Sequence[float] = (1, 1, 1),
     channel_name: str = "MRI",
+    file_ending: str = ".nii.gz",
 ) -> Path:
     """Write a raw dataset.
 
@@ -81,6 +80,7 @@ def write_dataset(
         seed: Seed of all images.
         spacing: In mm, (Z, Y, X).
         channel_name: Decides nnU-Net's normalisation: "CT" for CT, anything else for z-score.
+        file_ending: Image format; reading NIfTI through SimpleITK turns NaN into 0, ".nrrd" keeps it.
 
     Returns:
         The dataset's folder, ``raw_root/DatasetXXX_Name``.
@@ -96,14 +96,14 @@ def write_dataset(
             case = f"{prefix}_{index:03d}"
             image, labels = make_case(rng, shape, channels, classes)
             for channel in range(channels):
-                write_image(image[channel], folder / images / f"{case}_{channel:04d}{FILE_ENDING}", spacing)
+                write_image(image[channel], folder / images / f"{case}_{channel:04d}{file_ending}", spacing)
             if label_folder:
-                write_image(labels, folder / label_folder / f"{case}{FILE_ENDING}", spacing)
+                write_image(labels, folder / label_folder / f"{case}{file_ending}", spacing)
     dataset_json = {
         "channel_names": {str(c): channel_name if channels == 1 else f"{channel_name}{c}" for c in range(channels)},
         "labels": {"background": 0, **{f"class_{c}": c for c in range(1, classes)}},
         "numTraining": labelled,
-        "file_ending": FILE_ENDING,
+        "file_ending": file_ending,
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dataset.json").write_text(json.dumps(dataset_json, indent=2))

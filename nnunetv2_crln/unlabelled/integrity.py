@@ -350,7 +350,8 @@ def _median_spacing(survey: Survey) -> np.ndarray:
 def _spacing_off(survey: Survey, report: ChannelReport) -> np.ndarray:
     """Per axis: further than the factor outside the range of the labelled spacings."""
     labelled = np.array([reports[0].spacing for reports in survey.of(IMAGES_LABELLED).values()])
-    if len(labelled) == 0:
+    # Images with several values per voxel come with a spacing of two axes; their number of channels is the error.
+    if labelled.shape[1:] != (len(report.spacing),):
         return np.zeros(len(report.spacing), dtype=bool)
     spacing = np.array(report.spacing)
     # A hair of tolerance: 0.1 is not exactly a tenth of 1.
