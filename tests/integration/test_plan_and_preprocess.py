@@ -1,0 +1,206 @@
+"""nnUNetv2_crln_plan_and_preprocess on a tiny dataset, with nnU-Net's own steps."""
+
+import argparse
+import contextlib
+import io
+import json
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from synthetic import write_dataset
+
+from nnunetv2_crln.cli.plan_and_preprocess import build_parser, command, main
+from nnunetv2_crln.errors import UserError
+
+NAME = "Dataset999_Synthetic"
+QUICK = ["-d", "999", "-npfp", "1", "-np", "1", "--no_pbar"]
+CASES = ["unl_000", "unl_001", "unl_002", "unl_003"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A dataset after one run of the command. Its hidden labels are garbage: opening one would fail the run."""
+    root = tmp_path_factory.mktemp("finished")
+    raw = write_dataset(root / "raw")
+    for file in (raw / "labelsUl").iterdir():
+        file.write_bytes(b"garbage")
+    output = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(output):
+        set_folders(patch, root)
+        command([*QUICK, "-c", "2d", "3d_fullres", "3d_lowres"])
+    return SimpleNamespace(root=root, output=output.getvalue())
+
+
+@pytest.fixture
+def dataset(finished, tmp_path, monkeypatch):
+    """Raw and preprocessed folder of a private copy of the finished dataset."""
+    shutil.copytree(finished.root, tmp_path / "copy")
+    set_folders(monkeypatch, tmp_path / "copy")
+    return tmp_path / "copy" / "raw" / NAME, tmp_path / "copy" / "preprocessed" / NAME
+
+
+def set_folders(patch, root):
+    for key in ("raw", "preprocessed", "results"):
+        (root / key).mkdir(exist_ok=True)
+        patch.setenv(f"nnUNet_{key}", str(root / key))
+    patch.delenv("nnUNet_extTrainer", raising=False)
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+def cases_in(folder):
+    return sorted(nnUNetDatasetBlosc2.get_identifiers(str(folder)))
+
+
+def test_everything_is_there(finished):
+    folder = finished.root / "preprocessed" / NAME
+    for configuration in ("2d", "3d_fullres"):
+        assert cases_in(folder / f"nnUNetPlans_{configuration}") == ["lab_000", "lab_001", "lab_002"]
+        assert cases_in(folder / f"nnUNetPlans_{configuration}_unlabelled") == CASES
+    assert len(read(folder / "dataset_fingerprint.json")["spacings"]) == 7
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_summary(finished):
+    for text in (
+        "Skipping 3d_lowres: not in the plans",
+        "3d_fullres: 4 unlabelled cases preprocessed, 0 already there",
+        "3 labelled and 4 unlabelled cases",
+        "patch 24 × 24 × 24, batch 2 labelled + 2 unlabelled",
+        "about 2.0 times the activations of plain nnU-Net",
+        "Next: nnUNetv2_train 999 3d_fullres 0 -tr nnUNetTrainer_CRLN\n",
+    ):
+        assert text in finished.output
+
+
+def test_planning_again_keeps_what_the_user_wrote(dataset, capsys):
+    plans_file = dataset[1] / "nnUNetPlans.json"
+    plans = read(plans_file)
+    plans["configurations"]["3d_fullres"]["crln"] = {"unlabelled_batch_size": 1}
+    plans["configurations"]["mine"] = {"inherits_from": "3d_fullres", "batch_size": 3, "crln": {"seed": 1}}
+    plans_file.write_text(json.dumps(plans))
+    fingerprint = read(dataset[1] / "dataset_fingerprint.json")
+    command([*QUICK, "--no_pp", "-c", "3d_fullres", "mine"])
+    assert read(plans_file) == plans
+    assert read(dataset[1] / "dataset_fingerprint.json") == fingerprint
+    output = capsys.readouterr().out
+    assert 'Kept your "crln" block of 3d_fullres in nnUNetPlans.json' in output
+    assert "3d_fullres: patch 24 × 24 × 24, batch 2 labelled + 1 unlabelled" in output
+    assert "mine: patch 24 × 24 × 24, batch 3 labelled + 3 unlabelled" in output
+
+
+def test_other_planner_and_plans_name(dataset, capsys):
+    command([*QUICK, "--no_pp", "-c", "3d_fullres", "-pl", "nnUNetPlannerResEncM", "-overwrite_plans_name", "Mine"])
+    assert (dataset[1] / "Mine.json").is_file()
+    assert "-tr nnUNetTrainer_CRLN -p Mine" in capsys.readouterr().out
+
+
+def test_moving_a_labelled_case_hides_its_label(dataset, capsys):
+    raw, preprocessed = dataset
+    shutil.move(raw / "imagesTr" / "lab_000_0000.nii.gz", raw / "imagesUl")
+    (raw / "labelsTr" / "lab_000.nii.gz").unlink()
+    content = read(raw / "dataset.json")
+    (raw / "dataset.json").write_text(json.dumps({**content, "numTraining": 2}))
+    before = read(preprocessed / "dataset_fingerprint.json")
+    command([*QUICK, "--no_pp", "--verify_dataset_integrity"])
+    after = read(preprocessed / "dataset_fingerprint.json")
+    assert "extracting their fingerprint again" in capsys.readouterr().out
+    assert len(after["spacings"]) == 7
+    assert list(after["crln"]["unlabelled"]) == ["lab_000", *CASES]
+    key = "foreground_intensity_properties_per_channel"
+    assert after[key] != before[key]
+
+
+def test_unlabelled_only_continues_and_splits(dataset, capsys):
+    folder = dataset[1] / "nnUNetPlans_3d_fullres_unlabelled"
+    labelled = (dataset[1] / "nnUNetPlans_3d_fullres" / "lab_000.b2nd").stat()
+    (folder / "unl_001.b2nd").unlink()
+    only = [*QUICK, "-c", "3d_fullres", "--unlabelled_only", "--num_parts", "2", "--part_id"]
+    command([*only, "0"])
+    assert cases_in(folder) == ["unl_000", "unl_002", "unl_003"]
+    assert "0 unlabelled cases preprocessed, 2 already there" in capsys.readouterr().out
+    command([*only, "1"])
+    assert cases_in(folder) == CASES
+    output = capsys.readouterr().out
+    assert "1 unlabelled cases preprocessed, 1 already there" in output
+    assert "training needs parts 0 too" in output
+    assert (dataset[1] / "nnUNetPlans_3d_fullres" / "lab_000.b2nd").stat() == labelled
+
+
+def test_configurations_with_the_same_data_are_done_once(dataset, capsys):
+    plans = read(dataset[1] / "nnUNetPlans.json")
+    plans["configurations"]["mine"] = {"inherits_from": "3d_fullres", "batch_size": 3}
+    (dataset[1] / "nnUNetPlans.json").write_text(json.dumps(plans))
+    command([*QUICK, "-c", "3d_fullres", "mine", "--unlabelled_only"])
+    assert "mine uses the data of 3d_fullres" in capsys.readouterr().out
+
+
+def test_bad_case_is_reported_at_the_end(dataset, capsys):
+    raw, preprocessed = dataset
+    (raw / "imagesUl" / "unl_000_0000.nii.gz").write_bytes(b"no image")
+    (preprocessed / "nnUNetPlans_2d_unlabelled" / "unl_003.b2nd").unlink()
+    with pytest.raises(UserError, match=r"1 unlabelled case\(s\) could not .*unl_000_0000\.nii\.gz \(2d\)"):
+        command([*QUICK, "-c", "2d", "--unlabelled_only"])
+    # The old result of a now broken image is gone, all others are complete.
+    assert cases_in(preprocessed / "nnUNetPlans_2d_unlabelled") == CASES[1:]
+    assert "Failed: unl_000_0000.nii.gz (2d)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--num_parts", "2", "--part_id", "2"], "expected 0 <= part_id < num_parts"),
+        (["--num_parts", "2", "--part_id", "1"], "--part_id 1 needs --unlabelled_only"),
+        (["--unlabelled_only", "--no_pp"], "nothing to do"),
+        (["-c", "2d", "3d_fullres", "3d_lowres", "-np", "1", "2"], "-np has 2 numbers, -c has 3"),
+        (["-np", "0"], "give numbers above 0"),
+        (["-overwrite_target_spacing", "1", "1"], "expected three numbers above 0"),
+        (["-pl", "Planer"], "-pl Planer: nnU-Net has no such class"),
+        (["-fpe", "Nothing"], "-fpe Nothing"),
+        (["-preprocessor_name", "Nothing"], "-preprocessor_name Nothing"),
+        (["-d", "7"], "No folder Dataset007"),
+        (["--unlabelled_only", "-overwrite_plans_name", "None"], r"None\.json does not exist: .* needs finished plans"),
+        (["--unlabelled_only", "-c", "4d"], r"none of the configurations 4d \(-c\)\. They have: 2d, 3d_fullres"),
+    ],
+)
+def test_wrong_arguments_are_refused_at_once(finished, monkeypatch, flags, message):
+    set_folders(monkeypatch, finished.root)
+    with pytest.raises(UserError, match=message):
+        command([*QUICK, *flags])
+
+
+def test_unknown_flags_are_errors(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command(["-d", "1", "--unlabeled_only"])
+    assert "unrecognized arguments: --unlabeled_only" in capsys.readouterr().err
+
+
+def test_mistakes_end_with_status_2_and_no_traceback(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["nnUNetv2_crln_plan_and_preprocess", "-d", "1"])
+    monkeypatch.delenv("nnUNet_raw", raising=False)
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert capsys.readouterr().err.startswith("Error: The environment variable nnUNet_raw is not set.")
+
+
+def test_all_flags_of_nnunet_with_its_defaults(monkeypatch):
+    class Parsed(Exception):
+        """Carries nnU-Net's parser out of its command."""
+
+    def stop(parser, *_):
+        raise Parsed(parser)
+
+    with monkeypatch.context() as patch, pytest.raises(Parsed) as caught:
+        patch.setattr(argparse.ArgumentParser, "parse_args", stop)
+        plan_and_preprocess_entry()
+
+    def flags(parser):
+        return {a.option_strings[-1]: (a.default, a.nargs, a.type) for a in parser._actions}
+
+    stock, ours = flags(caught.value.args[0]), flags(build_parser())
+    assert {flag: ours.get(flag) for flag in stock} == stock
