@@ -200,7 +200,7 @@ def test_all_flags_of_nnunet_with_its_defaults(monkeypatch):
         plan_and_preprocess_entry()
 
     def flags(parser):
-        return {a.option_strings[-1]: (a.default, a.nargs, a.type) for a in parser._actions}
+        return {a.option_strings[-1]: (a.default, a.nargs, a.type or str) for a in parser._actions}
 
     stock, ours = flags(caught.value.args[0]), flags(build_parser())
     assert {flag: ours.get(flag) for flag in stock} == stock
