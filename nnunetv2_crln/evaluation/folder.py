@@ -228,7 +228,7 @@ def _outcomes(attempt: Callable[[Case], Outcome], cases: list[Case], processes: 
     except BrokenProcessPool:
         raise UserError(
             f"A worker process ended while evaluating with {processes} processes. Was it killed for lack of memory? "
-            f'Use fewer (-np 1). A script that calls evaluate_folder itself needs `if __name__ == "__main__":` around it.'
+            f"Use fewer (-np 1). A script that calls evaluate_folder itself needs the usual __main__ guard."
         ) from None
     finally:
         executor.shutdown(cancel_futures=True)

@@ -142,10 +142,9 @@ def average_surface_distance(distances: SurfaceDistances) -> float:
 
 
 def symmetric_average_surface_distance(distances: SurfaceDistances) -> float:
-    """ASSD: mean of the two one-way averages (not of the pooled distances); NaN without distances."""
-    if not distances.to_reference.size:
-        return float("nan")
-    return float((distances.to_reference.mean() + distances.to_prediction.mean()) / 2)
+    """ASSD: mean of the pooled two-way border distances, in their unit; NaN without distances."""
+    pooled = np.concatenate(distances)
+    return float(pooled.mean()) if pooled.size else float("nan")
 
 
 def mask_metrics(
