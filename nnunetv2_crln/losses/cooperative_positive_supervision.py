@@ -1,0 +1,166 @@
+"""Cooperative Positive Supervision, the article's contrastive loss on uncertain voxels (Sec. 3.3, Eq. 9-14).
+
+Everything has a static shape, so that nothing waits for the device: a class with fewer voxels than asked for is padded
+and the padding masked.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class ClassSamples:
+    """Voxels drawn for each class without replacement.
+
+    Attributes:
+        voxels: Flat voxel indices, (C, K). Entries that are not valid are arbitrary.
+        valid: Which of them are of the class, (C, K).
+    """
+
+    voxels: Tensor
+    valid: Tensor
+
+
+def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, num_samples: int) -> ClassSamples:
+    """Draw up to K eligible voxels of each class at random, on the device, with a static shape.
+
+    One sort by "class plus a random number in [0, 1)" groups the voxels by class in random order.
+
+    Args:
+        labels: Class of each voxel, (N,), 0...C-1 where eligible.
+        eligible: Voxels that may be drawn, (N,), bool.
+        num_classes: C.
+        num_samples: K.
+
+    Returns:
+        The samples; a class with fewer eligible voxels has that many valid entries.
+    """
+    dump = torch.full_like(labels, num_classes)
+    key = torch.where(eligible, labels, dump).float() + torch.rand(labels.shape, device=labels.device) * 0.999
+    sorted_key, order = torch.sort(key)
+    boundaries = torch.arange(num_classes + 1, device=labels.device, dtype=sorted_key.dtype)
+    start = torch.searchsorted(sorted_key, boundaries)
+    position = start[:-1, None] + torch.arange(num_samples, device=labels.device)
+    valid = position < start[1:, None]
+    return ClassSamples(order[position.clamp(max=labels.numel() - 1)], valid)
+
+
+def positives(means: Tensor, prototypes: Tensor | None, prototype_weight: float) -> Tensor:
+    """Unassertive positive of each class: its mean mixed with its prototypes (Eq. 13), detached.
+
+    Both are normalised first: their norms are learned separately and differ by far, and cosine similarity compares
+    directions only.
+
+    Args:
+        means: Mean representation of each class, (C, F).
+        prototypes: (C, R, F), or None before rectification starts: the mean alone.
+        prototype_weight: xi.
+
+    Returns:
+        (C, F), without gradient.
+    """
+    mean = F.normalize(means.detach(), dim=1)
+    if prototypes is None:
+        return mean
+    prototype = F.normalize(prototypes.detach().mean(1), dim=1)
+    return (mean + prototype_weight * prototype) / (1 + prototype_weight)
+
+
+def draw_negatives(pool: ClassSamples, means: Tensor, num_negatives: int, temperature: float) -> tuple[Tensor, Tensor]:
+    """Negatives of each class: voxels of other classes, more of those whose means are more alike (ReCo; Eq. 11).
+
+    Args:
+        pool: Valid voxels of each class, (C, K).
+        means: Mean representation of each class, (C, F).
+        num_negatives: Negatives of a class, shared by its anchors.
+        temperature: Of the softmax over the similarities of class means.
+
+    Returns:
+        Index of each negative into the flattened pool, (C, num_negatives), and whether the class has any negative,
+        (C,).
+    """
+    num_classes, pool_size = pool.valid.shape
+    count = pool.valid.sum(1)
+    direction = F.normalize(means.detach(), dim=1)
+    other = ~torch.eye(num_classes, dtype=torch.bool, device=means.device) & (count > 0)
+    similarity = (direction @ direction.T / temperature).masked_fill(~other, -torch.inf)
+    has_negatives = other.any(1)
+    # A class alone in the batch has no distribution over other classes; any stands in, and the class is left out.
+    share = torch.where(has_negatives[:, None], similarity, torch.zeros_like(similarity)).softmax(1)
+    cumulative = share.cumsum(1)
+    drawn = torch.rand(num_classes, num_negatives, device=means.device) * cumulative[:, -1:]
+    drawn_class = torch.searchsorted(cumulative, drawn, right=True).clamp(max=num_classes - 1)
+    within = (torch.rand(drawn.shape, device=means.device) * count[drawn_class]).long()
+    return drawn_class * pool_size + within.clamp(max=pool_size - 1), has_negatives
+
+
+def info_nce(anchors: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
+    """InfoNCE of each anchor against its class's positive and negatives, cosine similarity (Eq. 14).
+
+    Args:
+        anchors: (C, A, F).
+        positive: (C, F).
+        negatives: (C, N, F).
+        temperature: Of the similarities.
+
+    Returns:
+        (C, A).
+    """
+    anchors, positive, negatives = (F.normalize(t, dim=-1) for t in (anchors, positive, negatives))
+    to_positive = torch.einsum("caf,cf->ca", anchors, positive) / temperature
+    to_negatives = torch.einsum("caf,cnf->can", anchors, negatives) / temperature
+    return torch.logsumexp(torch.cat([to_positive[..., None], to_negatives], -1), -1) - to_positive
+
+
+def cooperative_positive_supervision(
+    represent,
+    labels: Tensor,
+    valid: Tensor,
+    uncertain: Tensor,
+    num_classes: int,
+    prototypes: Tensor | None,
+    prototype_weight: float,
+    num_anchors: int = 256,
+    num_negatives: int = 512,
+    temperature: float = 0.5,
+) -> Tensor:
+    """Pull uncertain representations towards an unassertive positive of their class (Eq. 14).
+
+    Args:
+        represent: Function from flat voxel indices (N,) to representations (N, F), with gradient.
+        labels: True or rectified pseudo label of each voxel, (V,).
+        valid: Labelled voxels, and unlabelled ones with a pseudo label to be believed (Eq. 10, 12), (V,).
+        uncertain: Voxels where the student is unsure of the label, (V,).
+        num_classes: C.
+        prototypes: Learned prototypes (C, R, F), or None for the class mean alone.
+        prototype_weight: xi of Eq. 13.
+        num_anchors: Anchors of a class, at most.
+        num_negatives: Negatives of a class; also the voxels its mean is estimated from.
+        temperature: Of InfoNCE.
+
+    Returns:
+        Scalar, mean over the classes that have anchors and negatives; zero where none has. Gradients reach the
+        representations of anchors and negatives.
+    """
+    anchors = sample_per_class(labels, valid & uncertain, num_classes, num_anchors)
+    pool = sample_per_class(labels, valid, num_classes, num_negatives)
+    represented = represent(torch.cat([anchors.voxels.flatten(), pool.voxels.flatten()])).float()
+    anchor_repr, pool_repr = represented.split([anchors.voxels.numel(), pool.voxels.numel()])
+    pool_repr = pool_repr.unflatten(0, pool.voxels.shape)
+
+    weight = pool.valid[..., None].float()
+    means = (pool_repr * weight).sum(1) / weight.sum(1).clamp(min=1)
+    negative_index, has_negatives = draw_negatives(pool, means, num_negatives, temperature)
+    loss = info_nce(
+        anchor_repr.unflatten(0, anchors.voxels.shape),
+        positives(means, prototypes, prototype_weight),
+        pool_repr.flatten(0, 1)[negative_index],
+        temperature,
+    )
+    counted = (anchors.valid & has_negatives[:, None]).float()
+    per_class = (loss * counted).sum(1) / counted.sum(1).clamp(min=1)
+    present = counted.sum(1) > 0
+    return (per_class * present).sum() / present.sum().clamp(min=1)

@@ -1,0 +1,87 @@
+"""Decoder features of an nnU-Net network, read while it runs (Z2, Z3, Z4 of the article)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class DecoderFeatures:
+    """Features of one forward pass, counted from the end of the decoder.
+
+    Attributes:
+        quarter: Z2, third-from-last decoder stage (the bottleneck where there are two stages), (B, F2, ...).
+        half: Z3, second-to-last stage, (B, F3, ...).
+        full: Z4, last stage at full resolution, (B, F4, ...).
+    """
+
+    quarter: Tensor
+    half: Tensor
+    full: Tensor
+
+    def map(self, function) -> "DecoderFeatures":
+        """Apply a function to each of the three tensors."""
+        return DecoderFeatures(function(self.quarter), function(self.half), function(self.full))
+
+
+def tapped_modules(network: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """The modules whose outputs are Z2, Z3 and Z4.
+
+    Raises:
+        NotImplementedError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
+    """
+    encoder, decoder = getattr(network, "encoder", None), getattr(network, "decoder", None)
+    decoder_stages = getattr(decoder, "stages", None)
+    encoder_stages = getattr(encoder, "stages", None)
+    if decoder_stages is None or encoder_stages is None:
+        raise NotImplementedError(
+            f"CRLN reads the decoder stages of a U-Net; {type(network).__name__} has no encoder.stages and "
+            "decoder.stages. Choose a plan with a U-Net architecture (any nnU-Net default or ResEnc preset)."
+        )
+    if len(decoder_stages) < 2:
+        raise NotImplementedError(
+            f"CRLN needs features at full, half and quarter resolution; this plan's network has "
+            f"{len(decoder_stages)} decoder stage(s), at least 2 are needed. Plan with larger images or edit n_stages."
+        )
+    quarter = decoder_stages[-3] if len(decoder_stages) >= 3 else encoder_stages[-1]
+    return quarter, decoder_stages[-2], decoder_stages[-1]
+
+
+def tapped_channels(network: nn.Module) -> tuple[int, int, int]:
+    """Channel counts (F2, F3, F4) of the tapped features.
+
+    A decoder stage has as many channels as the encoder stage it takes its skip from, and the bottleneck is the last
+    encoder stage, so the first three entries of the encoder's list are right for every topology.
+    """
+    tapped_modules(network)
+    channels: Sequence[int] = network.encoder.output_channels  # type: ignore[union-attr, assignment]
+    return channels[2], channels[1], channels[0]
+
+
+class FeatureTaps:
+    """Forward hooks that keep the last forward pass's decoder features until they are taken.
+
+    The network itself stays as nnU-Net built it: same class, same keys in its state dict.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        self._features: dict[str, Tensor] = {}
+        for name, module in zip(("quarter", "half", "full"), tapped_modules(network), strict=True):
+            module.register_forward_hook(self._keep(name))
+
+    def _keep(self, name: str):
+        def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
+            self._features[name] = output
+
+        return hook
+
+    def take(self) -> DecoderFeatures:
+        """Features of the last forward pass; they are released, so that no graph outlives its step."""
+        features = DecoderFeatures(**self._features)
+        self._features.clear()
+        return features
+
+    def clear(self) -> None:
+        """Release the features of forward passes that nobody asked about."""
+        self._features.clear()

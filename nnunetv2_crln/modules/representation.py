@@ -1,0 +1,37 @@
+"""Representations that Cooperative Positive Supervision compares (Sec. 3.3)."""
+
+import torch
+from torch import Tensor, nn
+
+
+class RepresentationHead(nn.Module):
+    """A small head on Z4, evaluated only at the voxels that are asked for.
+
+    With ``kernel_size`` 3 the first layer is the article's dense 3x3x3 convolution with norm; with 1 every layer works
+    on single voxels, so that only the few sampled ones cost anything. Z4 has seen 3x3x3 neighbourhoods already.
+
+    Args:
+        in_channels: F4.
+        out_channels: Channels of a representation.
+        ndim: Spatial dimensions, 2 or 3.
+        kernel_size: 1 or 3.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, ndim: int = 3, kernel_size: int = 1) -> None:
+        super().__init__()
+        conv = nn.Conv3d if ndim == 3 else nn.Conv2d
+        norm = nn.InstanceNorm3d if ndim == 3 else nn.InstanceNorm2d
+        self.dense: nn.Module = nn.Identity()
+        if kernel_size == 3:
+            self.dense = nn.Sequential(conv(in_channels, out_channels, 3, padding=1), norm(out_channels, affine=True))
+            hidden: nn.Module = nn.Identity()
+        else:
+            hidden = nn.Sequential(nn.Linear(in_channels, out_channels), nn.LayerNorm(out_channels))
+        self.voxelwise = nn.Sequential(hidden, nn.ReLU(), nn.Linear(out_channels, out_channels))
+
+    def forward(self, features: Tensor, voxels: Tensor) -> Tensor:
+        """Features (B, F4, *grid) and flat voxel indices (N,) over batch and grid to representations (N, out)."""
+        dense = self.dense(features)
+        flat_grid = dense.shape[2:].numel()
+        sampled = dense.flatten(2)[torch.div(voxels, flat_grid, rounding_mode="floor"), :, voxels % flat_grid]
+        return self.voxelwise(sampled)

@@ -1,0 +1,69 @@
+"""Checkpoints that a crash cannot destroy."""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnunetv2_crln.errors import UserError
+
+
+def previous_file(path: str | Path) -> Path:
+    """Where the checkpoint that a newer one replaced is kept."""
+    path = Path(path)
+    return path.with_name(f"{path.stem}_previous{path.suffix}")
+
+
+def plain(value: Any) -> Any:
+    """Numpy scalars and arrays as Python numbers and lists, so that ``torch.load(weights_only=True)`` reads them."""
+    if isinstance(value, dict):
+        return {plain(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(plain(v) for v in value)
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    return value
+
+
+def save(checkpoint: dict, path: str | Path, keep_previous: bool) -> None:
+    """Write to a temporary file, flush it to the disk, then put it in place in one step.
+
+    Args:
+        checkpoint: Tensors and plain types.
+        path: Final name.
+        keep_previous: Keep the file that stood there under :func:`previous_file`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if keep_previous and path.exists():
+            os.replace(path, previous_file(path))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | Path, device: torch.device) -> dict:
+    """Load a checkpoint; if it is damaged, the previous one.
+
+    Raises:
+        UserError: Neither can be read.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
+        fallback = previous_file(path)
+        if not fallback.exists():
+            raise UserError(
+                f"Checkpoint {path} cannot be read ({error}) and there is no {fallback.name} beside it. "
+                "Remove the file to continue from an older checkpoint or to start anew."
+            ) from error
+        print(f"WARNING: checkpoint {path} cannot be read ({error}). Continuing from {fallback.name}.")
+        return torch.load(fallback, map_location=device, weights_only=True)

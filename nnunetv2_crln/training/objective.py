@@ -1,0 +1,180 @@
+"""One training step's pseudo labels and losses (Eq. 1-2, 8, 15); knows tensors and modules, not the trainer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nnunetv2_crln.losses.consistency import consistency_dice_loss, consistency_loss
+from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_positive_supervision
+from nnunetv2_crln.modules.feature_taps import DecoderFeatures
+from nnunetv2_crln.training.heads import Heads
+from nnunetv2_crln.training.settings import CRLNSettings
+from nnunetv2_crln.unlabelled.views import StrongGeometry
+
+
+@dataclass(frozen=True)
+class PseudoLabels:
+    """What the teacher says of the unlabelled patches.
+
+    Attributes:
+        labels: Classes, (B, *grid), int64.
+        confidence: Largest probability, (B, *grid).
+    """
+
+    labels: Tensor
+    confidence: Tensor
+
+    @classmethod
+    def from_logits(cls, logits: Tensor) -> "PseudoLabels":
+        confidence, labels = torch.softmax(logits.float(), 1).max(1)
+        return cls(labels, confidence)
+
+    def under(self, geometry: StrongGeometry) -> "PseudoLabels":
+        """The same pseudo labels in the geometry of the strong view."""
+        return PseudoLabels(geometry.apply(self.labels), geometry.apply(self.confidence))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Where in the schedule a step lies.
+
+    Attributes:
+        rectifying: Rectification has started.
+        ramp: Factor in [0, 1] of the unsupervised terms.
+    """
+
+    rectifying: bool
+    ramp: float
+
+
+@dataclass
+class StudentPass:
+    """Everything the losses need of one student forward pass over labelled and unlabelled patches together.
+
+    Attributes:
+        labelled_outputs: As nnU-Net's loss takes them: a list with deep supervision, a tensor without.
+        labelled_logits: Full resolution, (L, C, *grid).
+        unlabelled_logits: (U, C, *grid).
+        features: Decoder features of all L + U patches.
+    """
+
+    labelled_outputs: Tensor | list[Tensor]
+    labelled_logits: Tensor
+    unlabelled_logits: Tensor
+    features: DecoderFeatures
+
+    @classmethod
+    def split(cls, outputs: Tensor | Sequence[Tensor], features: DecoderFeatures, num_labelled: int) -> "StudentPass":
+        deep = isinstance(outputs, (list, tuple))
+        full = outputs[0] if deep else outputs
+        labelled = [o[:num_labelled] for o in outputs] if deep else outputs[:num_labelled]
+        return cls(labelled, full[:num_labelled], full[num_labelled:], features)
+
+
+class Objective:
+    """The total loss of Eq. 15.
+
+    Args:
+        settings: Weights and thresholds.
+        supervised: nnU-Net's loss, for ``labelled_outputs`` and its targets.
+        full_resolution: The same loss without deep supervision, for M.
+        num_classes: C.
+    """
+
+    def __init__(
+        self,
+        settings: CRLNSettings,
+        supervised: Callable[..., Tensor],
+        full_resolution: Callable[[Tensor, Tensor], Tensor],
+        num_classes: int,
+    ) -> None:
+        self.settings = settings
+        self.supervised = supervised
+        self.full_resolution = full_resolution
+        self.num_classes = num_classes
+
+    def __call__(
+        self,
+        student: StudentPass,
+        relationship_map: Tensor | None,
+        heads: Heads,
+        target: Tensor | list[Tensor],
+        pseudo: PseudoLabels,
+        schedule: Schedule,
+    ) -> dict[str, Tensor]:
+        """Loss terms by name, unweighted, and their weighted sum as ``"loss"``.
+
+        Args:
+            student: The student's forward pass.
+            relationship_map: M of the labelled patches, or None without DIM.
+            heads: The student's.
+            target: nnU-Net's target of the labelled patches, (L, 1, *grid), or a list of them.
+            pseudo: In the geometry of the strong view.
+            schedule: Of this step.
+        """
+        s = self.settings
+        terms: dict[str, Tensor] = {"supervised": self.supervised(student.labelled_outputs, target)}
+        labels = target[0] if isinstance(target, list) else target
+        logits = student.unlabelled_logits.float()
+        terms["consistency"] = consistency_loss(logits, pseudo.labels, pseudo.confidence, s.confidence_threshold)
+        weights = {"supervised": 1.0, "consistency": schedule.ramp * s.consistency_weight}
+        if s.consistency_dice_weight:
+            terms["consistency_dice"] = consistency_dice_loss(
+                logits, pseudo.labels, pseudo.confidence, s.confidence_threshold
+            )
+            weights["consistency_dice"] = schedule.ramp * s.consistency_dice_weight
+        if relationship_map is not None:
+            terms["relationship_map"] = self.full_resolution(relationship_map, labels)
+            weights["relationship_map"] = s.relationship_map_weight
+        if heads.representation is not None:
+            terms["cps"] = self._cps(student, heads, labels, pseudo, schedule)
+            weights["cps"] = schedule.ramp * s.cps_weight
+        terms["loss"] = sum((weights[name] * term for name, term in terms.items()), torch.zeros_like(logits[0, 0].sum()))
+        return terms
+
+    def _cps(
+        self, student: StudentPass, heads: Heads, labels: Tensor, pseudo: PseudoLabels, schedule: Schedule
+    ) -> Tensor:
+        s = self.settings
+        with torch.no_grad():
+            true_labels = labels[:, 0].long()
+            known = (true_labels >= 0) & (true_labels < self.num_classes)
+            all_labels = torch.cat([torch.where(known, true_labels, 0), pseudo.labels]).flatten()
+            valid = torch.cat([known, pseudo.confidence >= s.cps_confidence]).flatten()
+            logits = torch.cat([student.labelled_logits, student.unlabelled_logits]).float()
+            # Only p of the voxel's own class is needed: exp(logit - logsumexp) instead of a softmax of all classes.
+            own = logits.movedim(1, -1).flatten(0, -2).gather(1, all_labels[:, None])[:, 0]
+            uncertain = own - logits.logsumexp(1).flatten() < torch.tensor(s.anchor_uncertainty).log().item()
+        prototypes = heads.dim.prototypes if heads.dim is not None and schedule.rectifying else None
+        with torch.autocast(logits.device.type, enabled=False):
+            features = student.features.full.float()
+            return cooperative_positive_supervision(
+                lambda voxels: heads.representation(features, voxels),
+                all_labels,
+                valid,
+                uncertain,
+                self.num_classes,
+                None if s.cps_positive == "mean" else prototypes,
+                # "prototype" alone is the limit of a large weight.
+                1e6 if s.cps_positive == "prototype" else s.prototype_weight,
+                s.num_anchors,
+                s.num_negatives,
+                s.cps_temperature,
+            )
+
+
+def relationship_map(heads: nn.Module, features: DecoderFeatures, size: Sequence[int], detach: bool) -> Tensor:
+    """M of Eq. 7 from tapped features.
+
+    Args:
+        heads: With a DIM.
+        features: Of the patches.
+        size: Voxels of the output grid.
+        detach: Keep the DIM's gradient out of the network that made the features.
+    """
+    quarter, half = features.quarter, features.half
+    if detach:
+        quarter, half = quarter.detach(), half.detach()
+    return heads.dim(quarter, half, size)  # type: ignore[operator, union-attr]

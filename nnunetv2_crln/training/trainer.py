@@ -1,0 +1,428 @@
+"""nnUNetTrainer_CRLN: nnU-Net's lifecycle with an unlabelled stream, a teacher, rectification and CPS."""
+
+import contextlib
+import os
+import secrets
+from os.path import join
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import autocast, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
+from nnunetv2_crln.training import checkpoint as checkpoints
+from nnunetv2_crln.training.heads import Heads, build_rectifier, ramp
+from nnunetv2_crln.training.objective import Objective, PseudoLabels, Schedule, StudentPass, relationship_map
+from nnunetv2_crln.training.seeding import derive_seed, seed_everything
+from nnunetv2_crln.training.settings import CRLNSettings
+from nnunetv2_crln.training.teacher import EMATeacher, ema_decay
+from nnunetv2_crln.unlabelled.loader import UnlabelledBatches, UnlabelledDataset, in_workers, num_workers
+from nnunetv2_crln.unlabelled.paths import unlabelled_folder
+from nnunetv2_crln.unlabelled.views import StrongGeometry
+
+CHECKPOINT_KEY = "crln"
+MAX_GRADIENT_NORM = 12  # nnU-Net's
+MAX_SKIPPED_IN_A_ROW = 20
+CURVES = ("supervised", "relationship_map", "consistency", "cps", "mu", "confident_raw", "confident", "skipped_steps")
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module under DistributedDataParallel and torch.compile."""
+    if isinstance(module, DistributedDataParallel):
+        module = module.module
+    return getattr(module, "_orig_mod", module)
+
+
+class nnUNetTrainer_CRLN(nnUNetTrainer):
+    """Cooperative rectification learning (Wang et al., Medical Image Analysis 2025) on any nnU-Net dataset.
+
+    ``self.network`` is the student while training and the deployed network while validating, so that nnU-Net's
+    online and final validation judge what ``nnUNetv2_predict`` will load.
+    """
+
+    # What a variant fixes of the settings, whatever the plans say.
+    fixed_settings: ClassVar[dict[str, Any]] = {}
+    # What a variant changes of nnU-Net's training attributes, e.g. {"num_epochs": 20}.
+    schedule: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        plans: dict,
+        configuration: str,
+        fold: int,
+        dataset_json: dict,
+        device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
+    ):
+        super().__init__(plans, configuration, fold, dataset_json, device)
+        if self.is_cascaded:
+            raise NotImplementedError(
+                f"Configuration {configuration!r} is the second stage of a cascade. CRLN trains 2d, 3d_lowres and "
+                "3d_fullres configurations; train 3d_fullres instead."
+            )
+        if self.label_manager.has_regions:
+            raise NotImplementedError(
+                "This dataset has region-based labels (lists in the labels of dataset.json). CRLN's pseudo labels "
+                "assign one class to a voxel; use plain labels, or train with nnUNetTrainer."
+            )
+        self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration, **self.fixed_settings)
+        self.save_every = self.settings.save_every
+        for attribute, value in self.schedule.items():
+            setattr(self, attribute, value)
+        self.seed = self.settings.seed if self.settings.seed is not None else secrets.randbits(31)
+        self.step = 0
+        self.skipped_in_a_row = 0
+        for curve in CURVES:
+            self.logger.local_logger.my_fantastic_logging[f"crln_{curve}"] = []
+
+    # ---------------------------------------------------------------- building
+
+    def initialize(self):
+        seed_everything(derive_seed(self.seed, "weights", 0))
+        super().initialize()
+        student = unwrap(self.network)
+        channels = tapped_channels(student)
+        num_classes = self.label_manager.num_segmentation_heads
+        ndim = len(self.configuration_manager.patch_size)
+        # The teacher is copied before the taps are attached: hooks are copied with a module.
+        self.teacher = EMATeacher(student)
+        self.teacher_network = torch.compile(self.teacher.module) if self._do_i_compile() else self.teacher.module
+        self.student_taps = FeatureTaps(student)
+        self.teacher_taps = FeatureTaps(self.teacher.module)
+        self.heads = Heads(channels, num_classes, ndim, self.settings).to(self.device)
+        self.teacher_heads = EMATeacher(self.heads)
+        self.rectifier = build_rectifier(num_classes, ndim, self.settings).to(self.device)
+        self._add_heads_to_optimisers()
+        full_resolution = self.loss.loss if isinstance(self.loss, DeepSupervisionWrapper) else self.loss
+        self.objective = Objective(self.settings, self.loss, full_resolution, num_classes)
+
+    def _add_heads_to_optimisers(self) -> None:
+        head_parameters = list(self.heads.parameters())
+        if head_parameters:
+            self.optimizer.add_param_group({"params": head_parameters, "lr": self.initial_lr})
+        rectifier_parameters = list(self.rectifier.parameters())
+        self.rectifier_optimizer = (
+            torch.optim.SGD(rectifier_parameters, self.settings.mu_learning_rate)
+            if rectifier_parameters and self.settings.dim
+            else None
+        )
+
+    def get_dataloaders(self):
+        # nnU-Net builds its loaders and starts its workers in one method. With zero workers it only builds them; ours
+        # then run them in the same number of workers, together with the unlabelled stream.
+        with _environment("nnUNet_n_proc_DA", "0"):
+            train, validation = super().get_dataloaders()
+        labelled, validation = train.data_loader, validation.data_loader
+        dataset = self.unlabelled_dataset()
+        unlabelled = UnlabelledBatches(
+            labelled, dataset, self.settings.unlabelled_batch_size or self.batch_size, self.label_manager, self.settings
+        )
+        self.print_to_log_file(
+            f"CRLN: {len(labelled.indices)} labelled and {len(dataset.identifiers)} unlabelled cases, "
+            f"{self.batch_size} + {unlabelled.loader.batch_size} patches in a batch, seed {self.seed}"
+        )
+        pin_memory = self.device.type == "cuda"
+        return (
+            in_workers(
+                labelled, unlabelled, self.seed, "train", self.step, num_workers(), self.local_rank, pin_memory
+            ),
+            in_workers(
+                validation,
+                None,
+                self.seed,
+                "validation",
+                self.current_epoch * self.num_val_iterations_per_epoch,
+                num_workers(for_validation=True),
+                self.local_rank,
+                pin_memory,
+            ),
+        )
+
+    def unlabelled_dataset(self) -> UnlabelledDataset:
+        """The preprocessed unlabelled cases.
+
+        Raises:
+            UserError: There are none, or one of them is also a labelled case.
+        """
+        folder = unlabelled_folder(self.preprocessed_dataset_folder_base, self.configuration_manager.data_identifier)
+        command = (
+            f"nnUNetv2_crln_plan_and_preprocess -d {self.plans_manager.dataset_name[7:10]} -c {self.configuration_name}"
+        )
+        if not folder.is_dir() or not UnlabelledDataset.get_identifiers(str(folder)):
+            raise UserError(
+                f"No preprocessed unlabelled cases in {folder}. Put the images without labels into imagesUl of the "
+                f"raw dataset and run: {command}"
+            )
+        dataset = UnlabelledDataset(str(folder))
+        both = sorted(set(dataset.identifiers) & set(self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)))
+        if both:
+            raise UserError(
+                f"{len(both)} case(s) are both labelled and unlabelled, e.g. {', '.join(both[:5])}. Remove them from "
+                f"imagesUl (or imagesTr) and run again: {command} --clean"
+            )
+        return dataset
+
+    # ---------------------------------------------------------------- training
+
+    def on_train_start(self):
+        self.settings = self.settings.with_schedule(self.num_epochs * self.num_iterations_per_epoch)
+        if not self.was_initialized:
+            self.initialize()
+        self.objective.settings = self.settings
+        if self.step == 0:
+            # -pretrained_weights are loaded into the student after it was built.
+            self.teacher.copy_from(unwrap(self.network))
+        super().on_train_start()
+        self.print_to_log_file(f"CRLN settings: {self.settings}")
+
+    def on_train_epoch_start(self):
+        super().on_train_epoch_start()
+        self.teacher.module.decoder.deep_supervision = False
+        self.heads.train()
+
+    def train_step(self, batch: dict) -> dict:
+        seed_everything(derive_seed(self.seed, "step", self.step, self.local_rank))
+        labelled, target = self._to_device(batch["data"]), self._to_device(batch["target"])
+        geometry = StrongGeometry(self._to_device(batch["boxes"]), batch["flips"])
+        schedule = Schedule(
+            rectifying=self.settings.dim and self.step >= self.settings.rectification_start,
+            ramp=ramp(self.step, self.settings.ramp_up),
+        )
+        with self._autocast():
+            pseudo, monitored = self.pseudo_labels(self._to_device(batch["unlabelled_weak"]), schedule.rectifying)
+            pseudo = pseudo.under(geometry)
+            student, student_map = self.student_pass(labelled, self._to_device(batch["unlabelled_strong"]))
+            losses = self.objective(student, student_map, self.heads, target, pseudo, schedule)
+        self.apply_gradients(losses["loss"])
+        if schedule.rectifying:
+            self.update_rectifier(student.labelled_logits, student_map, target)
+        decay = ema_decay(self.step, self.settings.ema_decay)
+        self.teacher.update(unwrap(self.network), decay)
+        self.teacher_heads.update(self.heads, decay)
+        self.step += 1
+        return {**{name: loss.detach() for name, loss in losses.items()}, **monitored}
+
+    @torch.no_grad()
+    def pseudo_labels(self, weak: torch.Tensor, rectifying: bool) -> tuple[PseudoLabels, dict[str, torch.Tensor]]:
+        """The teacher's (rectified) pseudo labels of the weak view, and shares of confident voxels."""
+        logits = self.teacher_network(weak)
+        features = self.teacher_taps.take()
+        raw = PseudoLabels.from_logits(logits)
+        threshold = self.settings.confidence_threshold
+        monitored = {"confident_raw": (raw.confidence >= threshold).float().mean()}
+        if not rectifying:
+            return raw, {**monitored, "confident": monitored["confident_raw"]}
+        teacher_map = relationship_map(self.teacher_heads.module, features, logits.shape[2:], detach=True)
+        rectified = PseudoLabels.from_logits(self.rectifier(logits.float(), teacher_map.float()))
+        return rectified, {**monitored, "confident": (rectified.confidence >= threshold).float().mean()}
+
+    def student_pass(self, labelled: torch.Tensor, strong: torch.Tensor) -> tuple[StudentPass, torch.Tensor | None]:
+        """One forward pass over both batches; M of the labelled patches."""
+        outputs = self.network(torch.cat([labelled, strong]))
+        student = StudentPass.split(outputs, self.student_taps.take(), len(labelled))
+        if not self.settings.dim:
+            return student, None
+        return student, relationship_map(
+            self.heads,
+            student.features.map(lambda f: f[: len(labelled)]),
+            labelled.shape[2:],
+            self.settings.detach_features,
+        )
+
+    def apply_gradients(self, loss: torch.Tensor) -> None:
+        """One optimiser step; a step with a non-finite gradient is left out and counted."""
+        self.optimizer.zero_grad(set_to_none=True)
+        scaler = self.grad_scaler
+        (scaler.scale(loss) if scaler is not None else loss).backward()
+        if scaler is not None:
+            scaler.unscale_(self.optimizer)
+        self._average_head_gradients(self.heads)
+        norms = [
+            torch.nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
+            for module in (self.network, self.heads)
+        ]
+        if scaler is not None:
+            scaler.step(self.optimizer)  # looks at the gradients itself
+            scaler.update()
+        elif all(bool(torch.isfinite(norm)) for norm in norms):
+            self.optimizer.step()
+            self.skipped_in_a_row = 0
+        else:
+            self._count_skipped_step()
+
+    def _count_skipped_step(self) -> None:
+        self.skipped_in_a_row += 1
+        self.print_to_log_file(f"WARNING: non-finite gradient at iteration {self.step}; the step is left out")
+        if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+            raise RuntimeError(
+                f"{MAX_SKIPPED_IN_A_ROW} iterations in a row had a non-finite loss or gradient (last: {self.step}). "
+                "Look for NaN in the images (nnUNetv2_crln_plan_and_preprocess --verify_dataset_integrity) or lower "
+                "the learning rate, then continue from the last checkpoint with --c."
+            )
+
+    def update_rectifier(
+        self, logits: torch.Tensor, labelled_map: torch.Tensor, target: torch.Tensor | list[torch.Tensor]
+    ) -> None:
+        """Train mu alone on the rectified logits of the labelled patches (Eq. 16)."""
+        if self.rectifier_optimizer is None:
+            return
+        labels = target[0] if isinstance(target, list) else target
+        rectified = self.rectifier(logits.detach().float(), labelled_map.detach().float())
+        self.rectifier_optimizer.zero_grad(set_to_none=True)
+        self.objective.full_resolution(rectified, labels).backward()
+        self._average_head_gradients(self.rectifier)
+        self.rectifier_optimizer.step()
+        self.rectifier.project()
+
+    def _average_head_gradients(self, module: nn.Module) -> None:
+        """Gradients of the added modules are averaged over processes; nnU-Net's wrapper covers the network alone."""
+        if self.is_ddp:
+            for parameter in module.parameters():
+                if parameter.grad is not None:
+                    torch.distributed.all_reduce(parameter.grad, torch.distributed.ReduceOp.AVG)
+
+    def on_train_epoch_end(self, train_outputs: list[dict]):
+        # The only place where the losses leave the device.
+        names = list(train_outputs[0])
+        means = torch.stack([torch.stack([o[name].float() for o in train_outputs]).mean() for name in names]).tolist()
+        epoch = dict(zip(names, means, strict=True))
+        super().on_train_epoch_end([{"loss": np.array(epoch["loss"])}])
+        epoch["mu"] = self.rectifier.mu.item() if hasattr(self.rectifier, "mu") else float("nan")
+        epoch["skipped_steps"] = self.skipped_in_a_row
+        for curve in CURVES:
+            self.logger.log(f"crln_{curve}", epoch.get(curve, float("nan")), self.current_epoch)
+        self.print_to_log_file(
+            "CRLN " + ", ".join(f"{c} {epoch[c]:.4g}" for c in CURVES if c in epoch and c != "skipped_steps")
+        )
+
+    # ---------------------------------------------------------------- validation and deployment
+
+    @contextlib.contextmanager
+    def deployed_network(self):
+        """``self.network`` is the network that will be deployed, for the length of the block."""
+        student = self.network
+        if self.settings.deploy == "teacher":
+            self.network = self.teacher_network
+        try:
+            yield
+        finally:
+            self.network = student
+
+    def set_deep_supervision_enabled(self, enabled: bool):
+        unwrap(self.network).decoder.deep_supervision = enabled
+
+    def validation_step(self, batch: dict) -> dict:
+        with self.deployed_network():
+            self.set_deep_supervision_enabled(self.enable_deep_supervision)
+            result = super().validation_step(batch)
+        self.teacher_taps.clear()
+        self.student_taps.clear()
+        return result
+
+    def perform_actual_validation(self, save_probabilities: bool = False):
+        with self.deployed_network():
+            super().perform_actual_validation(save_probabilities)
+
+    # ---------------------------------------------------------------- saving and resuming
+
+    def save_checkpoint(self, filename: str) -> None:
+        if self.local_rank != 0:
+            return
+        if self.disable_checkpointing:
+            self.print_to_log_file("No checkpoint written, checkpointing is disabled")
+            return
+        deployed = self.teacher.module if self.settings.deploy == "teacher" else unwrap(self.network)
+        checkpoint = checkpoints.plain(
+            {
+                "network_weights": deployed.state_dict(),
+                "optimizer_state": self.optimizer.state_dict(),
+                "grad_scaler_state": self.grad_scaler.state_dict() if self.grad_scaler is not None else None,
+                "logging": self.logger.get_checkpoint(),
+                "_best_ema": self._best_ema,
+                "current_epoch": self.current_epoch + 1,
+                "init_args": self.my_init_kwargs,
+                "trainer_name": self.__class__.__name__,
+                "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
+                CHECKPOINT_KEY: {
+                    "student": unwrap(self.network).state_dict(),
+                    "teacher": self.teacher.module.state_dict(),
+                    "heads": self.heads.state_dict(),
+                    "teacher_heads": self.teacher_heads.module.state_dict(),
+                    "rectifier": self.rectifier.state_dict(),
+                    "rectifier_optimizer": self.rectifier_optimizer.state_dict() if self.rectifier_optimizer else None,
+                    "step": self.step,
+                    "seed": self.seed,
+                    "deploy": self.settings.deploy,
+                },
+            }
+        )
+        checkpoints.save(checkpoint, filename, keep_previous=os.path.basename(filename) == "checkpoint_latest.pth")
+
+    def load_checkpoint(self, filename_or_checkpoint: dict | str) -> None:
+        loaded = (
+            checkpoints.load(filename_or_checkpoint, self.device)
+            if isinstance(filename_or_checkpoint, str)
+            else filename_or_checkpoint
+        )
+        if CHECKPOINT_KEY not in loaded:
+            raise UserError(
+                f"{filename_or_checkpoint} was written by {loaded.get('trainer_name')} and has no CRLN state. To start "
+                "from its weights use -pretrained_weights instead of --c."
+            )
+        if not self.was_initialized:
+            self.initialize()
+        state = loaded[CHECKPOINT_KEY]
+        self.seed = state["seed"]
+        self.step = state["step"]
+        unwrap(self.network).load_state_dict(state["student"])
+        self.teacher.module.load_state_dict(state["teacher"])
+        self.heads.load_state_dict(state["heads"])
+        self.teacher_heads.module.load_state_dict(state["teacher_heads"])
+        self.rectifier.load_state_dict(state["rectifier"])
+        if self.rectifier_optimizer is not None:
+            self.rectifier_optimizer.load_state_dict(state["rectifier_optimizer"])
+        self.optimizer.load_state_dict(loaded["optimizer_state"])
+        if self.grad_scaler is not None and loaded["grad_scaler_state"] is not None:
+            self.grad_scaler.load_state_dict(loaded["grad_scaler_state"])
+        self.my_init_kwargs = loaded["init_args"]
+        self.current_epoch = loaded["current_epoch"]
+        self.logger.load_checkpoint(loaded["logging"])
+        self._best_ema = loaded["_best_ema"]
+        self.inference_allowed_mirroring_axes = loaded["inference_allowed_mirroring_axes"]
+
+    def on_train_end(self):
+        super().on_train_end()
+        previous = checkpoints.previous_file(join(self.output_folder, "checkpoint_latest.pth"))
+        if self.local_rank == 0:
+            previous.unlink(missing_ok=True)
+
+    # ---------------------------------------------------------------- small helpers
+
+    def _to_device(self, tensors):
+        if isinstance(tensors, list):
+            return [self._to_device(t) for t in tensors]
+        return tensors.to(self.device, non_blocking=True)
+
+    def _autocast(self):
+        if self.device.type == "cuda":
+            return autocast("cuda")
+        if self.device.type == "cpu" and self.settings.cpu_bfloat16:
+            return autocast("cpu", dtype=torch.bfloat16)
+        return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str):
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

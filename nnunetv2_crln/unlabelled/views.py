@@ -1,0 +1,148 @@
+"""Weak and strong views of unlabelled patches, and the same geometric changes for their pseudo labels."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
+from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
+from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
+from batchgeneratorsv2.transforms.intensity.gamma import GammaTransform
+from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseTransform
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
+from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
+from batchgeneratorsv2.transforms.utils.random import RandomTransform
+from torch import Tensor
+
+_GEOMETRIC = (
+    SpatialTransform,
+    MirrorTransform,
+    Convert3DTo2DTransform,
+    Convert2DTo3DTransform,
+    MaskImageTransform,
+)
+
+
+def weak_transforms(training_transforms: ComposeTransforms) -> ComposeTransforms:
+    """The geometric part of nnU-Net's augmentation of labelled patches: what the teacher sees."""
+    return ComposeTransforms([t for t in training_transforms.transforms if isinstance(t, _GEOMETRIC)])
+
+
+def strong_intensity_transforms() -> ComposeTransforms:
+    """nnU-Net's intensity changes at the same strengths, applied more often: what the student sees."""
+
+    def often(transform: BasicTransform, probability: float) -> RandomTransform:
+        return RandomTransform(transform, apply_probability=probability)
+
+    return ComposeTransforms(
+        [
+            often(GaussianNoiseTransform(noise_variance=(0, 0.1), p_per_channel=1, synchronize_channels=True), 0.5),
+            often(
+                GaussianBlurTransform(
+                    blur_sigma=(0.5, 1.0), synchronize_channels=False, synchronize_axes=False, p_per_channel=0.5
+                ),
+                0.2,
+            ),
+            often(
+                MultiplicativeBrightnessTransform(
+                    multiplier_range=BGContrast((0.75, 1.25)), synchronize_channels=False, p_per_channel=1
+                ),
+                0.5,
+            ),
+            often(
+                ContrastTransform(
+                    contrast_range=BGContrast((0.75, 1.25)),
+                    preserve_range=True,
+                    synchronize_channels=False,
+                    p_per_channel=1,
+                ),
+                0.5,
+            ),
+            often(
+                SimulateLowResolutionTransform(
+                    scale=(0.5, 1),
+                    synchronize_channels=False,
+                    synchronize_axes=True,
+                    ignore_axes=None,
+                    allowed_channels=None,
+                    p_per_channel=0.5,
+                ),
+                0.25,
+            ),
+            often(
+                GammaTransform(
+                    gamma=BGContrast((0.7, 1.5)),
+                    p_invert_image=0.25,
+                    synchronize_channels=False,
+                    p_per_channel=1,
+                    p_retain_stats=1,
+                ),
+                0.4,
+            ),
+        ]
+    )
+
+
+def cutmix_box(shape: tuple[int, ...], alpha: float, rng: np.random.Generator) -> tuple[slice, ...]:
+    """A random box whose share of the patch follows Beta(alpha, alpha); each side has the same share of its axis."""
+    side_share = rng.beta(alpha, alpha) ** (1 / len(shape))
+    box = []
+    for extent in shape:
+        side = max(1, round(extent * side_share))
+        start = int(rng.integers(0, extent - side + 1))
+        box.append(slice(start, start + side))
+    return tuple(box)
+
+
+@dataclass(frozen=True)
+class StrongGeometry:
+    """Geometric changes between weak and strong view; image, pseudo label and confidence all undergo them.
+
+    Each sample takes a box from its neighbour in the batch (the next one, cyclically) and is then flipped.
+
+    Attributes:
+        boxes: Voxels taken from the neighbour, (B, *grid), bool.
+        flips: Axes to flip, (B, ndim), bool, on the CPU.
+    """
+
+    boxes: Tensor
+    flips: Tensor
+
+    @classmethod
+    def draw(
+        cls,
+        batch_size: int,
+        shape: tuple[int, ...],
+        alpha: float,
+        cutmix_probability: float,
+        flip_axes: tuple[int, ...],
+        rng: np.random.Generator,
+    ) -> "StrongGeometry":
+        """Draw for one batch. A single sample has no neighbour to mix with and is only flipped."""
+        boxes = torch.zeros((batch_size, *shape), dtype=torch.bool)
+        flips = torch.zeros((batch_size, len(shape)), dtype=torch.bool)
+        for sample in range(batch_size):
+            if batch_size > 1 and rng.random() < cutmix_probability:
+                boxes[(sample, *cutmix_box(shape, alpha, rng))] = True
+            for axis in flip_axes:
+                flips[sample, axis] = bool(rng.random() < 0.5)
+        return cls(boxes, flips)
+
+    def apply(self, batch: Tensor) -> Tensor:
+        """Change a batch of images (B, C, *grid) or of maps (B, *grid)."""
+        boxes = self.boxes if batch.ndim == self.boxes.ndim else self.boxes.unsqueeze(1)
+        mixed = torch.where(boxes, batch.roll(-1, 0), batch)
+        if not self.flips.any():
+            return mixed
+        first_axis = mixed.ndim - 1 - self.flips.shape[1]
+        return torch.stack(
+            [
+                sample.flip([first_axis + axis for axis, flip in enumerate(flips) if flip])
+                for sample, flips in zip(mixed, self.flips.tolist(), strict=True)
+            ]
+        )
