@@ -26,6 +26,8 @@ from nnunetv2_crln.unlabelled.preprocessing import preprocess_unlabelled
 
 DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}  # nnU-Net's; 4 for all others
 
+FOLDS = 5  # of nnU-Net's own split
+
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of nnUNetv2_plan_and_preprocess with its defaults, and ours."""
@@ -317,7 +319,12 @@ def print_summary(
         print(f"This was part {args.part_id} of {args.num_parts}; training needs parts {listing(map(str, rest))} too.")
     chosen = "3d_fullres" if "3d_fullres" in configurations else configurations[0]
     plans = "" if plans_manager.plans_name == "nnUNetPlans" else f" -p {plans_manager.plans_name}"
-    print(f"Next: nnUNetv2_train {dataset_id} {chosen} 0 -tr nnUNetTrainer_CRLN{plans}\n")
+    fold = "0"
+    if labelled < FOLDS and not (folders.preprocessed / "splits_final.json").is_file():
+        print(f"{labelled} labelled cases are too few for nnU-Net's {FOLDS} folds: write your own splits_final.json to")
+        print(f"{folders.preprocessed}, or train on all of them without validation cases (fold all).")
+        fold = "all"
+    print(f"Next: nnUNetv2_train {dataset_id} {chosen} {fold} -tr nnUNetTrainer_CRLN{plans}\n")
 
 
 def _print_warnings(warnings: list[str]) -> None:

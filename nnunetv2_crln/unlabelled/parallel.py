@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -59,7 +61,8 @@ def _in_this_process(function: Callable[..., Any], tasks: dict[str, Sequence], _
 
 
 def _in_processes(function: Callable[..., Any], tasks: dict[str, Sequence], processes: int) -> Iterator[Outcome]:
-    pool = ProcessPoolExecutor(min(processes, len(tasks)), mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context, initializer=_end_with_parent)
     futures: list[Future] = []
     try:
         futures = [pool.submit(_guarded, function, name, arguments) for name, arguments in tasks.items()]
@@ -73,6 +76,18 @@ def _in_processes(function: Callable[..., Any], tasks: dict[str, Sequence], proc
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Without this a killed command leaves its processes behind: executors do not notice, unlike nnU-Net's pools."""
+    parent = multiprocessing.parent_process()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    if parent is not None:
+        threading.Thread(target=wait, daemon=True).start()
 
 
 def _finished(future: Future) -> bool:

@@ -73,7 +73,8 @@ def test_summary(finished):
         "3 labelled and 4 unlabelled cases",
         "patch 24 × 24 × 24, batch 2 labelled + 2 unlabelled",
         "about 2.0 times the activations of plain nnU-Net",
-        "Next: nnUNetv2_train 999 3d_fullres 0 -tr nnUNetTrainer_CRLN\n",
+        "3 labelled cases are too few for nnU-Net's 5 folds",
+        "Next: nnUNetv2_train 999 3d_fullres all -tr nnUNetTrainer_CRLN\n",
     ):
         assert text in finished.output
 
@@ -84,11 +85,13 @@ def test_planning_again_keeps_what_the_user_wrote(dataset, capsys):
     plans["configurations"]["3d_fullres"]["crln"] = {"unlabelled_batch_size": 1}
     plans["configurations"]["mine"] = {"inherits_from": "3d_fullres", "batch_size": 3, "crln": {"seed": 1}}
     plans_file.write_text(json.dumps(plans))
+    (dataset[1] / "splits_final.json").write_text('[{"train": ["lab_000", "lab_001"], "val": ["lab_002"]}]')
     fingerprint = read(dataset[1] / "dataset_fingerprint.json")
     command([*QUICK, "--no_pp", "-c", "3d_fullres", "mine"])
     assert read(plans_file) == plans
     assert read(dataset[1] / "dataset_fingerprint.json") == fingerprint
     output = capsys.readouterr().out
+    assert "Next: nnUNetv2_train 999 3d_fullres 0 -tr nnUNetTrainer_CRLN\n" in output
     assert 'Kept your "crln" block of 3d_fullres in nnUNetPlans.json' in output
     assert "3d_fullres: patch 24 × 24 × 24, batch 2 labelled + 1 unlabelled" in output
     assert "mine: patch 24 × 24 × 24, batch 3 labelled + 3 unlabelled" in output

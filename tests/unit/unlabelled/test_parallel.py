@@ -1,6 +1,11 @@
 """Parallel runs: results, errors and dying processes."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +23,12 @@ def halve(value):
 def fail_without_text(_):
     """As some of nnU-Net's readers do."""
     raise RuntimeError()
+
+
+def wait_for_ever(pid_file):
+    """Tells its process id and stays."""
+    Path(pid_file).write_text(str(os.getpid()))
+    time.sleep(600)
 
 
 def die(_):
@@ -44,3 +55,41 @@ def test_error_without_text_tells_where():
 def test_dying_process_is_noticed():
     with pytest.raises(UserError, match=r"process died after 0 of 2 cases.*memory.*-np"):
         list(run_parallel(die, {"a": [1], "b": [2]}, 2, "", False))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills a process")
+def test_killed_command_leaves_no_process_behind(tmp_path):
+    files = [tmp_path / "a", tmp_path / "b"]
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_parallel import wait_for_ever
+from nnunetv2_crln.unlabelled.parallel import run_parallel
+if __name__ == "__main__":
+    list(run_parallel(wait_for_ever, {{str(f): [str(f)] for f in sys.argv[1:]}}, 2, "", False))
+"""
+    )
+    process = subprocess.Popen([sys.executable, str(script), *map(str, files)])
+    wait_until(lambda: all(file.is_file() and file.read_text() for file in files))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not any(is_running(int(file.read_text())) for file in files))
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")
+    # Where nobody collects orphans they stay as zombies, without memory.
+    return not (status.is_file() and "State:\tZ" in status.read_text())
