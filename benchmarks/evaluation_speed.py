@@ -77,6 +77,7 @@ def main() -> None:
         "command": "python " + " ".join(["benchmarks/evaluation_speed.py", *sys.argv[1:]]),
         "commit": commit.stdout.strip(),
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
+        "load_average_1min": round(os.getloadavg()[0], 1),  # what else the machine was doing at the start
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "scipy": scipy.__version__},
         "cases": arguments.cases,
         "shape_xyz": SHAPE[::-1],

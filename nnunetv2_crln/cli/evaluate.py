@@ -39,8 +39,7 @@ def _evaluate() -> None:
     ]
     for other in others:
         resamples = max(arguments.bootstrap, COMPARISON_RESAMPLES)
-        compared = compare_evaluations(summary, other, arguments.seed, resamples)
-        summary["comparison"] = {**compared, "other": other}
+        summary["comparison"] = compare_evaluations(summary, other, arguments.seed, resamples)
     print(terminal_table(summary))
     save_summary(summary, output)
     written = [output]

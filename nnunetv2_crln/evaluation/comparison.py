@@ -74,7 +74,8 @@ def compare_evaluations(
 
     Returns:
         ``predictions_a`` and ``predictions_b`` (folders), ``resamples``, ``seed``, ``num_cases``, ``unpaired_cases``,
-        ``difference`` (class → metric → :func:`paired_difference`) and ``foreground_mean`` (metric → the same).
+        ``difference`` (class → metric → :func:`paired_difference`), ``foreground_mean`` (metric → the same) and
+        ``other`` (the second result).
 
     Raises:
         UserError: The classes differ, or no case is in both.
@@ -112,6 +113,7 @@ def compare_evaluations(
         "unpaired_cases": sorted(set(summary_a["cases"]) ^ set(summary_b["cases"])),
         "difference": {name: compared([name]) for name in names},
         "foreground_mean": compared(names),
+        "other": summary_b,
     }
 
 

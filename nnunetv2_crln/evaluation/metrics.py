@@ -76,14 +76,14 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     """
     _check_masks(prediction, reference)
     total = np.count_nonzero(prediction) + np.count_nonzero(reference)
-    return 2 * np.count_nonzero(prediction & reference) / total if total else float("nan")
+    return float(2 * np.count_nonzero(prediction & reference) / total) if total else float("nan")
 
 
 def jaccard(prediction: np.ndarray, reference: np.ndarray) -> float:
     """Jaccard index, |P ∩ R| / |P ∪ R|; arguments, empty masks and errors as :func:`dice`."""
     _check_masks(prediction, reference)
     union = np.count_nonzero(prediction | reference)
-    return np.count_nonzero(prediction & reference) / union if union else float("nan")
+    return float(np.count_nonzero(prediction & reference) / union) if union else float("nan")
 
 
 def border(mask: np.ndarray, ignored: np.ndarray | None = None) -> np.ndarray:
@@ -203,8 +203,11 @@ def _borders(
     voxel keeps the neighbours that decide what is border.
     """
     box = _bounding_box(prediction | reference, margin=1)
-    ignored = None if ignored is None else ignored[box]
-    return border(prediction[box], ignored), border(reference[box], ignored)
+    prediction, reference = prediction[box], reference[box]
+    if ignored is None:
+        return border(prediction), border(reference)
+    ignored = ignored[box]
+    return border(prediction & ~ignored, ignored), border(reference & ~ignored, ignored)
 
 
 def _bounding_box(mask: np.ndarray, margin: int) -> tuple[slice, ...]:
@@ -230,9 +233,9 @@ def _distances_between(
 
 def _distances_to(target: np.ndarray, source: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
     """Distance from each voxel of ``source`` to the nearest one of ``target``, (number of source voxels,)."""
-    # Only the nearest voxel's index is asked for: scipy would compute the distances for the whole box, in float64 and
-    # for each axis, which doubles time and memory. A k-d tree of border voxels is faster still for similar surfaces,
-    # but up to six times slower for concentric ones (a prediction far too small), where every voxel is equally near.
+    # Only the nearest voxel's index is asked for: scipy would compute distances for the whole box, in float64 and axis
+    # by axis. A k-d tree of border voxels is faster still for similar surfaces, but several times slower for concentric
+    # ones (a prediction far too small), where all voxels are about equally near.
     nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
     squared = np.zeros(np.count_nonzero(source))
     for axis, positions in enumerate(np.nonzero(source)):

@@ -15,7 +15,7 @@ def terminal_table(summary: Mapping) -> str:
     """Readable tables of an evaluation, 80 columns wide, with its comparison if it has one.
 
     Args:
-        summary: Result of ``evaluate_folder``, with or without ``comparison``.
+        summary: Result of ``evaluate_folder``, with that of ``compare_evaluations`` under ``comparison`` if wanted.
     """
     lines = [f"{summary['num_cases']} cases of {summary['predictions_folder']}"]
     if summary["missing_predictions"]:
@@ -24,7 +24,7 @@ def terminal_table(summary: Mapping) -> str:
         cells = [_mean_cells(metric, metrics[metric.key]) for metric in METRICS]
         lines += ["", name, *_aligned([_MEAN_HEADER, *cells])]
     resamples = summary["bootstrap"]["resamples"]
-    lines += ["", f"± and interval: bootstrap over cases, {resamples} resamples. NaN: empty label or prediction."]
+    lines += ["", f"± and interval: bootstrap, {resamples} resamples. NaN: empty label or prediction."]
     lines += _empty_notes(summary)
     if "comparison" in summary:
         lines += ["", *_comparison_lines(summary["comparison"])]
@@ -52,8 +52,8 @@ def csv_table(summary: Mapping) -> str:
     writer = csv.writer(text, lineterminator="\n")
     keys = [*(metric.key for metric in METRICS), "n_ref", "n_pred"]
     writer.writerow(["predictions_folder", "case", "class", *keys])
-    compared = summary.get("comparison", {}).get("other")
-    for evaluation in [summary, compared] if compared else [summary]:
+    compared = [summary["comparison"]["other"]] if "comparison" in summary else []
+    for evaluation in [summary, *compared]:
         for case, entry in evaluation["cases"].items():
             for name, metrics in entry["metrics"].items():
                 values = ("" if math.isnan(metrics[key]) else metrics[key] for key in keys)
@@ -120,7 +120,7 @@ def _comparison_lines(comparison: Mapping) -> list[str]:
     for name, metrics in _rows(comparison, "difference"):
         cells = [_difference_cells(metric, metrics[metric.key]) for metric in METRICS]
         lines += ["", name, *_aligned([_DIFFERENCE_HEADER, *cells])]
-    return [*lines, "", _comparison_note(comparison)]
+    return [*lines, "", _comparison_note(comparison), *(f"B: {note}" for note in _empty_notes(comparison["other"]))]
 
 
 def _difference_cells(metric: Metric, values: Mapping) -> list[str]:

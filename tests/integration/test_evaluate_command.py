@@ -94,7 +94,7 @@ def test_documented_keys(command, folders: Path) -> None:
         *("difference", "foreground_mean", "other"),
     }
     assert set(comparison["difference"]["tip"]["Dice"]) == differences | {"n", "n_dropped"}
-    documentation = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text()
+    documentation = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
     for key in {*found, *comparison, *statistics, *differences, *names, "n_ref", "n_pred", "n_dropped"}:
         assert f"`{key}`" in documentation, key
 
@@ -128,7 +128,9 @@ def test_csv_and_markdown(command, folders: Path) -> None:
 
 def test_empty_predictions_are_named(command) -> None:
     _, out, _ = command("labelsTs", "bad", "-np", "1")
-    assert "atrium: 1 empty prediction(s): case_0" in out
+    assert "\natrium: 1 empty prediction(s): case_0" in out
+    _, out, _ = command("labelsTs", "good", "-np", "1", "--compare", "bad")
+    assert "\nB: atrium: 1 empty prediction(s): case_0" in out
 
 
 def test_seed_and_resamples_are_used(command, folders: Path) -> None:

@@ -60,8 +60,7 @@ def brute_force_distances(
 def assert_matches_brute_force(prediction: np.ndarray, reference: np.ndarray, ignored: np.ndarray | None) -> None:
     spacing = SPACING[: prediction.ndim]
     nothing = np.zeros_like(prediction) if ignored is None else ignored
-    prediction, reference = prediction & ~nothing, reference & ~nothing
-    expected = brute_force_distances(prediction, reference, spacing, nothing)
+    expected = brute_force_distances(prediction & ~nothing, reference & ~nothing, spacing, nothing)
     found = surface_distances(prediction, reference, spacing, ignored)
     for expected_way, found_way in zip(expected, found):
         assert_allclose(found_way, expected_way, rtol=1e-12)
