@@ -57,17 +57,25 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--no_pp", action="store_true", help="Only fingerprint and planning, no preprocessing.")
 
     planning = parser.add_argument_group("planning (as in nnU-Net)")
-    planning.add_argument("-fpe", default="DatasetFingerprintExtractor", help="Fingerprint extractor. %(default)s.")
-    planning.add_argument("-pl", default="ExperimentPlanner", help="Planner, e.g. nnUNetPlannerResEncM. %(default)s.")
+    planning.add_argument(
+        "-fpe", default="DatasetFingerprintExtractor", help="Fingerprint extractor. Default: %(default)s."
+    )
+    planning.add_argument(
+        "-pl", default="ExperimentPlanner", help="Planner, e.g. nnUNetPlannerResEncM. Default: %(default)s."
+    )
     planning.add_argument("-gpu_memory_target", type=float, help="GPU memory in GB. Default: the planner's.")
-    planning.add_argument("-preprocessor_name", default="DefaultPreprocessor", help="Preprocessor class. %(default)s.")
+    planning.add_argument(
+        "-preprocessor_name", default="DefaultPreprocessor", help="Preprocessor class. Default: %(default)s."
+    )
     planning.add_argument(
         "-overwrite_target_spacing", nargs="+", help="Three numbers in mm, for 3d_fullres and 3d_cascade_fullres."
     )
     planning.add_argument("-overwrite_plans_name", help="Name of the plans, instead of the planner's default.")
 
     running = parser.add_argument_group("running")
-    running.add_argument("-npfp", type=int, default=8, help="Processes for checks and fingerprint. %(default)s.")
+    running.add_argument(
+        "-npfp", type=int, default=8, help="Processes for checks and fingerprint. Default: %(default)s."
+    )
     running.add_argument(
         "-np",
         type=int,
@@ -85,7 +93,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="Skip all of nnU-Net's own steps: only preprocess imagesUl with the existing plans.",
     )
     unlabelled.add_argument(
-        "--num_parts", type=int, default=1, help="Split imagesUl into so many parts, one for each machine. %(default)s."
+        "--num_parts",
+        type=int,
+        default=1,
+        help="Split imagesUl into so many parts, one for each machine. Default: %(default)s.",
     )
     unlabelled.add_argument(
         "--part_id",
