@@ -19,12 +19,14 @@ def _evaluate() -> None:
     arguments = _parser().parse_args()
     # Imported after parsing: --help and typing mistakes need not wait for SciPy.
     from nnunetv2_crln.evaluation.comparison import COMPARISON_RESAMPLES, compare_evaluations
-    from nnunetv2_crln.evaluation.folder import evaluate_folder
+    from nnunetv2_crln.evaluation.folder import check_folders, evaluate_folder
     from nnunetv2_crln.evaluation.summary_file import save_summary, write_text
     from nnunetv2_crln.evaluation.tables import csv_table, markdown_table, terminal_table
 
     output = _output_file(arguments)
     folders = [arguments.predictions] + ([arguments.compare] if arguments.compare else [])
+    for folder in folders:  # a mistake in the second folder shows before the first is evaluated
+        check_folders(arguments.labels, folder, arguments.djfile, arguments.chill)
     summary, *others = [
         evaluate_folder(
             arguments.labels,

@@ -61,9 +61,6 @@ def evaluate_folder(
     """
     labels, predictions = Path(labels), Path(predictions)
     _check_options(num_processes, resamples)
-    for folder, what in ((labels, "Labels"), (predictions, "Predictions")):
-        if not folder.is_dir():
-            raise UserError(f"{what} folder {folder} does not exist or is no folder. Correct the path.")
     content, source = _dataset_json(dataset_json, labels, predictions)
     definition = label_definition(content)
     cases, missing = pair_cases(labels, predictions, required_entry(content, "file_ending"), allow_missing)
@@ -87,6 +84,18 @@ def evaluate_folder(
         },
     }
     return {**result, **_means(result, resamples, seed)}
+
+
+def check_folders(
+    labels: str | Path,
+    predictions: str | Path,
+    dataset_json: str | Path | Mapping | None = None,
+    allow_missing: bool = False,
+) -> None:
+    """Find the mistakes that need no image to be read; arguments and errors as :func:`evaluate_folder`."""
+    content, _ = _dataset_json(dataset_json, Path(labels), Path(predictions))
+    label_definition(content)
+    pair_cases(Path(labels), Path(predictions), required_entry(content, "file_ending"), allow_missing)
 
 
 def values_of(summary: Mapping, metric: str, classes: list[str], cases: Iterable[str] | None = None) -> np.ndarray:
@@ -162,6 +171,9 @@ def _check_options(num_processes: int | None, resamples: int) -> None:
 
 
 def _dataset_json(given: str | Path | Mapping | None, labels: Path, predictions: Path) -> tuple[Mapping, str]:
+    for folder, what in ((labels, "Labels"), (predictions, "Predictions")):
+        if not folder.is_dir():
+            raise UserError(f"{what} folder {folder} does not exist or is no folder. Correct the path.")
     if isinstance(given, Mapping):
         return given, "given as a dictionary"
     path = find_dataset_json(labels, predictions) if given is None else Path(given)

@@ -152,8 +152,10 @@ def test_mistakes_are_explained(command, folders: Path) -> None:
     for arguments, message in (
         (["labelsTs", "bad", "-o", "table.csv"], "must be a file name ending in .json"),
         (["labelsTs", "bad", "-djfile", "nowhere.json"], "Cannot read nowhere.json"),
+        (["labelsTs", "bad", "--compare", "good"], "1 of 6 label(s)"),
         (["nowhere", "bad"], "Labels folder nowhere does not exist"),
     ):
         status, _, error = command(*arguments)
         assert status == 2
         assert message in error
+        assert "Evaluating" not in error  # found before any image is read
