@@ -6,10 +6,11 @@ import multiprocessing
 import os
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 from tqdm import tqdm
@@ -28,7 +29,7 @@ class Outcome:
 
 def run_parallel(
     function: Callable[..., Any],
-    tasks: dict[str, Sequence],
+    tasks: Mapping[str, Sequence],
     processes: int,
     description: str,
     show_progress: bool = True,
@@ -55,12 +56,12 @@ def run_parallel(
             yield outcome
 
 
-def _in_this_process(function: Callable[..., Any], tasks: dict[str, Sequence], _: int) -> Iterator[Outcome]:
+def _in_this_process(function: Callable[..., Any], tasks: Mapping[str, Sequence], _: int) -> Iterator[Outcome]:
     for name, arguments in tasks.items():
         yield _guarded(function, name, arguments)
 
 
-def _in_processes(function: Callable[..., Any], tasks: dict[str, Sequence], processes: int) -> Iterator[Outcome]:
+def _in_processes(function: Callable[..., Any], tasks: Mapping[str, Sequence], processes: int) -> Iterator[Outcome]:
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context, initializer=_end_with_parent)
     futures: list[Future] = []
@@ -80,14 +81,13 @@ def _in_processes(function: Callable[..., Any], tasks: dict[str, Sequence], proc
 
 def _end_with_parent() -> None:
     """Without this a killed command leaves its processes behind: executors do not notice, unlike nnU-Net's pools."""
-    parent = multiprocessing.parent_process()
+    if (parent := multiprocessing.parent_process()) is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
 
-    def wait() -> None:
-        parent.join()
-        os._exit(1)
 
-    if parent is not None:
-        threading.Thread(target=wait, daemon=True).start()
+def _end_after(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def _finished(future: Future) -> bool:

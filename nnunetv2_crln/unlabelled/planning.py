@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import nnunetv2
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
@@ -36,9 +37,9 @@ def find_nnunet_class(package: str, name: str, flag: str) -> type:
     return found
 
 
-def planner_default(planner: type, argument: str) -> object:
+def planner_default(planner: type, argument: str) -> Any:
     """Default of an argument of a planner class, such as ``plans_name``."""
-    return inspect.signature(planner.__init__).parameters[argument].default
+    return inspect.signature(planner).parameters[argument].default
 
 
 def crln_blocks(plans_file: str | Path) -> dict[str, dict]:
