@@ -44,7 +44,7 @@ def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelRepo
     """Read one image file with nnU-Net's reader and describe it."""
     image, properties = reader_class().read_images([file])
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
-    digest.update(memoryview(np.ascontiguousarray(image)).cast("B"))
+    digest.update(np.ascontiguousarray(image).data)
     return ChannelReport(
         file=file,
         shape=tuple(image.shape),
