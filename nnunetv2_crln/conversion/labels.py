@@ -47,10 +47,3 @@ def check_values(found: Collection[int], allowed: Collection[int], where: object
             f"{where} holds the label value(s) {unexpected[:10]}, expected only {sorted(allowed)}. "
             "Correct the label, or remove the case."
         )
-
-
-def on_grid_of(array: np.ndarray, reference: sitk.Image) -> sitk.Image:
-    """Wrap voxels (Z, Y, X) as an image with the geometry of another image of the same size."""
-    image = sitk.GetImageFromArray(array)
-    image.CopyInformation(reference)
-    return image

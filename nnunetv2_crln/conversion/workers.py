@@ -59,8 +59,13 @@ def _in_workers(function: Callable, jobs: Mapping[str, Any], processes: int) -> 
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(max(1, min(processes, len(jobs))), context) as pool:
         futures = {pool.submit(_guarded, function, job): case for case, job in jobs.items()}
-        for future in as_completed(futures):
-            yield futures[future], *_outcome(future)
+        try:
+            for future in as_completed(futures):
+                yield futures[future], *_outcome(future)
+        except BaseException:
+            # Ctrl-C: without this, leaving the block would wait for all cases that are still queued.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _outcome(future: Future) -> tuple[Any, str | None]:
