@@ -34,7 +34,8 @@ class EMATeacher:
                 new.append(theirs)
             else:
                 mine.copy_(theirs)
-        torch._foreach_lerp_(averaged, new, 1 - decay)
+        if averaged:  # the heads of a mean teacher have no parameters
+            torch._foreach_lerp_(averaged, new, 1 - decay)
 
     def copy_from(self, student: nn.Module) -> None:
         """Start over as an exact copy of the student."""

@@ -1,0 +1,492 @@
+"""Does the unlabelled data help? Methods x labelled counts x seeds on MSD Hippocampus, inside nnU-Net.
+
+    python benchmarks/hippocampus.py prepare --data Task04_Hippocampus --work WORK
+    python benchmarks/hippocampus.py run     --work WORK --jobs 2
+    python benchmarks/hippocampus.py table   --work WORK
+
+``prepare`` takes half a minute a dataset; ``run`` is a queue that may be stopped and started again, on several
+terminals at once; a finished run is never repeated. With the defaults (1,000 iterations, a small plan) a run takes 2 to
+6 minutes on one CPU thread. ``--device cuda --plan nnunet`` uses nnU-Net's own plan instead.
+
+60 of the 200 labelled cases are held out by a fixed list and never seen before the final checkpoint is measured. The
+other 140 are the pool: N labelled ones, chosen by the seed, and the rest without labels. All methods of one seed share
+the labelled cases, the initial weights and the number of iterations.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+METHODS = {
+    "supervised": "nnUNetTrainer_demo",
+    "recipe": "nnUNetTrainer_demo",  # train, predict imagesUl, train again on both
+    "mean_teacher": "nnUNetTrainer_MeanTeacher_demo",
+    "crln_no_cps": "nnUNetTrainer_CRLN_noCPS_demo",
+    "crln": "nnUNetTrainer_CRLN_demo",
+}
+COUNTS = (4, 8)
+SEEDS = (0, 1, 2)
+CONFIGURATION = "3d_fullres"
+PLANS = "nnUNetPlans_benchmark"
+SMALL_PLAN = {"patch_size": [32, 48, 32], "features": [8, 16, 32, 64], "batch_size": 2}
+ITERATIONS_PER_EPOCH = 50
+RESULTS = Path(__file__).parent / "results" / "hippocampus"
+
+
+def held_out(cases: list[str]) -> set[str]:
+    """The 60 test cases: every third of the sorted list, up to 60; fixed before the first run."""
+    return set(sorted(cases)[::3][:60])
+
+
+def dataset_id(labelled: int, seed: int, recipe: bool = False) -> int:
+    return (800 if recipe else 700) + 10 * labelled + seed if labelled < 10 else 900 + labelled + seed
+
+
+def dataset_name(labelled: int, seed: int, recipe: bool = False) -> str:
+    return f"Dataset{dataset_id(labelled, seed, recipe):03d}_Hippocampus{labelled}labelled"
+
+
+def set_paths(work: Path) -> None:
+    for name in ("raw", "preprocessed", "results"):
+        os.environ[f"nnUNet_{name}"] = str(work / name)
+        (work / name).mkdir(parents=True, exist_ok=True)
+    os.environ["nnUNet_def_n_proc"] = "1"
+    os.environ.setdefault("nnUNet_n_proc_DA", "1")
+
+
+# ---------------------------------------------------------------------------- data
+
+
+def read_label(path: Path):
+    """MSD stores some labels as floats; nnU-Net wants integers."""
+    import SimpleITK as sitk
+
+    return sitk.Cast(sitk.ReadImage(str(path)), sitk.sitkUInt8)
+
+
+def write_raw_dataset(data: Path, raw: Path, labelled: int, seed: int) -> Path:
+    """imagesTr, labelsTr, imagesUl and labelsUl of one (count, seed); the held-out cases are in none of them."""
+    import SimpleITK as sitk
+
+    cases = sorted(p.name[: -len(".nii.gz")] for p in (data / "labelsTr").glob("hippocampus*.nii.gz"))
+    pool = sorted(set(cases) - held_out(cases))
+    chosen = set(np.random.default_rng(seed).choice(pool, labelled, replace=False).tolist())
+    folder = raw / dataset_name(labelled, seed)
+    for case in pool:
+        split = "Tr" if case in chosen else "Ul"
+        image = folder / f"images{split}" / f"{case}_0000.nii.gz"
+        label = folder / f"labels{split}" / f"{case}.nii.gz"
+        for path in (image, label):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        image.unlink(missing_ok=True)
+        image.symlink_to((data / "imagesTr" / f"{case}.nii.gz").resolve())
+        sitk.WriteImage(read_label(data / "labelsTr" / f"{case}.nii.gz"), str(label))
+    source = json.loads((data / "dataset.json").read_text())
+    dataset_json = {
+        "channel_names": {"0": "MRI"},
+        "labels": {name: int(value) for value, name in source["labels"].items()},
+        "numTraining": labelled,
+        "file_ending": ".nii.gz",
+        "crln": {"labelled_cases": sorted(chosen), "seed": seed},
+    }
+    (folder / "dataset.json").write_text(json.dumps(dataset_json, indent=1))
+    return folder
+
+
+def write_plan(folder: Path, small: bool) -> None:
+    """nnU-Net's plan under another name, reduced to what a CPU trains in minutes."""
+    plans = json.loads((folder / "nnUNetPlans.json").read_text())
+    plans["plans_name"] = PLANS
+    configuration = plans["configurations"][CONFIGURATION]
+    if small:
+        configuration["patch_size"] = SMALL_PLAN["patch_size"]
+        configuration["batch_size"] = SMALL_PLAN["batch_size"]
+        kwargs = configuration["architecture"]["arch_kwargs"]
+        stages = len(SMALL_PLAN["features"])
+        kwargs["n_stages"] = stages
+        kwargs["features_per_stage"] = SMALL_PLAN["features"]
+        kwargs["kernel_sizes"] = [[3, 3, 3]] * stages
+        kwargs["strides"] = [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1)
+        kwargs["n_conv_per_stage"] = [1] * stages
+        kwargs["n_conv_per_stage_decoder"] = [1] * (stages - 1)
+    (folder / f"{PLANS}.json").write_text(json.dumps(plans, indent=1))
+
+
+def plan_and_preprocess(work: Path, name: str, unlabelled: bool, small: bool, processes: int) -> None:
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import (
+        extract_fingerprints,
+        plan_experiments,
+        preprocess,
+    )
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnunetv2_crln.unlabelled.preprocessing import preprocess_unlabelled
+
+    number = int(name[7:10])
+    extract_fingerprints([number], num_processes=processes, clean=True, verbose=False)
+    plan_experiments([number])
+    folder = work / "preprocessed" / name
+    write_plan(folder, small)
+    preprocess([number], PLANS, [CONFIGURATION], [processes])
+    if unlabelled:
+        plans = PlansManager(str(folder / f"{PLANS}.json"))
+        preprocess_unlabelled(work / "raw" / name, folder, plans, CONFIGURATION, processes)
+
+
+def prepare(args: argparse.Namespace) -> None:
+    for labelled in args.counts:
+        for seed in args.seeds:
+            name = dataset_name(labelled, seed)
+            if (args.work / "preprocessed" / name / f"{PLANS}.json").exists():
+                continue
+            write_raw_dataset(args.data, args.work / "raw", labelled, seed)
+            plan_and_preprocess(args.work, name, True, args.plan == "small", 2)
+    test = args.work / "test"
+    test.mkdir(exist_ok=True)
+    cases = sorted(p.name[: -len(".nii.gz")] for p in (args.data / "labelsTr").glob("hippocampus*.nii.gz"))
+    for case in sorted(held_out(cases)):
+        for kind, source in (("image", "imagesTr"), ("label", "labelsTr")):
+            link = test / f"{case}_{kind}.nii.gz"
+            if not link.exists():
+                link.symlink_to((args.data / source / f"{case}.nii.gz").resolve())
+
+
+def write_recipe_dataset(work: Path, labelled: int, seed: int, predictor) -> None:
+    """Step two of the usual recipe: the supervised model's predictions of imagesUl become labels."""
+    import SimpleITK as sitk
+
+    source = work / "raw" / dataset_name(labelled, seed)
+    folder = work / "raw" / dataset_name(labelled, seed, recipe=True)
+    for sub in ("imagesTr", "labelsTr"):
+        (folder / sub).mkdir(parents=True, exist_ok=True)
+    for image in (source / "imagesTr").iterdir():
+        _link(image, folder / "imagesTr" / image.name)
+    for label in (source / "labelsTr").iterdir():
+        _link(label, folder / "labelsTr" / label.name)
+    for image in (source / "imagesUl").iterdir():
+        _link(image, folder / "imagesTr" / image.name)
+        segmentation = sitk.GetImageFromArray(predictor(image).astype(np.uint8))
+        segmentation.CopyInformation(sitk.ReadImage(str(image)))
+        sitk.WriteImage(segmentation, str(folder / "labelsTr" / image.name.replace("_0000", "")))
+    dataset_json = json.loads((source / "dataset.json").read_text())
+    dataset_json["numTraining"] = len(list((folder / "imagesTr").iterdir()))
+    (folder / "dataset.json").write_text(json.dumps(dataset_json, indent=1))
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    target.symlink_to(source.resolve())
+
+
+# ---------------------------------------------------------------------------- one run
+
+
+def build_trainer(args: argparse.Namespace, method: str, labelled: int, seed: int, name: str, batch_factor: int = 1):
+    import torch
+
+    import nnunetv2_crln.training.variants as variants
+
+    folder = args.work / "preprocessed" / name
+    plans = json.loads((folder / f"{PLANS}.json").read_text())
+    configuration = plans["configurations"][CONFIGURATION]
+    configuration["batch_size"] *= batch_factor
+    configuration["short_schedule"] = {
+        "num_epochs": args.iterations // ITERATIONS_PER_EPOCH,
+        "num_iterations_per_epoch": ITERATIONS_PER_EPOCH,
+        "num_val_iterations_per_epoch": 1,
+        "seed": seed,
+    }
+    configuration["crln"] = {"seed": seed, "save_every": 10, **dict(args.override)}
+    plans["plans_name"] = f"{PLANS}_{run_name(args, method, labelled, seed)}"
+    plans["continue_training"] = False
+    dataset_json = json.loads((folder / "dataset.json").read_text())
+    trainer = getattr(variants, METHODS[method])(plans, CONFIGURATION, "all", dataset_json, torch.device(args.device))
+    latest = Path(trainer.output_folder) / "checkpoint_latest.pth"
+    if latest.exists():
+        trainer.load_checkpoint(str(latest))
+    return trainer
+
+
+def segmenter(trainer, network):
+    """Function from an image file to its segmentation, nnU-Net's sliding window without mirroring."""
+    import torch
+    from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(use_mirroring=False, device=trainer.device, allow_tqdm=False)
+    predictor.manual_initialization(
+        network.eval(),
+        trainer.plans_manager,
+        trainer.configuration_manager,
+        None,
+        trainer.dataset_json,
+        type(trainer).__name__,
+        None,
+    )
+    preprocessor = trainer.configuration_manager.preprocessor_class(verbose=False)
+
+    def segment(image: Path) -> np.ndarray:
+        data, _, properties = preprocessor.run_case(
+            [str(image)], None, trainer.plans_manager, trainer.configuration_manager, trainer.dataset_json
+        )
+        logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(data)).cpu()
+        return convert_predicted_logits_to_segmentation_with_correct_shape(
+            logits,
+            trainer.plans_manager,
+            trainer.configuration_manager,
+            trainer.label_manager,
+            properties,
+            num_threads_torch=1,
+        )
+
+    return segment
+
+
+def networks(trainer) -> dict:
+    """The networks that could be deployed, without deep supervision."""
+    from nnunetv2_crln.training.rectified_network import RectifiedNetwork
+    from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN, unwrap
+
+    student = unwrap(trainer.network)
+    student.decoder.deep_supervision = False
+    if not isinstance(trainer, nnUNetTrainer_CRLN):
+        return {"student": student}
+    trainer.teacher.module.decoder.deep_supervision = False
+    found = {"teacher": trainer.teacher.module, "student": student}
+    if trainer.settings.dim:
+        found["rectified_teacher"] = RectifiedNetwork(
+            trainer.teacher.module, trainer.teacher_heads.module.dim, trainer.rectifier
+        )
+    return found
+
+
+def judged_cases(args: argparse.Namespace, labelled: int, seed: int) -> list[tuple[str, Path, Path]]:
+    """Case, image and label of what a run is measured on.
+
+    ``test``: the held-out cases. ``dev``: 30 unlabelled cases with their hidden labels, for choosing settings; the test
+    cases stay untouched by any choice.
+    """
+    if args.judge == "dev":
+        raw = args.work / "raw" / dataset_name(labelled, seed)
+        labels = sorted((raw / "labelsUl").iterdir())[::4][:30]
+        return [(p.name[:-7], raw / "imagesUl" / p.name.replace(".nii.gz", "_0000.nii.gz"), p) for p in labels]
+    images = sorted((args.work / "test").glob("*_image.nii.gz"))
+    return [(p.name[:-13], p, p.with_name(p.name.replace("_image", "_label"))) for p in images]
+
+
+def measure(segment, cases: list[tuple[str, Path, Path]], labels: dict[str, int]) -> dict:
+    import SimpleITK as sitk
+
+    from nnunetv2_crln.evaluation.metrics import mask_metrics
+
+    found: dict[str, dict] = {}
+    for case, image, label_file in cases:
+        label = read_label(label_file)
+        reference, spacing = sitk.GetArrayFromImage(label), tuple(reversed(label.GetSpacing()))
+        prediction = segment(image)
+        found[case] = {}
+        for name, value in labels.items():
+            if value:
+                metrics = mask_metrics(prediction == value, reference == value, spacing)
+                found[case][name] = {key: metrics[key] for key in ("Dice", "HD95_mm", "ASSD_mm")}
+    return found
+
+
+def run_name(args: argparse.Namespace, method: str, labelled: int, seed: int) -> str:
+    changed = "".join(f"__{key}={value}" for key, value in args.override)
+    judge = "__dev" if args.judge == "dev" else ""
+    return f"{method}__{labelled}labelled__seed{seed}__{args.iterations}it{changed}{judge}"
+
+
+def result_file(args: argparse.Namespace, method: str, labelled: int, seed: int) -> Path:
+    return args.results / f"{run_name(args, method, labelled, seed)}.json"
+
+
+def run_one(args: argparse.Namespace, method: str, labelled: int, seed: int) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    name = dataset_name(labelled, seed)
+    begin = time.time()
+    if method == "recipe":
+        first = build_trainer(args, "supervised", labelled, seed, name)
+        first.load_checkpoint(str(Path(first.output_folder) / "checkpoint_final.pth"))
+        write_recipe_dataset(args.work, labelled, seed, segmenter(first, networks(first)["student"]))
+        name = dataset_name(labelled, seed, recipe=True)
+        plan_and_preprocess(args.work, name, False, args.plan == "small", 1)
+    # The recipe sees as many patches a step as the semi-supervised methods: both halves of the batch are labelled.
+    # Patches are made in the training process: two runs side by side fill two cores. (nnU-Net's planner needs >= 1.)
+    os.environ["nnUNet_n_proc_DA"] = "0"
+    trainer = build_trainer(args, method, labelled, seed, name, batch_factor=2 if method == "recipe" else 1)
+    trainer.run_training()
+    seconds = time.time() - begin
+    labels = trainer.dataset_json["labels"]
+    result = {
+        "method": method,
+        "labelled": labelled,
+        "seed": seed,
+        "iterations": args.iterations,
+        "override": dict(args.override),
+        "plan": args.plan,
+        "labelled_cases": trainer.dataset_json["crln"]["labelled_cases"],
+        "seconds": round(seconds),
+        "curves": trainer.logger.get_checkpoint(),
+        "test": {
+            network: measure(segmenter(trainer, module), judged_cases(args, labelled, seed), labels)
+            for network, module in networks(trainer).items()
+        },
+        "environment": environment(),
+    }
+    from nnunetv2_crln.training.checkpoint import plain
+
+    file = result_file(args, method, labelled, seed)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(plain(result)))
+    os.replace(temporary, file)
+
+
+def environment() -> dict:
+    from importlib.metadata import version
+
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return {
+        "commit": commit.stdout.strip(),
+        "python": platform.python_version(),
+        "cpu": platform.processor() or platform.machine(),
+        **{package: version(package) for package in ("nnunetv2", "torch", "numpy", "batchgeneratorsv2")},
+    }
+
+
+# ---------------------------------------------------------------------------- queue and table
+
+
+def run(args: argparse.Namespace) -> None:
+    """Start each missing run in its own process; a lock file keeps several queues apart."""
+    queue = [(m, n, s) for s in args.seeds for n in args.counts for m in args.methods]
+    locks = args.work / "locks"
+    locks.mkdir(exist_ok=True)
+    running: list[tuple[subprocess.Popen, Path, str]] = []
+    while queue or running:
+        for process, lock, name in list(running):
+            if process.poll() is not None:
+                running.remove((process, lock, name))
+                lock.unlink(missing_ok=True)
+                print(f"{time.strftime('%H:%M:%S')} {name}: exit {process.returncode}", flush=True)
+        for entry in list(queue):
+            if len(running) >= args.jobs:
+                break
+            method, labelled, seed = entry
+            name = run_name(args, method, labelled, seed)
+            if result_file(args, method, labelled, seed).exists():
+                queue.remove(entry)
+                continue
+            if method == "recipe" and not result_file(args, "supervised", labelled, seed).exists():
+                if "supervised" not in args.methods:
+                    queue.remove(entry)
+                    print(f"{name}: needs the supervised run first", flush=True)
+                continue
+            lock = locks / name
+            try:
+                lock.touch(exist_ok=False)
+            except FileExistsError:
+                queue.remove(entry)
+                continue
+            queue.remove(entry)
+            running.append((_start(args, method, labelled, seed, args.work / f"{name}.log"), lock, name))
+        time.sleep(1)
+
+
+def _start(args: argparse.Namespace, method: str, labelled: int, seed: int, log: Path) -> subprocess.Popen:
+    command = [sys.executable, __file__, "one", "--work", str(args.work), "--results", str(args.results)]
+    command += ["--methods", method, "--counts", str(labelled), "--seeds", str(seed)]
+    command += ["--judge", args.judge, "--iterations", str(args.iterations), "--device", args.device, "--plan", args.plan]
+    for key, value in args.override:
+        command += ["--override", f"{key}={json.dumps(value)}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT, env=environment)
+
+
+def one(args: argparse.Namespace) -> None:
+    run_one(args, args.methods[0], args.counts[0], args.seeds[0])
+
+
+def values(result: dict, network: str, metric: str) -> np.ndarray:
+    """(cases, classes)."""
+    cases = result["test"][network]
+    return np.array([[v if v is not None else np.nan for v in (c[k][metric] for k in sorted(c))] for _, c in sorted(cases.items())], float)
+
+
+def table(args: argparse.Namespace) -> None:
+    """Markdown: one row per method, count and network; mean over seeds, each seed, difference to mean teacher."""
+    from nnunetv2_crln.evaluation.comparison import paired_difference
+
+    results = [json.loads(p.read_text()) for p in sorted(args.results.glob("*.json"))]
+    results = [r for r in results if r["iterations"] == args.iterations]
+    groups: dict[tuple, list[dict]] = {}
+    for r in results:
+        key = (r["labelled"], r["method"], json.dumps(r["override"], sort_keys=True))
+        groups.setdefault(key, []).append(r)
+    order = list(METHODS)
+    print("| labelled | method | network | Dice % (mean) | each seed | 95HD mm | Dice, paired difference to mean teacher |")
+    print("|---|---|---|---|---|---|---|")
+    for key in sorted(groups, key=lambda k: (k[0], order.index(k[1]), k[2])):
+        labelled, method, override = key
+        runs = sorted(groups[key], key=lambda r: r["seed"])
+        for network in runs[0]["test"]:
+            dice = [100 * np.nanmean(values(r, network, "Dice")) for r in runs]
+            distance = np.mean([np.nanmean(values(r, network, "HD95_mm")) for r in runs])
+            base = {r["seed"]: r for r in groups.get((labelled, "mean_teacher", "{}"), [])}
+            shared = [r for r in runs if r["seed"] in base]
+            difference = ""
+            if shared and not (method == "mean_teacher" and network == "teacher"):
+                d = paired_difference(
+                    np.concatenate([values(r, network, "Dice") for r in shared]),
+                    np.concatenate([values(base[r["seed"]], "teacher", "Dice") for r in shared]),
+                )
+                difference = f"{100 * d['difference']:+.2f} [{100 * d['ci_low']:+.2f}, {100 * d['ci_high']:+.2f}]"
+            label = method if override == "{}" else f"{method} {override}"
+            seeds = " / ".join(f"{d:.1f}" for d in dice)
+            print(f"| {labelled} | {label} | {network} | {np.mean(dice):.2f} | {seeds} | {distance:.2f} | {difference} |")
+
+
+def parse_override(text: str) -> tuple[str, object]:
+    key, _, value = text.partition("=")
+    return key, json.loads(value)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["prepare", "run", "one", "table"])
+    parser.add_argument("--data", type=Path, help="Task04_Hippocampus in the Decathlon's layout")
+    parser.add_argument("--work", type=Path, required=True, help="folder for datasets, models and logs")
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--judge", choices=["test", "dev"], default="test", help="dev: for choosing settings")
+    parser.add_argument("--plan", choices=["small", "nnunet"], default="small")
+    parser.add_argument(
+        "--override", type=parse_override, action="append", default=[], help="a crln setting, e.g. cps_weight=1"
+    )
+    args = parser.parse_args()
+    args.work = args.work.resolve()
+    args.work.mkdir(parents=True, exist_ok=True)
+    set_paths(args.work)
+    {"prepare": prepare, "run": run, "one": one, "table": table}[args.command](args)
+
+
+if __name__ == "__main__":
+    main()
