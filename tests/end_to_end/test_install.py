@@ -116,12 +116,12 @@ def test_our_and_stock_trainers_are_found_with_nothing_exported(environment):
     script = environment.folder / "find.py"
     script.write_text(
         "import multiprocessing\n"
-        "def name(trainer):\n"
+        "def name_of(trainer):\n"
         "    return trainer.__name__\n"
         "if __name__ == '__main__':\n"
         f"    exec({FIND!r})\n"
         "    with multiprocessing.get_context('spawn').Pool(1) as pool:\n"
-        "        print('SPAWNED', pool.apply(name, (found,)))\n"
+        "        print('SPAWNED', pool.apply(name_of, (found,)))\n"
     )
     found = environment.run(str(script), "nnUNetTrainer", "nnUNetTrainer_CRLN").stdout
     assert "FOUND nnUNetTrainer IN nnunetv2.training.nnUNetTrainer.nnUNetTrainer" in found

@@ -1,0 +1,71 @@
+"""``nnUNetv2_crln_demo``: the whole workflow on generated data, on a CPU, in minutes."""
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from nnunetv2_crln.cli.run import run
+from nnunetv2_crln.errors import UserError
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run(_demo)
+
+
+def _demo() -> None:
+    arguments = _parser().parse_args()
+    # Imported after parsing: --help need not wait for SciPy.
+    from nnunetv2_crln.demo.pipeline import BASELINE, METHOD, Demo, DemoSettings, comparison_table
+
+    _check(arguments)
+    settings = DemoSettings(
+        labelled=arguments.labelled,
+        unlabelled=arguments.unlabelled,
+        test=arguments.test,
+        seed=arguments.seed,
+        epochs=arguments.epochs,
+        device=arguments.device,
+        trainers=tuple(arguments.tr or (BASELINE, METHOD)),
+    )
+    demo = Demo(arguments.o, settings)
+    if arguments.dataset_only:
+        demo.write_dataset()
+        return
+    # A kill ends the demo as Ctrl-C does, so that no training is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    summaries = demo.run()
+    print(f"\n{settings.test} test hearts, {settings.labelled} labelled, {settings.unlabelled} unlabelled\n")
+    print(comparison_table(summaries))
+    print(f"\nModels, predictions, evaluations and logs: {demo.output}")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    for name, least in (("labelled", 1), ("unlabelled", 1), ("test", 1), ("epochs", 1), ("seed", 0)):
+        if getattr(arguments, name) < least:
+            raise UserError(f"--{name} {getattr(arguments, name)}: expected {least} or more.")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_crln_demo",
+        description="Generate a small dataset of hearts and run the real commands on it: planning, training with the "
+        "labelled cases alone and with CRLN, prediction, evaluation. Run it again to continue after an interruption.",
+    )
+    parser.add_argument("-o", type=Path, default=Path("demo_output"), metavar="FOLDER", help="default: %(default)s")
+    parser.add_argument("-tr", nargs="+", metavar="TRAINER", help="trainers to compare, the baseline first")
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of 50 iterations; default: %(default)s")
+    parser.add_argument("--labelled", type=int, default=4, help="labelled cases; default: %(default)s")
+    parser.add_argument("--unlabelled", type=int, default=24, help="unlabelled cases; default: %(default)s")
+    parser.add_argument("--test", type=int, default=10, help="test cases; default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="of the patients, weights and batches; default: 0")
+    parser.add_argument(
+        "--dataset_only", action="store_true", help="write the raw dataset into FOLDER/nnUNet_raw, stop"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

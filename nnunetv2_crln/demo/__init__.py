@@ -1,0 +1,1 @@
+"""A small generated dataset, and the whole workflow run on it."""

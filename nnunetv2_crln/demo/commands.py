@@ -1,0 +1,175 @@
+"""Runs commands as a user would, with their output in log files, and stops them cleanly."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nnunetv2_crln.errors import UserError
+
+_SECONDS_TO_STOP = 10
+_EPOCH = re.compile(r"Epoch (\d+)\s*$")
+
+
+def find_command(name: str) -> str | None:
+    """Path of a console script: of this Python's environment, activated or not, else from PATH."""
+    beside = shutil.which(name, path=str(Path(sys.executable).parent))
+    return beside or shutil.which(name)
+
+
+@dataclass(eq=False)
+class Command:
+    """One command of the workflow.
+
+    Attributes:
+        title: A few words for the user.
+        arguments: The command line, beginning with the name of a console script.
+        log: Where its output goes. A file with the ending ``.done`` beside it tells that the command has succeeded.
+        result: File or folder it makes.
+        epochs: Number of epochs, for a training command.
+    """
+
+    title: str
+    arguments: Sequence[str]
+    log: Path
+    result: Path
+    epochs: int = 0
+    last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))
+    epoch: int = -1
+
+    @property
+    def _mark(self) -> Path:
+        return self.log.with_suffix(".done")
+
+    def is_done(self) -> bool:
+        """Whether it succeeded once and its result is still there."""
+        return self._mark.is_file() and self.result.exists()
+
+    def mark_done(self) -> None:
+        """Remember that it succeeded."""
+        self._mark.touch()
+
+
+def run_together(commands: Sequence[Command], environment: Mapping[str, str]) -> None:
+    """Run commands side by side until all have ended; those whose result is there are skipped.
+
+    Args:
+        commands: Commands that do not depend on each other.
+        environment: Variables on top of those of this process.
+
+    Raises:
+        UserError: A command is missing or failed; the others were stopped.
+    """
+    started = time.perf_counter()
+    running: dict[subprocess.Popen, Command] = {}
+    try:
+        for command in commands:
+            print(f"\n$ {shlex.join(command.arguments)}", flush=True)
+            if command.is_done():
+                print(f"  {command.title}: already done")
+            else:
+                running[_start(command, environment)] = command
+        _wait(running, started)
+    finally:
+        for process in running:
+            _stop(process)
+
+
+def _start(command: Command, environment: Mapping[str, str]) -> subprocess.Popen:
+    program = find_command(command.arguments[0])
+    if program is None:
+        raise UserError(
+            f"Command {command.arguments[0]} was found neither beside {sys.executable} nor on PATH. "
+            "Install this package into the environment you use: pip install nnunetv2_crln, or make install."
+        )
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    process = subprocess.Popen(
+        [program, *command.arguments[1:]],
+        env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # Its own process group, so that stopping reaches nnU-Net's workers as well.
+        start_new_session=os.name == "posix",
+    )
+    threading.Thread(target=_keep_output, args=(process, command), daemon=True).start()
+    return process
+
+
+def _keep_output(process: subprocess.Popen, command: Command) -> None:
+    """Copy a command's output into its log, noting the epoch it is in."""
+    assert process.stdout is not None
+    with open(command.log, "w", encoding="utf-8") as log:
+        log.write(f"$ {shlex.join(command.arguments)}\n")
+        for line in process.stdout:
+            log.write(line)
+            log.flush()
+            command.last_lines.append(line)
+            if match := _EPOCH.search(line):
+                command.epoch = int(match[1])
+
+
+def _wait(running: dict[subprocess.Popen, Command], started: float) -> None:
+    """Wait for all, showing progress on a terminal; returns with ``running`` empty."""
+    while running:
+        for process, command in list(running.items()):
+            status = process.poll()
+            if status is None:
+                continue
+            _clear_line()
+            del running[process]
+            if status:
+                raise UserError(
+                    f"{command.arguments[0]} failed with status {status}. Its last lines:\n\n"
+                    f"{''.join(command.last_lines)}\nAll of them: {command.log}"
+                )
+            command.mark_done()
+            print(f"  {command.title}: {time.perf_counter() - started:.0f} s", flush=True)
+        if running:
+            _show_progress(list(running.values()), started)
+            time.sleep(0.2)
+
+
+def _show_progress(commands: Sequence[Command], started: float) -> None:
+    if not sys.stdout.isatty():
+        return
+    line = f"  {', '.join(_state(command) for command in commands)} … {time.perf_counter() - started:.0f} s"
+    print("\r" + line[: shutil.get_terminal_size().columns - 1] + "\033[K", end="", flush=True)
+
+
+def _state(command: Command) -> str:
+    if not command.epochs or command.epoch < 0:
+        return command.title
+    return f"{command.title} (epoch {command.epoch + 1} of {command.epochs})"
+
+
+def _clear_line() -> None:
+    if sys.stdout.isatty():
+        print("\r\033[K", end="")
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """End a command and its workers: politely, then firmly."""
+    for ask in ("SIGINT", "SIGTERM", "SIGKILL"):
+        if os.name != "posix":
+            process.terminate()
+        else:
+            try:
+                os.killpg(process.pid, getattr(signal, ask))
+            except ProcessLookupError:
+                return
+        try:
+            process.wait(_SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            continue

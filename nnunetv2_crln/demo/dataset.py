@@ -1,0 +1,70 @@
+"""Writes the generated patients as a raw nnU-Net dataset with unlabelled images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunetv2_crln.demo.anatomy import DEMO_DIFFICULTY, LABELS, Difficulty, draw_case
+from nnunetv2_crln.unlabelled.paths import IMAGES_UNLABELLED, LABELS_UNLABELLED
+
+DATASET_NAME = "Dataset999_DemoHeart"
+SPACING = (1.8, 1.8, 2.5)  # mm, x y z
+
+# Folder of images, folder of labels, prefix of the cases, first part of their seeds.
+_GROUPS = {
+    "labelled": ("imagesTr", "labelsTr", "labelled", 0),
+    "unlabelled": (IMAGES_UNLABELLED, LABELS_UNLABELLED, "unlabelled", 1),
+    "test": ("imagesTs", "labelsTs", "test", 2),
+}
+
+
+def write_demo_dataset(
+    folder: str | Path,
+    labelled: int = 4,
+    unlabelled: int = 24,
+    test: int = 10,
+    seed: int = 0,
+    difficulty: Difficulty = DEMO_DIFFICULTY,
+) -> Path:
+    """Write the dataset of the demo. The same arguments write the same patients.
+
+    A patient depends on the seed, its group and its number alone: more of one kind leave all others as they were.
+
+    Args:
+        folder: The dataset's own folder, such as ``nnUNet_raw/Dataset999_DemoHeart``.
+        labelled: Cases in imagesTr and labelsTr.
+        unlabelled: Cases in imagesUl. Their labels go to labelsUl, where only measurements may look.
+        test: Cases in imagesTs and labelsTs.
+        seed: Of the patients.
+        difficulty: Factors on the variation between patients.
+
+    Returns:
+        ``folder``.
+    """
+    folder = Path(folder)
+    for group, count in (("labelled", labelled), ("unlabelled", unlabelled), ("test", test)):
+        images, labels, prefix, stream = _GROUPS[group]
+        for number in range(count):
+            image, label = draw_case(np.random.default_rng([seed, stream, number]), difficulty=difficulty)
+            case = f"{prefix}_{number:03d}"
+            _write(image, folder / images / f"{case}_0000.nii.gz")
+            _write(label, folder / labels / f"{case}.nii.gz")
+    description = {
+        "channel_names": {"0": "MRI"},
+        "labels": LABELS,
+        "numTraining": labelled,
+        "file_ending": ".nii.gz",
+        "name": folder.name,
+        "description": f"Generated hearts, seed {seed}: no patient's data. Written by nnUNetv2_crln_demo.",
+    }
+    (folder / "dataset.json").write_text(json.dumps(description, indent=4) + "\n", encoding="utf-8")
+    return folder
+
+
+def _write(array: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(SPACING)
+    sitk.WriteImage(image, str(path))

@@ -1,0 +1,188 @@
+"""The whole workflow on the generated dataset: plan, train supervised and CRLN, predict, evaluate, compare.
+
+Every step is the command a user would type. Steps whose results exist are skipped, so an interrupted demo goes on where
+it stopped and a finished one shows its table again at once.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nnunetv2_crln import __version__
+from nnunetv2_crln.demo.commands import Command, run_together
+from nnunetv2_crln.demo.dataset import DATASET_NAME, write_demo_dataset
+from nnunetv2_crln.demo.plans import DEMO_PLANS, write_demo_plans
+from nnunetv2_crln.errors import UserError
+
+BASELINE = "nnUNetTrainer_demo"
+METHOD = "nnUNetTrainer_CRLN_demo"
+DATASET_ID = DATASET_NAME.removeprefix("Dataset").split("_")[0]
+CONFIGURATION = "3d_fullres"
+STAMP = "demo.json"
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What the demo's results depend on."""
+
+    labelled: int = 4
+    unlabelled: int = 24
+    test: int = 10
+    seed: int = 0
+    epochs: int = 30
+    device: str = "cpu"
+    trainers: tuple[str, ...] = (BASELINE, METHOD)
+
+
+class Demo:
+    """The demo in one folder."""
+
+    def __init__(self, output: str | Path, settings: DemoSettings):
+        self.output = Path(output).resolve()
+        self.settings = settings
+        self.raw = self.output / "nnUNet_raw" / DATASET_NAME
+        self.preprocessed = self.output / "nnUNet_preprocessed" / DATASET_NAME
+        self.results = self.output / "nnUNet_results" / DATASET_NAME
+
+    def run(self) -> dict[str, dict]:
+        """All steps.
+
+        Returns:
+            Trainer → its evaluation, in the order of the settings.
+
+        Raises:
+            UserError: The folder holds something else, or a command failed.
+        """
+        started = time.perf_counter()
+        self.write_dataset()
+        for name, value in self._variables().items():
+            print(f"export {name}={value}")
+        self._run([self._plan()])
+        write_demo_plans(self.preprocessed, self.settings.epochs, self.settings.seed)
+        self._run([self._train(trainer) for trainer in self.settings.trainers])
+        for trainer in self.settings.trainers:
+            self._run([self._predict(trainer)])
+        for trainer in self.settings.trainers:
+            self._run([self._evaluate(trainer)])
+        print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} min.")
+        return {trainer: self.summary(trainer) for trainer in self.settings.trainers}
+
+    def write_dataset(self) -> None:
+        """The raw dataset alone; nothing if it is there.
+
+        Raises:
+            UserError: The folder holds something else.
+        """
+        self._claim_folder()
+        if (self.raw / "dataset.json").is_file():
+            return
+        settings = self.settings
+        write_demo_dataset(self.raw, settings.labelled, settings.unlabelled, settings.test, settings.seed)
+        print(
+            f"Generated {settings.labelled} labelled, {settings.unlabelled} unlabelled and {settings.test} test hearts "
+            f"in {self.raw}"
+        )
+
+    def summary(self, trainer: str) -> dict:
+        """What nnUNetv2_crln_evaluate wrote about a trainer's predictions of the test cases."""
+        from nnunetv2_crln.evaluation.summary_file import load_summary
+
+        return load_summary(self._summary_file(trainer))
+
+    def model_folder(self, trainer: str) -> Path:
+        """Where nnUNetv2_train keeps a trainer's model."""
+        return self.results / f"{trainer}__{DEMO_PLANS}__{CONFIGURATION}"
+
+    def _claim_folder(self) -> None:
+        """Mark the folder as ours; results of other settings or another version are removed from it.
+
+        Raises:
+            UserError: The folder was not made by the demo.
+        """
+        wanted = {"version": __version__, **json.loads(json.dumps(asdict(self.settings)))}
+        stamp = self.output / STAMP
+        if stamp.is_file():
+            if json.loads(stamp.read_text(encoding="utf-8")) != wanted:
+                print(f"{self.output} holds a demo of other settings: starting afresh.")
+                for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "predictions", "logs"):
+                    shutil.rmtree(self.output / name, ignore_errors=True)
+        elif self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
+            raise UserError(
+                f"{self.output} exists and was not made by nnUNetv2_crln_demo (no {STAMP} in it). "
+                "Choose another folder with -o."
+            )
+        self.output.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(json.dumps(wanted, indent=4) + "\n", encoding="utf-8")
+
+    def _variables(self) -> dict[str, str]:
+        names = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
+        return {name: str(self.output / name) for name in names}
+
+    def _run(self, commands: Sequence[Command]) -> None:
+        environment = {
+            **self._variables(),
+            "nnUNet_def_n_proc": "1",
+            "nnUNet_compile": "false",
+            # nnU-Net gives every training as many threads as there are cores. Two trainings whose threads wait for each
+            # other by spinning are ten times slower than two whose threads sleep.
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
+        if any(command.epochs for command in commands):
+            environment["nnUNet_n_proc_DA"] = "0"  # patches this small are augmented faster than passed on
+        run_together(commands, environment)
+
+    def _log(self, name: str) -> Path:
+        return self.output / "logs" / f"{name}.log"
+
+    def _plan(self) -> Command:
+        arguments = ["nnUNetv2_crln_plan_and_preprocess", "-d", DATASET_ID, "-c", CONFIGURATION]
+        arguments += ["-np", "2", "-npfp", "2", "--verify_dataset_integrity"]
+        return Command("planning and preprocessing", arguments, self._log("plan_and_preprocess"), self.preprocessed)
+
+    def _train(self, trainer: str) -> Command:
+        arguments = ["nnUNetv2_train", DATASET_ID, CONFIGURATION, "all", "-tr", trainer, "-p", DEMO_PLANS]
+        arguments += ["-device", self.settings.device]
+        model = self.model_folder(trainer) / "fold_all" / "checkpoint_final.pth"
+        return Command(f"training {trainer}", arguments, self._log(f"train_{trainer}"), model, self.settings.epochs)
+
+    def _predict(self, trainer: str) -> Command:
+        folder = self.output / "predictions" / trainer
+        arguments = ["nnUNetv2_predict", "-d", DATASET_ID, "-c", CONFIGURATION, "-f", "all"]
+        arguments += ["-tr", trainer, "-p", DEMO_PLANS, "-i", str(self.raw / "imagesTs"), "-o", str(folder)]
+        arguments += ["-npp", "1", "-nps", "1", "-device", self.settings.device]
+
+        return Command(f"predicting with {trainer}", arguments, self._log(f"predict_{trainer}"), folder)
+
+    def _summary_file(self, trainer: str) -> Path:
+        return self.output / "predictions" / trainer / "summary_crln.json"
+
+    def _evaluate(self, trainer: str) -> Command:
+        arguments = ["nnUNetv2_crln_evaluate", str(self.raw / "labelsTs"), str(self.output / "predictions" / trainer)]
+        baseline = self.settings.trainers[0]
+        if trainer != baseline:
+            arguments += ["--compare", str(self.output / "predictions" / baseline)]
+        arguments += ["-np", "2"]
+        return Command(
+            f"evaluating {trainer}", arguments, self._log(f"evaluate_{trainer}"), self._summary_file(trainer)
+        )
+
+
+def comparison_table(summaries: Mapping[str, Mapping]) -> str:
+    """Dice and 95HD of each class, a column for each trainer, as plain text.
+
+    Args:
+        summaries: Trainer → its evaluation.
+    """
+    first = next(iter(summaries.values()))
+    header = ["Dice [%] / 95HD [mm]", *summaries]
+    lines = [[name, *(_cell(s["mean"][name]) for s in summaries.values())] for name in first["mean"]]
+    lines.append(["mean", *(_cell(s["foreground_mean"]) for s in summaries.values())])
+    widths = [max(len(row[column]) for row in [header, *lines]) for column in range(len(header))]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in [header, *lines])
+
+
+def _cell(metrics: Mapping) -> str:
+    return f"{100 * metrics['Dice']['mean']:.1f} / {metrics['HD95_mm']['mean']:.1f}"

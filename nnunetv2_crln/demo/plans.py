@@ -1,0 +1,45 @@
+"""The demo's plans: nnU-Net's own, with a network and a schedule that a CPU finishes in minutes."""
+
+import json
+from pathlib import Path
+
+DEMO_PLANS = "nnUNetPlans_demo"
+
+_STAGES = 3
+_FEATURES = [8, 16, 32]
+_PATCH = [32, 32, 32]
+
+
+def write_demo_plans(preprocessed_dataset_folder: str | Path, epochs: int, seed: int) -> Path:
+    """Derive the demo's plans from the plans that planning has made.
+
+    Only the network, the patch and the schedule differ: the preprocessed data are used as they are.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name`` with ``nnUNetPlans.json``.
+        epochs: Epochs of 50 iterations.
+        seed: Of weights and batches.
+
+    Returns:
+        The new plans file, for ``-p nnUNetPlans_demo``.
+    """
+    folder = Path(preprocessed_dataset_folder)
+    plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
+    full_resolution = plans["configurations"]["3d_fullres"]
+    full_resolution["patch_size"] = _PATCH
+    full_resolution["batch_size"] = 2
+    full_resolution["architecture"]["arch_kwargs"].update(
+        n_stages=_STAGES,
+        features_per_stage=_FEATURES,
+        kernel_sizes=[[3, 3, 3]] * _STAGES,
+        strides=[[1, 1, 1]] + [[2, 2, 2]] * (_STAGES - 1),
+        n_conv_per_stage=[2] * _STAGES,
+        n_conv_per_stage_decoder=[2] * (_STAGES - 1),
+    )
+    full_resolution["short_schedule"] = {"num_epochs": epochs, "seed": seed}
+    full_resolution["crln"] = {**full_resolution.get("crln", {}), "seed": seed}
+    plans["plans_name"] = DEMO_PLANS
+    plans["configurations"] = {"3d_fullres": full_resolution}
+    path = folder / f"{DEMO_PLANS}.json"
+    path.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
+    return path
