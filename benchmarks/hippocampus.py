@@ -409,7 +409,16 @@ def run(args: argparse.Namespace) -> None:
 def _start(args: argparse.Namespace, method: str, labelled: int, seed: int, log: Path) -> subprocess.Popen:
     command = [sys.executable, __file__, "one", "--work", str(args.work), "--results", str(args.results)]
     command += ["--methods", method, "--counts", str(labelled), "--seeds", str(seed)]
-    command += ["--judge", args.judge, "--iterations", str(args.iterations), "--device", args.device, "--plan", args.plan]
+    command += [
+        "--judge",
+        args.judge,
+        "--iterations",
+        str(args.iterations),
+        "--device",
+        args.device,
+        "--plan",
+        args.plan,
+    ]
     for key, value in args.override:
         command += ["--override", f"{key}={json.dumps(value)}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -423,7 +432,10 @@ def one(args: argparse.Namespace) -> None:
 def values(result: dict, network: str, metric: str) -> np.ndarray:
     """(cases, classes)."""
     cases = result["test"][network]
-    return np.array([[v if v is not None else np.nan for v in (c[k][metric] for k in sorted(c))] for _, c in sorted(cases.items())], float)
+    return np.array(
+        [[v if v is not None else np.nan for v in (c[k][metric] for k in sorted(c))] for _, c in sorted(cases.items())],
+        float,
+    )
 
 
 def table(args: argparse.Namespace) -> None:
@@ -437,7 +449,9 @@ def table(args: argparse.Namespace) -> None:
         key = (r["labelled"], r["method"], json.dumps(r["override"], sort_keys=True))
         groups.setdefault(key, []).append(r)
     order = list(METHODS)
-    print("| labelled | method | network | Dice % (mean) | each seed | 95HD mm | Dice, paired difference to mean teacher |")
+    print(
+        "| labelled | method | network | Dice % (mean) | each seed | 95HD mm | Dice, paired difference to mean teacher |"
+    )
     print("|---|---|---|---|---|---|---|")
     for key in sorted(groups, key=lambda k: (k[0], order.index(k[1]), k[2])):
         labelled, method, override = key
@@ -456,7 +470,9 @@ def table(args: argparse.Namespace) -> None:
                 difference = f"{100 * d['difference']:+.2f} [{100 * d['ci_low']:+.2f}, {100 * d['ci_high']:+.2f}]"
             label = method if override == "{}" else f"{method} {override}"
             seeds = " / ".join(f"{d:.1f}" for d in dice)
-            print(f"| {labelled} | {label} | {network} | {np.mean(dice):.2f} | {seeds} | {distance:.2f} | {difference} |")
+            print(
+                f"| {labelled} | {label} | {network} | {np.mean(dice):.2f} | {seeds} | {distance:.2f} | {difference} |"
+            )
 
 
 def parse_override(text: str) -> tuple[str, object]:

@@ -131,7 +131,9 @@ class Objective:
         if heads.representation is not None:
             terms["cps"] = self._cps(student, heads, labels, pseudo, schedule)
             weights["cps"] = schedule.ramp * s.cps_weight
-        terms["loss"] = sum((weights[name] * term for name, term in terms.items()), torch.zeros_like(logits[0, 0].sum()))
+        terms["loss"] = sum(
+            (weights[name] * term for name, term in terms.items()), torch.zeros_like(logits[0, 0].sum())
+        )
         return terms
 
     def _cps(

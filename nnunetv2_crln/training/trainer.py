@@ -23,11 +23,13 @@ from nnunetv2_crln.training.settings import CRLNSettings
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay
 from nnunetv2_crln.unlabelled.loader import UnlabelledBatches, UnlabelledDataset, in_workers, num_workers
 from nnunetv2_crln.unlabelled.paths import unlabelled_folder
+from nnunetv2_crln.unlabelled.preprocessing import unlabelled_status
 from nnunetv2_crln.unlabelled.views import StrongGeometry
 
 CHECKPOINT_KEY = "crln"
 MAX_GRADIENT_NORM = 12  # nnU-Net's
 MAX_SKIPPED_IN_A_ROW = 20
+NUM_FOLDS = 5  # of the split that nnU-Net makes by itself
 CURVES = ("supervised", "relationship_map", "consistency", "cps", "mu", "confident_raw", "confident", "skipped_steps")
 
 
@@ -127,9 +129,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         )
         pin_memory = self.device.type == "cuda"
         return (
-            in_workers(
-                labelled, unlabelled, self.seed, "train", self.step, num_workers(), self.local_rank, pin_memory
-            ),
+            in_workers(labelled, unlabelled, self.seed, "train", self.step, num_workers(), self.local_rank, pin_memory),
             in_workers(
                 validation,
                 None,
@@ -148,23 +148,41 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         Raises:
             UserError: There are none, or one of them is also a labelled case.
         """
-        folder = unlabelled_folder(self.preprocessed_dataset_folder_base, self.configuration_manager.data_identifier)
+        status = unlabelled_status(self.preprocessed_dataset_folder_base, self.plans_manager, self.configuration_name)
         command = (
             f"nnUNetv2_crln_plan_and_preprocess -d {self.plans_manager.dataset_name[7:10]} -c {self.configuration_name}"
         )
-        if not folder.is_dir() or not UnlabelledDataset.get_identifiers(str(folder)):
+        if status.stale or not status.ready:
             raise UserError(
-                f"No preprocessed unlabelled cases in {folder}. Put the images without labels into imagesUl of the "
-                f"raw dataset and run: {command}"
+                f"Of the unlabelled cases of {self.plans_manager.dataset_name}, {len(status.ready)} are preprocessed for "
+                f"these plans and {len(status.stale)} for others (e.g. {', '.join(status.stale[:3]) or 'none'}). "
+                f"Run: {command}"
             )
-        dataset = UnlabelledDataset(str(folder))
-        both = sorted(set(dataset.identifiers) & set(self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)))
+        if status.missing:
+            self.print_to_log_file(
+                f"WARNING: {len(status.missing)} unlabelled cases are not preprocessed and take no part, e.g. "
+                f"{', '.join(status.missing[:3])}. To add them: {command}"
+            )
+        labelled = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
+        both = sorted(set(status.ready) & set(labelled))
         if both:
             raise UserError(
                 f"{len(both)} case(s) are both labelled and unlabelled, e.g. {', '.join(both[:5])}. Remove them from "
                 f"imagesUl (or imagesTr) and run again: {command} --clean"
             )
-        return dataset
+        folder = unlabelled_folder(self.preprocessed_dataset_folder_base, self.configuration_manager.data_identifier)
+        return UnlabelledDataset(str(folder), status.ready)
+
+    def do_split(self):
+        folds_file = join(self.preprocessed_dataset_folder_base, "splits_final.json")
+        if self.fold != "all" and not os.path.isfile(folds_file):
+            cases = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
+            if len(cases) < NUM_FOLDS:
+                raise UserError(
+                    f"{self.plans_manager.dataset_name} has {len(cases)} labelled cases, too few for nnU-Net's "
+                    f"{NUM_FOLDS}-fold cross-validation. Train with fold 'all', or write your own {folds_file}."
+                )
+        return super().do_split()
 
     # ---------------------------------------------------------------- training
 

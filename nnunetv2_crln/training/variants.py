@@ -1,6 +1,6 @@
 """Every trainer of this package, by the name given to ``nnUNetv2_train -tr``."""
 
-from nnunetv2_crln.training.short_schedule import ShortSchedule, nnUNetTrainer_demo
+from nnunetv2_crln.training.short_schedule import ShortSchedule
 from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 
 

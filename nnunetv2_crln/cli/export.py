@@ -1,0 +1,52 @@
+"""``nnUNetv2_crln_export``: a model folder for computers without this package."""
+
+import argparse
+from pathlib import Path
+
+from nnunetv2_crln.cli.run import run
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run(_export)
+
+
+def _export() -> None:
+    arguments = _parser().parse_args()
+    from nnunetv2.utilities.file_path_utilities import get_output_folder
+
+    from nnunetv2_crln.training.export import export_model
+
+    model = Path(get_output_folder(arguments.d, arguments.tr, arguments.p, arguments.c))
+    output = arguments.o / model.parent.name / model.name
+    export_model(model, output, arguments.f, arguments.chk, arguments.network)
+    folds = " ".join(arguments.f)
+    print(
+        f"Written: {output}\n"
+        "On a computer with nnU-Net alone:\n"
+        f"  nnUNetv2_predict_from_modelfolder -m {output} -f {folds} -chk {arguments.chk} -i IMAGES -o OUTPUT\n"
+        f"or, with nnUNet_results={arguments.o}:\n"
+        f"  nnUNetv2_predict -d {arguments.d} -c {arguments.c} -f {folds} -tr {arguments.tr} -p {arguments.p} "
+        f"-chk {arguments.chk} -i IMAGES -o OUTPUT"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description="Export a trained model so that stock nnU-Net, without nnunetv2_crln, predicts with it: the network "
+        "alone, without training state. The segmentations are those of nnUNetv2_predict here."
+    )
+    parser.add_argument("-d", required=True, help="dataset name or id")
+    parser.add_argument("-c", required=True, help="configuration, e.g. 3d_fullres")
+    parser.add_argument("-f", nargs="+", required=True, help="folds to export: 0 1 2 3 4 or all")
+    parser.add_argument("-o", type=Path, required=True, help="folder that becomes nnUNet_results on the other computer")
+    parser.add_argument("-tr", default="nnUNetTrainer_CRLN", help="trainer (default: %(default)s)")
+    parser.add_argument("-p", default="nnUNetPlans", help="plans identifier (default: %(default)s)")
+    parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
+    parser.add_argument(
+        "--network",
+        choices=["deployed", "teacher", "student"],
+        default="deployed",
+        help="which of the two networks (default: the one that nnUNetv2_predict uses)",
+    )
+    return parser
