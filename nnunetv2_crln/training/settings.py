@@ -89,6 +89,12 @@ class CRLNSettings:
     save_every: int = _count(50)
     cpu_bfloat16: bool = _switch(False)
 
+    # What training shows of itself; none of it changes the training. 0: off.
+    monitor_every: int = _count(1, low=0)  # epochs between looks at the monitored unlabelled cases
+    monitor_cases: int = _count(4)
+    overlay_every: int = _count(50, low=0)  # epochs between their pictures
+    quality_cases: int = _count(200, low=0)  # unlabelled cases ranked at the end
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check(field, getattr(self, field.name))
@@ -137,10 +143,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
         return
     limits = field.metadata
     expected = type(field.default) if field.default is not None else int
-    if expected is float and type(value) is int:
-        right_type = True
-    else:
-        right_type = type(value) is expected
+    right_type = type(value) is expected or (expected is float and type(value) is int)
     in_range = right_type and (
         value in limits["choices"]
         if "choices" in limits

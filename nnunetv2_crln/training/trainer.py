@@ -15,8 +15,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
+from nnunetv2_crln.reporting.curves import MONITORED, PREFIX, restore
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training.heads import Heads, build_rectifier, ramp
+from nnunetv2_crln.training.monitoring import Monitor, monitor_of
 from nnunetv2_crln.training.objective import Objective, PseudoLabels, Schedule, StudentPass, relationship_map
 from nnunetv2_crln.training.seeding import derive_seed, seed_everything
 from nnunetv2_crln.training.settings import CRLNSettings
@@ -31,6 +33,7 @@ MAX_GRADIENT_NORM = 12  # nnU-Net's
 MAX_SKIPPED_IN_A_ROW = 20
 NUM_FOLDS = 5  # of the split that nnU-Net makes by itself
 CURVES = ("supervised", "relationship_map", "consistency", "cps", "mu", "confident_raw", "confident", "skipped_steps")
+LOGGED = [f"{PREFIX}{curve}" for curve in (*CURVES, *MONITORED)]
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -78,8 +81,8 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         self.seed = self.settings.seed if self.settings.seed is not None else secrets.randbits(31)
         self.step = 0
         self.skipped_in_a_row = 0
-        for curve in CURVES:
-            self.logger.local_logger.my_fantastic_logging[f"crln_{curve}"] = []
+        self.monitor: Monitor | None = None  # of the first process alone
+        restore(self.logger.local_logger.my_fantastic_logging, LOGGED, epochs=0)
 
     # ---------------------------------------------------------------- building
 
@@ -128,6 +131,11 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             f"{self.batch_size} + {unlabelled.loader.batch_size} patches in a batch, seed {self.seed}"
         )
         pin_memory = self.device.type == "cuda"
+        self.num_cases = {
+            "labelled": len(labelled.indices),
+            "validation": len(validation.indices),
+            "unlabelled": len(dataset.identifiers),
+        }
         return (
             in_workers(labelled, unlabelled, self.seed, "train", self.step, num_workers(), self.local_rank, pin_memory),
             in_workers(
@@ -154,8 +162,8 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         )
         if status.stale or not status.ready:
             raise UserError(
-                f"Of the unlabelled cases of {self.plans_manager.dataset_name}, {len(status.ready)} are preprocessed for "
-                f"these plans and {len(status.stale)} for others (e.g. {', '.join(status.stale[:3]) or 'none'}). "
+                f"Of the unlabelled cases of {self.plans_manager.dataset_name}, {len(status.ready)} are preprocessed "
+                f"for these plans and {len(status.stale)} for others (e.g. {', '.join(status.stale[:3]) or 'none'}). "
                 f"Run: {command}"
             )
         if status.missing:
@@ -196,6 +204,8 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             self.teacher.copy_from(unwrap(self.network))
         super().on_train_start()
         self.print_to_log_file(f"CRLN settings: {self.settings}")
+        if self.local_rank == 0:
+            self.monitor = monitor_of(self)
 
     def on_train_epoch_start(self):
         super().on_train_epoch_start()
@@ -207,7 +217,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         labelled, target = self._to_device(batch["data"]), self._to_device(batch["target"])
         geometry = StrongGeometry(self._to_device(batch["boxes"]), batch["flips"])
         schedule = Schedule(
-            rectifying=self.settings.dim and self.step >= self.settings.rectification_start,
+            rectifying=self.rectifying,
             ramp=ramp(self.step, self.settings.ramp_up),
         )
         with self._autocast():
@@ -223,6 +233,11 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         self.teacher_heads.update(self.heads, decay)
         self.step += 1
         return {**{name: loss.detach() for name, loss in losses.items()}, **monitored}
+
+    @property
+    def rectifying(self) -> bool:
+        """Rectification has started."""
+        return self.settings.dim and self.step >= self.settings.rectification_start
 
     @torch.no_grad()
     def pseudo_labels(self, weak: torch.Tensor, rectifying: bool) -> tuple[PseudoLabels, dict[str, torch.Tensor]]:
@@ -317,6 +332,18 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             "CRLN " + ", ".join(f"{c} {epoch[c]:.4g}" for c in CURVES if c in epoch and c != "skipped_steps")
         )
 
+    def on_epoch_end(self):
+        last = self.current_epoch == self.num_epochs - 1
+        values = self.monitor.after_epoch(self.current_epoch, last, self.rectifying) if self.monitor else {}
+        for curve in MONITORED:
+            value = values.get(curve, float("nan"))
+            # nnU-Net's own log needs every epoch; a chart of NaN in W&B helps nobody.
+            logger = self.logger if np.isfinite(value) else self.logger.local_logger
+            logger.log(f"{PREFIX}{curve}", value, self.current_epoch)
+        super().on_epoch_end()
+        if self.monitor:
+            self.monitor.draw_curves(self.logger.local_logger.my_fantastic_logging, last)
+
     # ---------------------------------------------------------------- validation and deployment
 
     @contextlib.contextmanager
@@ -408,6 +435,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             self.grad_scaler.load_state_dict(loaded["grad_scaler_state"])
         self.my_init_kwargs = loaded["init_args"]
         self.current_epoch = loaded["current_epoch"]
+        restore(loaded["logging"], LOGGED, self.current_epoch)
         self.logger.load_checkpoint(loaded["logging"])
         self._best_ema = loaded["_best_ema"]
         self.inference_allowed_mirroring_axes = loaded["inference_allowed_mirroring_axes"]
@@ -417,6 +445,8 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         previous = checkpoints.previous_file(join(self.output_folder, "checkpoint_latest.pth"))
         if self.local_rank == 0:
             previous.unlink(missing_ok=True)
+        if self.monitor:
+            self.monitor.after_training(self.current_epoch - 1, self.rectifying)
 
     # ---------------------------------------------------------------- small helpers
 

@@ -1,0 +1,125 @@
+"""The curves CRLN adds to nnU-Net's epoch log, and how to read them back; knows lists of numbers, no trainer."""
+
+import math
+from collections.abc import Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+
+PREFIX = "crln_"
+"""Of the keys in nnU-Net's logger."""
+
+MONITORED = (
+    "monitor_confidence_raw",
+    "monitor_confidence",
+    "monitor_changed",
+    "monitor_foreground",
+    "pseudo_dice_raw",
+    "pseudo_dice",
+    "pseudo_dice_map",
+)
+"""Measured at the end of an epoch on a few fixed unlabelled patches; NaN in epochs without a measurement."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve of a panel; ``key`` is that of the logger."""
+
+    key: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Curves with one unit.
+
+    Attributes:
+        title: Above the panel.
+        lines: Curves; those without a finite value are left out.
+        share: All values lie in [0, 1].
+    """
+
+    title: str
+    lines: tuple[Line, ...]
+    share: bool = False
+
+
+PANELS = (
+    Panel(
+        "Loss on labelled patches",
+        (Line("crln_supervised", "network"), Line("crln_relationship_map", "relationship map M")),
+    ),
+    Panel("Consistency loss on unlabelled patches", (Line("crln_consistency", "consistency"),)),
+    Panel("Cooperative positive supervision", (Line("crln_cps", "CPS loss"),)),
+    Panel("Correction parameter μ (1: no rectification)", (Line("crln_mu", "μ"),), share=True),
+    Panel(
+        "Share of confident voxels, training patches",
+        (Line("crln_confident_raw", "before rectification"), Line("crln_confident", "after rectification")),
+        share=True,
+    ),
+    Panel(
+        "Mean confidence, monitored cases",
+        (
+            Line("crln_monitor_confidence_raw", "before rectification"),
+            Line("crln_monitor_confidence", "after rectification"),
+        ),
+        share=True,
+    ),
+    Panel(
+        "Voxels of the monitored cases",
+        (
+            Line("crln_monitor_foreground", "share of foreground"),
+            Line("crln_monitor_changed", "share changed by rectification"),
+        ),
+    ),
+    Panel(
+        "Dice of pseudo labels (hidden labels)",
+        (
+            Line("crln_pseudo_dice_raw", "before rectification"),
+            Line("crln_pseudo_dice", "after rectification"),
+            Line("crln_pseudo_dice_map", "relationship map M alone"),
+        ),
+        share=True,
+    ),
+    Panel(
+        "Validation Dice (nnU-Net's pseudo Dice)",
+        (Line("mean_fg_dice", "epoch"), Line("ema_fg_dice", "moving average")),
+        share=True,
+    ),
+)
+
+
+def restore(logging: MutableMapping[str, list], keys: Sequence[str], epochs: int) -> None:
+    """Make the log of a checkpoint complete: nnU-Net wants one value per key and epoch.
+
+    A checkpoint of an older version lacks some keys; their past is unknown, so NaN.
+
+    Args:
+        logging: The logger's dictionary, changed in place.
+        keys: Keys that must be there.
+        epochs: Epochs finished.
+    """
+    for key in keys:
+        values = logging.setdefault(key, [])
+        values.extend([math.nan] * (epochs - len(values)))
+
+
+def finite_points(logging: Mapping[str, Sequence], key: str) -> tuple[list[int], list[float]]:
+    """Epochs (from 0) and values of a curve, without the epochs in which it was not measured."""
+    points = [(epoch, float(value)) for epoch, value in enumerate(logging.get(key, ())) if _is_finite(value)]
+    return [epoch for epoch, _ in points], [value for _, value in points]
+
+
+def drawable(logging: Mapping[str, Sequence]) -> list[Panel]:
+    """The panels with at least one finite value, reduced to the curves that have one."""
+    panels = []
+    for panel in PANELS:
+        lines = tuple(line for line in panel.lines if finite_points(logging, line.key)[0])
+        if lines:
+            panels.append(Panel(panel.title, lines, panel.share))
+    return panels
+
+
+def _is_finite(value: object) -> bool:
+    try:
+        return math.isfinite(value)  # type: ignore[arg-type]
+    except TypeError:
+        return False

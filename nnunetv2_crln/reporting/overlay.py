@@ -1,0 +1,218 @@
+"""One picture of a pseudo label: what the teacher saw, said, was corrected to, and how sure it was."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch as LegendPatch
+
+from nnunetv2_crln.reporting.style import BLUE, CLASS_COLOURS, PURPLE, VERMILLION, plain_style
+
+SLICES = 3
+MAX_MAPS = 4
+OPACITY = 0.55
+PANEL_INCHES = 1.5
+DPI = 110
+
+
+@dataclass(frozen=True)
+class PseudoLabelPicture:
+    """Everything a picture shows; arrays over one patch, 3D or 2D.
+
+    Attributes:
+        image: One channel, (*patch).
+        raw: Pseudo label before rectification, classes.
+        rectified: After it.
+        confidence: Of the rectified pseudo label, in [0, 1].
+        relationship_map: M, logits, (C, *patch), or None.
+        truth: Hidden label, or None.
+        spacing: In mm, for the shape of the voxels.
+        class_names: Background first.
+        title: Above the picture.
+    """
+
+    image: np.ndarray
+    raw: np.ndarray
+    rectified: np.ndarray
+    confidence: np.ndarray
+    relationship_map: np.ndarray | None
+    truth: np.ndarray | None
+    spacing: tuple[float, ...]
+    class_names: tuple[str, ...]
+    title: str = ""
+
+
+def draw_overlay(picture: PseudoLabelPicture) -> Figure:
+    """Rows are slices through the pseudo foreground, columns the quantities.
+
+    Returns:
+        A figure that belongs to no pyplot state, so nothing has to be closed.
+    """
+    axis = slice_axis(picture.raw.ndim, picture.spacing)
+    slices = choose_slices(picture.rectified, axis)
+    columns = _columns(picture)
+    view = _Slicer(axis, picture.spacing)
+    first = view.cut(picture.image, slices[0])
+    shape = view.aspect * first.shape[0] / first.shape[1]
+    height = PANEL_INCHES * min(max(shape, 0.6), 1.8)
+    size = (PANEL_INCHES * len(columns) + 0.3, height * len(slices) + 0.75)
+    with plain_style():
+        figure = Figure(figsize=size)
+        grid = figure.subplots(len(slices), len(columns), squeeze=False)
+        for row, index in zip(grid, slices, strict=True):
+            for axes, (_, draw) in zip(row, columns, strict=True):
+                draw(axes, view, index)
+                axes.set_axis_off()
+            if index is not None:
+                row[0].annotate(
+                    f"slice {index}",
+                    (-0.04, 0.5),
+                    xycoords="axes fraction",
+                    rotation=90,
+                    va="center",
+                    ha="right",
+                    size=7,
+                )
+        for axes, (name, _) in zip(grid[0], columns, strict=True):
+            axes.set_title(name, fontsize=8, pad=3)
+        figure.suptitle(picture.title, x=0.3 / size[0], y=1 - 0.06 / size[1], ha="left", va="top", fontsize=9)
+        _add_legend(figure, picture)
+        figure.subplots_adjust(
+            left=0.26 / size[0], right=1 - 0.04 / size[0], top=1 - 0.47 / size[1], bottom=0.27 / size[1]
+        )
+        figure.subplots_adjust(wspace=0.03, hspace=0.03)
+    return figure
+
+
+def slice_axis(ndim: int, spacing: Sequence[float]) -> int | None:
+    """The axis to cut across: that of the thickest slices, the first of equals; None in 2D."""
+    return int(np.argmax(spacing[-3:])) if ndim == 3 else None
+
+
+def choose_slices(labels: np.ndarray, axis: int | None) -> list[int | None]:
+    """Up to three slices through the foreground: its quarter, its fullest slice and its three quarters.
+
+    Args:
+        labels: Classes; without foreground the middle slice is shown.
+        axis: To cut across; None in 2D.
+
+    Example:
+        >>> choose_slices(np.zeros((5, 2, 2), dtype=int), 0)
+        [2]
+    """
+    if axis is None:
+        return [None]
+    others = tuple(i for i in range(labels.ndim) if i != axis)
+    area = (labels > 0).sum(others)
+    present = np.flatnonzero(area)
+    if not len(present):
+        return [labels.shape[axis] // 2]
+    low, high = present[0], present[-1]
+    quarters = {int(low + round(share * (high - low))) for share in (0.25, 0.75)}
+    return sorted({*quarters, int(area.argmax())})[:SLICES]
+
+
+class _Slicer:
+    """Cuts slices and knows the shape of their voxels."""
+
+    def __init__(self, axis: int | None, spacing: Sequence[float]) -> None:
+        self.axis = axis
+        rows, columns = [s for i, s in enumerate(spacing[-3:]) if axis is None or i != axis][-2:]
+        self.aspect = rows / columns
+
+    def cut(self, array: np.ndarray, index: int | None) -> np.ndarray:
+        return array if self.axis is None else np.take(array, index, self.axis)
+
+
+def _columns(picture: PseudoLabelPicture) -> list:
+    """Title and drawing function of each column."""
+    low, high = np.percentile(picture.image, (0.5, 99.5))
+    grey = np.clip((picture.image - low) / max(high - low, 1e-6), 0, 1)
+
+    def image(axes: Axes, view: _Slicer, index: int | None) -> None:
+        axes.imshow(view.cut(grey, index), cmap="gray", vmin=0, vmax=1, aspect=view.aspect, interpolation="nearest")
+
+    def labels(classes: np.ndarray):
+        def draw(axes: Axes, view: _Slicer, index: int | None) -> None:
+            image(axes, view, index)
+            colours = class_colours(view.cut(classes, index))
+            axes.imshow(colours, aspect=view.aspect, interpolation="nearest")
+
+        return draw
+
+    def change(axes: Axes, view: _Slicer, index: int | None) -> None:
+        image(axes, view, index)
+        colours = change_colours(view.cut(picture.raw, index), view.cut(picture.rectified, index))
+        axes.imshow(colours, aspect=view.aspect, interpolation="nearest")
+
+    def confidence(axes: Axes, view: _Slicer, index: int | None) -> None:
+        lowest = 1 / len(picture.class_names)
+        axes.imshow(view.cut(picture.confidence, index), cmap="cividis", vmin=lowest, vmax=1, aspect=view.aspect)
+
+    columns = [
+        ("image", image),
+        ("raw", labels(picture.raw)),
+        ("rectified", labels(picture.rectified)),
+        ("change", change),
+        (f"confidence {1 / len(picture.class_names):.2g}–1", confidence),
+    ]
+    if picture.relationship_map is not None:
+        columns += _map_columns(picture.relationship_map, picture.class_names)
+    if picture.truth is not None:
+        columns.append(("hidden label", labels(picture.truth)))
+    return columns
+
+
+def _map_columns(relationship_map: np.ndarray, names: Sequence[str]) -> list:
+    # All classes share one scale around zero: only differences between classes mean anything.
+    centred = relationship_map - relationship_map.mean(0)
+    limit = max(float(np.percentile(np.abs(centred), 99)), 1e-6)
+
+    def panel(values: np.ndarray):
+        def draw(axes: Axes, view: _Slicer, index: int | None) -> None:
+            axes.imshow(view.cut(values, index), cmap="PuOr_r", vmin=-limit, vmax=limit, aspect=view.aspect)
+
+        return draw
+
+    return [(f"M {_short(name)}", panel(values)) for name, values in list(zip(names, centred, strict=True))[:MAX_MAPS]]
+
+
+def class_colours(labels: np.ndarray) -> np.ndarray:
+    """RGBA of a label map; background (and ignored or unknown voxels below 0) transparent."""
+    rgba = np.zeros((*labels.shape, 4))
+    for value in np.unique(labels):
+        if value > 0:
+            rgba[labels == value] = (*to_rgb(CLASS_COLOURS[(value - 1) % len(CLASS_COLOURS)]), OPACITY)
+    return rgba
+
+
+def change_colours(raw: np.ndarray, rectified: np.ndarray) -> np.ndarray:
+    """RGBA of what rectification did: foreground added, foreground removed, one class turned into another."""
+    rgba = np.zeros((*raw.shape, 4))
+    for mask, colour in (
+        ((raw == 0) & (rectified > 0), BLUE),
+        ((raw > 0) & (rectified == 0), VERMILLION),
+        ((raw > 0) & (rectified > 0) & (raw != rectified), PURPLE),
+    ):
+        rgba[mask] = (*to_rgb(colour), 0.9)
+    return rgba
+
+
+def _add_legend(figure: Figure, picture: PseudoLabelPicture) -> None:
+    entries = [
+        LegendPatch(color=CLASS_COLOURS[i % len(CLASS_COLOURS)], label=_short(name))
+        for i, name in enumerate(picture.class_names[1:8])
+    ]
+    entries += [LegendPatch(color=BLUE, label="added"), LegendPatch(color=VERMILLION, label="removed")]
+    if len(picture.class_names) > 2:
+        entries.append(LegendPatch(color=PURPLE, label="class changed"))
+    figure.legend(
+        handles=entries, loc="lower left", ncols=len(entries), frameon=False, handlelength=1, borderaxespad=0.2
+    )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else f"{name[:13]}…"

@@ -1,0 +1,54 @@
+"""Colours and sizes of all figures: readable in print and for colour-blind readers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+from matplotlib.figure import Figure
+
+# Okabe & Ito, "Color Universal Design" (2008).
+ORANGE, SKY_BLUE, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
+BLUE, VERMILLION, PURPLE, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"
+
+LINE_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY_BLUE)
+LINE_STYLES = ("-", "--", ":", "-.", "-", "--")
+"""A second difference beside the colour, for prints in grey."""
+
+CLASS_COLOURS = (ORANGE, SKY_BLUE, GREEN, YELLOW, PURPLE, VERMILLION, BLUE)
+"""Of classes 1, 2, …; repeated when there are more."""
+
+_PLAIN = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 7.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e3e3e3",
+    "grid.linewidth": 0.6,
+}
+
+
+@contextmanager
+def plain_style() -> Iterator[None]:
+    """matplotlib's defaults with our sizes inside the block: nnU-Net's progress.png changes the global ones."""
+    with matplotlib.rc_context():
+        matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"})
+        matplotlib.rcParams.update(_PLAIN)
+        yield
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int) -> None:
+    """Write a PNG so that a reader never sees half of it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        figure.savefig(temporary, format="png", dpi=dpi)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
