@@ -27,8 +27,9 @@ class ClassSamples:
 def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, num_samples: int) -> ClassSamples:
     """Draw up to K eligible voxels of each class at random, on the device, with a static shape.
 
-    The voxels of a class are numbered by a cumulative sum and K numbers drawn, one from each K-th part of their range,
-    so that no voxel is drawn twice. This costs a pass over the voxels for each class and no sort.
+    The voxels of a class are numbered by a cumulative sum and K numbers drawn, one from each K-th part of their range;
+    the parts share no number, so that no voxel is drawn twice. This costs a pass over the voxels for each class and no
+    sort.
 
     Args:
         labels: Class of each voxel, (N,), 0...C-1 where eligible.
@@ -44,8 +45,12 @@ def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, num_sam
     for label in range(num_classes):
         number = (eligible & (labels == label)).cumsum(0, dtype=torch.int32)
         count = number[-1]
-        spread = ((position + torch.rand(num_samples, device=labels.device)) * (count / num_samples)).to(torch.int32)
-        drawn = torch.where(count > num_samples, spread.minimum(count - 1), position.to(torch.int32))
+        start = position * count // num_samples
+        length = (position + 1) * count // num_samples - start
+        # Parts differ in length by one; turning all numbers by the same amount makes each of them equally likely.
+        random = torch.rand(num_samples + 1, device=labels.device)
+        turned = start + (random[1:] * length).long() + (random[0] * count).long()
+        drawn = torch.where(count > num_samples, turned % count.clamp(min=1), position).to(torch.int32)
         voxels.append(torch.searchsorted(number, drawn + 1).clamp(max=labels.numel() - 1))
         valid.append(position < count)
     return ClassSamples(torch.stack(voxels), torch.stack(valid))
