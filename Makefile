@@ -1,0 +1,56 @@
+# Needs Python 3.10 or later, make and a package index. Every target can be interrupted and run again.
+#   make demo    set up, then the whole workflow on generated data: supervised against CRLN (about 8 minutes)
+#   make test    set up, then all tests
+#   make lint    set up, then ruff, codespell and mypy
+#   make clean   remove what these made
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_OUTPUT ?= demo_output
+DEMO_ARGUMENTS ?=
+PYTEST_ARGUMENTS ?=
+
+BIN := $(VENV)/bin
+# One mark for each set of packages; written last, so that an interrupted installation is taken up again.
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed_dev
+SOURCES_OF_INSTALLATION := pyproject.toml $(wildcard startup/*)
+
+.PHONY: demo test lint install install-dev clean
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help:
+	@sed -n '2,5s/^#   //p' Makefile
+
+demo: $(INSTALLED)
+	$(BIN)/nnUNetv2_crln_demo -o $(DEMO_OUTPUT) $(DEMO_ARGUMENTS)
+
+test: $(INSTALLED_DEV)
+	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+lint: $(INSTALLED_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/mypy
+
+install: $(INSTALLED)
+
+install-dev: $(INSTALLED_DEV)
+
+$(INSTALLED): $(SOURCES_OF_INSTALLATION)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$(PYTHON) is missing or older than Python 3.10. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { \
+	  echo "Making a virtual environment failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e .
+	@touch $@
+
+$(INSTALLED_DEV): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -e '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) $(DEMO_OUTPUT) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis .coverage
