@@ -1,7 +1,6 @@
 """Checkpoints that a crash cannot destroy."""
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +55,31 @@ def load(path: str | Path, device: torch.device) -> dict:
     Raises:
         UserError: Neither can be read.
     """
+    fallback = previous_file(path)
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, OSError) as error:
-        fallback = previous_file(path)
+        return _read(path, device)
+    except _DamagedError as damage:
         if not fallback.exists():
             raise UserError(
-                f"Checkpoint {path} cannot be read ({error}) and there is no {fallback.name} beside it. "
+                f"Checkpoint {path} cannot be read ({damage}) and there is no {fallback.name} beside it. "
                 "Remove the file to continue from an older checkpoint or to start anew."
-            ) from error
-        print(f"WARNING: checkpoint {path} cannot be read ({error}). Continuing from {fallback.name}.")
-        return torch.load(fallback, map_location=device, weights_only=True)
+            ) from damage
+        print(f"WARNING: checkpoint {path} cannot be read ({damage}). Continuing from {fallback.name}.")
+    try:
+        return _read(fallback, device)
+    except _DamagedError as damage:
+        raise UserError(
+            f"Neither checkpoint {path} nor {fallback.name} beside it can be read ({damage}). "
+            "Remove both files to continue from an older checkpoint or to start anew."
+        ) from damage
+
+
+class _DamagedError(Exception):
+    """The type of what torch raised: its text advises to load without ``weights_only``."""
+
+
+def _read(path: str | Path, device: torch.device) -> dict:
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a damaged file makes torch raise nearly anything, IndexError and TypeError included
+        raise _DamagedError(type(error).__name__) from error
