@@ -243,9 +243,7 @@ def test_nonlinear_aggregation_class_by_class_changes_neither_output_nor_gradien
 
 
 @settings(max_examples=20)
-@given(
-    grid=grids, classes=st.integers(1, 3), prototypes=st.integers(1, 3), stride=st.integers(1, 3), odd=st.booleans()
-)
+@given(grid=grids, classes=st.integers(1, 3), prototypes=st.integers(1, 3), stride=st.integers(1, 3), odd=st.booleans())
 def test_relationship_map_equals_the_naive_module(grid, classes, prototypes, stride, odd):
     """Equations 3 to 7 from end to end, on grids that are no multiples of each other too."""
     dim = randomised(DynamicInteractionModule(classes, prototypes, (4, 3), len(grid)))
