@@ -1,0 +1,60 @@
+"""``nnUNetv2_crln_report``: one HTML page about a trained model."""
+
+import argparse
+from pathlib import Path
+
+from nnunetv2_crln.cli.run import run
+from nnunetv2_crln.errors import UserError
+
+DEFAULT_OUTPUT = "report.html"
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run(_report)
+
+
+def _report() -> None:
+    arguments = _parser().parse_args()
+    # Imported after parsing: --help need not wait for torch.
+    from nnunetv2_crln.evaluation.summary_file import write_text
+    from nnunetv2_crln.reporting.report import build_report
+
+    output = arguments.o or arguments.model_folder / DEFAULT_OUTPUT
+    if output.suffix not in (".html", ".htm") or output.is_dir():
+        raise UserError(f"Output {output} must be a file name ending in .html, such as {DEFAULT_OUTPUT}.")
+    if len(arguments.baseline_evaluation) > len(arguments.evaluation):
+        raise UserError("--baseline_evaluation names more files than --evaluation: give them in the same order.")
+    page = build_report(arguments.model_folder, arguments.baseline, arguments.evaluation, arguments.baseline_evaluation)
+    write_text(output, page)
+    print(f"Written: {output} ({len(page) / 1e6:.1f} MB)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_crln_report",
+        description="One self-contained HTML page about a trained model: what was trained on what, curves, pseudo "
+        "labels over time, scores, comparison with another model, and the unlabelled cases worth annotating next. "
+        "Reads result files only; may be run while a training goes on.",
+    )
+    parser.add_argument(
+        "model_folder", type=Path, metavar="MODEL_FOLDER", help="the trainer's folder in nnUNet_results, or its fold_X"
+    )
+    parser.add_argument("-o", type=Path, metavar="FILE", help=f"page; default: MODEL_FOLDER/{DEFAULT_OUTPUT}")
+    parser.add_argument("--baseline", type=Path, metavar="OTHER_MODEL_FOLDER", help="model to compare with")
+    parser.add_argument(
+        "--evaluation",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="results of nnUNetv2_crln_evaluate, e.g. of the test cases; those inside the model folder are found",
+    )
+    parser.add_argument(
+        "--baseline_evaluation", type=Path, nargs="+", default=[], metavar="FILE", help="the baseline's, in that order"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

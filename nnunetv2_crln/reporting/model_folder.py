@@ -1,0 +1,193 @@
+"""Reads what a training left on the disk; opens files only, builds no network and needs no nnU-Net folders."""
+
+import contextlib
+import json
+import pickle
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.evaluation.summary_file import load_summary
+
+CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+EVALUATION = "summary_crln.json"
+OVERLAY_NAME = re.compile(r"epoch_(\d+)_(.+)\.png")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One trained fold; what is missing is None or empty.
+
+    Attributes:
+        folder: ``…/fold_X``.
+        plans: nnU-Net's plans.
+        dataset: dataset.json.
+        trainer: Class name.
+        configuration: For example ``3d_fullres``.
+        logging: Values per epoch of each key of nnU-Net's logger.
+        checkpoint: Name of the file they come from.
+        debug: nnU-Net's debug.json, all values as text.
+        facts: crln_training.json.
+        validation: nnU-Net's validation/summary.json.
+        evaluations: Results of nnUNetv2_crln_evaluate by path.
+        overlays: Pictures by case and epoch.
+        quality: pseudo_label_quality.json.
+        notes: What could not be read, for the reader of the report.
+    """
+
+    folder: Path
+    plans: dict
+    dataset: dict
+    trainer: str
+    configuration: str
+    logging: dict[str, list] = field(default_factory=dict)
+    checkpoint: str | None = None
+    debug: dict[str, str] = field(default_factory=dict)
+    facts: dict | None = None
+    validation: dict | None = None
+    evaluations: dict[Path, dict] = field(default_factory=dict)
+    overlays: dict[str, dict[int, Path]] = field(default_factory=dict)
+    quality: dict | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def plan(self) -> dict:
+        """The configuration's part of the plans, inheritance resolved."""
+        return _resolve(self.plans.get("configurations", {}), self.configuration)
+
+
+def find_folds(model_folder: str | Path) -> list[Path]:
+    """The fold folders of a model folder, or the folder itself if it is one.
+
+    Raises:
+        UserError: It is neither.
+    """
+    folder = Path(model_folder).resolve()
+    if not folder.is_dir():
+        raise UserError(f"{model_folder} is no folder. Name the trainer's folder in nnUNet_results or its fold_X.")
+    if folder.name.startswith("fold_") and (folder.parent / "plans.json").is_file():
+        return [folder]
+    folds = sorted(path for path in folder.glob("fold_*") if path.is_dir())
+    if not folds or not (folder / "plans.json").is_file():
+        raise UserError(
+            f"{model_folder} is no model folder: expected plans.json and fold_X in it. Name a folder like "
+            "nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION or its fold_X."
+        )
+    return folds
+
+
+def read_fold(fold_folder: Path) -> Fold:
+    """Read all result files of one fold; a damaged file becomes a note.
+
+    Raises:
+        UserError: plans.json or dataset.json cannot be read.
+    """
+    model_folder = fold_folder.parent
+    notes: list[str] = []
+    logging, checkpoint = _read_logging(fold_folder, notes)
+    trainer, configuration = _names(model_folder.name)
+    return Fold(
+        folder=fold_folder,
+        plans=_required_json(model_folder / "plans.json"),
+        dataset=_required_json(model_folder / "dataset.json"),
+        trainer=trainer,
+        configuration=configuration,
+        logging=logging,
+        checkpoint=checkpoint,
+        debug=_optional_json(fold_folder / "debug.json", notes) or {},
+        facts=_optional_json(fold_folder / "crln_training.json", notes),
+        validation=_optional_json(fold_folder / "validation" / "summary.json", notes),
+        evaluations=_read_evaluations(fold_folder, notes),
+        overlays=find_overlays(fold_folder / "crln_overlays"),
+        quality=_optional_json(fold_folder / "pseudo_label_quality.json", notes),
+        notes=tuple(notes),
+    )
+
+
+def find_overlays(folder: Path) -> dict[str, dict[int, Path]]:
+    """Pictures by case and epoch, both sorted."""
+    found: dict[str, dict[int, Path]] = {}
+    for path in sorted(folder.glob("epoch_*.png")) if folder.is_dir() else []:
+        if match := OVERLAY_NAME.fullmatch(path.name):
+            found.setdefault(match.group(2), {})[int(match.group(1))] = path
+    return {case: dict(sorted(epochs.items())) for case, epochs in sorted(found.items())}
+
+
+def _names(model_folder: str) -> tuple[str, str]:
+    """Trainer and configuration of nnU-Net's folder name; plan names may contain the separator."""
+    parts = model_folder.split("__")
+    return parts[0], parts[-1]
+
+
+def _resolve(configurations: dict, name: str) -> dict:
+    own = configurations.get(name, {})
+    parent = own.get("inherits_from")
+    return {**_resolve(configurations, parent), **own} if parent else own
+
+
+def _required_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"Cannot read {path}: {error}. nnU-Net writes it when a training starts.") from None
+
+
+def _optional_json(path: Path, notes: list[str]) -> dict | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        notes.append(f"{path.name} cannot be read ({error}).")
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _read_evaluations(fold_folder: Path, notes: list[str]) -> dict[Path, dict]:
+    evaluations = {}
+    for path in sorted(fold_folder.glob(f"*/{EVALUATION}")):
+        try:
+            evaluations[path] = load_summary(path)
+        except UserError as error:
+            notes.append(str(error))
+    return evaluations
+
+
+def _read_logging(fold_folder: Path, notes: list[str]) -> tuple[dict[str, list], str | None]:
+    for name in CHECKPOINTS:
+        path = fold_folder / name
+        if not path.is_file():
+            continue
+        try:
+            with _numpy_scalars_allowed():
+                # mmap: the weights, often gigabytes, stay on the disk.
+                checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            return {key: _plain(values) for key, values in checkpoint["logging"].items()}, name
+        except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
+            notes.append(f"{name} cannot be read ({str(error).splitlines()[0]}).")
+    return {}, None
+
+
+@contextlib.contextmanager
+def _numpy_scalars_allowed() -> Iterator[None]:
+    """nnU-Net's own checkpoints log numpy's numbers, which ``weights_only`` refuses by default; they are harmless."""
+    allow = getattr(torch.serialization, "safe_globals", None)
+    if allow is None:  # before torch 2.5
+        yield
+        return
+    multiarray = getattr(np, "_core", None) or np.core
+    dtypes = [type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64")]
+    with allow([multiarray.multiarray.scalar, np.dtype, *dtypes]):
+        yield
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, (list, tuple)):
+        return [_plain(value) for value in values]
+    return values.item() if isinstance(values, np.generic) else values
