@@ -147,7 +147,7 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     in_range = right_type and (
         value in limits["choices"]
         if "choices" in limits
-        else limits.get("low", -math.inf) <= value <= limits.get("high", math.inf)
+        else math.isfinite(value) and limits.get("low", -math.inf) <= value <= limits.get("high", math.inf)
     )
     if not in_range:
         raise UserError(f'"crln" block of the plans: {field.name} is {value!r}, expected {limits["allowed"]}.')
