@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-d", required=True, help="dataset name or id")
     parser.add_argument("-c", required=True, help="configuration, e.g. 3d_fullres")
     parser.add_argument("-f", nargs="+", required=True, help="folds to export: 0 1 2 3 4 or all")
-    parser.add_argument("-o", type=Path, required=True, help="folder that becomes nnUNet_results on the other computer")
+    parser.add_argument("-o", type=Path, required=True, help="what becomes nnUNet_results on the other computer")
     parser.add_argument("-tr", default="nnUNetTrainer_CRLN", help="trainer (default: %(default)s)")
     parser.add_argument("-p", default="nnUNetPlans", help="plans identifier (default: %(default)s)")
     parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")

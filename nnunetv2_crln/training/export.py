@@ -46,8 +46,8 @@ def export_model(
         class_name = configuration.get("architecture", {}).get("network_class_name", "")
         if class_name.startswith("nnunetv2_crln"):
             raise UserError(
-                f"The plans name the network {class_name}, which is part of this package: stock nnU-Net cannot build it. "
-                "Predict with nnunetv2_crln installed, or train a configuration with one of nnU-Net's networks."
+                f"The plans name the network {class_name}, which is part of this package: stock nnU-Net cannot build "
+                "it. Predict with nnunetv2_crln installed, or train a configuration with one of nnU-Net's networks."
             )
     temporary = output_folder.with_name(f".{output_folder.name}.tmp")
     temporary.mkdir(parents=True)
