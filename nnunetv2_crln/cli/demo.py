@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", type=Path, default=Path("demo_output"), metavar="FOLDER", help="default: %(default)s")
     parser.add_argument("-tr", nargs="+", metavar="TRAINER", help="trainers to compare, the baseline first")
     parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s")
-    parser.add_argument("--epochs", type=int, default=30, help="epochs of 50 iterations; default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=18, help="epochs of 50 iterations; default: %(default)s")
     parser.add_argument("--labelled", type=int, default=4, help="labelled cases; default: %(default)s")
     parser.add_argument("--unlabelled", type=int, default=24, help="unlabelled cases; default: %(default)s")
     parser.add_argument("--test", type=int, default=10, help="test cases; default: %(default)s")

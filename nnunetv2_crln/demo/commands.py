@@ -17,6 +17,7 @@ from pathlib import Path
 from nnunetv2_crln.errors import UserError
 
 _SECONDS_TO_STOP = 10
+_SECONDS_TO_READ = 5  # a worker left behind may keep the pipe open
 _EPOCH = re.compile(r"Epoch (\d+)\s*$")
 
 
@@ -45,6 +46,7 @@ class Command:
     epochs: int = 0
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))
     epoch: int = -1
+    reader: threading.Thread | None = None
 
     @property
     def _mark(self) -> Path:
@@ -77,7 +79,10 @@ def run_together(commands: Sequence[Command], environment: Mapping[str, str]) ->
             if command.is_done():
                 print(f"  {command.title}: already done")
             else:
-                running[_start(command, environment)] = command
+                process = _start(command, environment)
+                running[process] = command  # before anything else: what is listed here is stopped
+                command.reader = threading.Thread(target=_keep_output, args=(process, command), daemon=True)
+                command.reader.start()
         _wait(running, started)
     finally:
         for process in running:
@@ -92,7 +97,7 @@ def _start(command: Command, environment: Mapping[str, str]) -> subprocess.Popen
             "Install this package into the environment you use: pip install nnunetv2_crln, or make install."
         )
     command.log.parent.mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
+    return subprocess.Popen(
         [program, *command.arguments[1:]],
         env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
@@ -103,8 +108,6 @@ def _start(command: Command, environment: Mapping[str, str]) -> subprocess.Popen
         # Its own process group, so that stopping reaches nnU-Net's workers as well.
         start_new_session=os.name == "posix",
     )
-    threading.Thread(target=_keep_output, args=(process, command), daemon=True).start()
-    return process
 
 
 def _keep_output(process: subprocess.Popen, command: Command) -> None:
@@ -127,6 +130,8 @@ def _wait(running: dict[subprocess.Popen, Command], started: float) -> None:
             status = process.poll()
             if status is None:
                 continue
+            if command.reader is not None:
+                command.reader.join(_SECONDS_TO_READ)
             _clear_line()
             del running[process]
             if status:

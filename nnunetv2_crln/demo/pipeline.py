@@ -32,7 +32,7 @@ class DemoSettings:
     unlabelled: int = 24
     test: int = 10
     seed: int = 0
-    epochs: int = 30
+    epochs: int = 18
     device: str = "cpu"
     trainers: tuple[str, ...] = (BASELINE, METHOD)
 
@@ -63,8 +63,7 @@ class Demo:
         self._run([self._plan()])
         write_demo_plans(self.preprocessed, self.settings.epochs, self.settings.seed)
         self._run([self._train(trainer) for trainer in self.settings.trainers])
-        for trainer in self.settings.trainers:
-            self._run([self._predict(trainer)])
+        self._run([self._predict(trainer) for trainer in self.settings.trainers])
         for trainer in self.settings.trainers:
             self._run([self._evaluate(trainer)])
         print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} min.")
@@ -152,7 +151,8 @@ class Demo:
         folder = self.output / "predictions" / trainer
         arguments = ["nnUNetv2_predict", "-d", DATASET_ID, "-c", CONFIGURATION, "-f", "all"]
         arguments += ["-tr", trainer, "-p", DEMO_PLANS, "-i", str(self.raw / "imagesTs"), "-o", str(folder)]
-        arguments += ["-npp", "1", "-nps", "1", "-device", self.settings.device]
+        # Without test-time mirroring: eight times less work, alike for all trainers.
+        arguments += ["-npp", "1", "-nps", "1", "--disable_tta", "-device", self.settings.device]
 
         return Command(f"predicting with {trainer}", arguments, self._log(f"predict_{trainer}"), folder)
 

@@ -1,0 +1,255 @@
+"""What of an installation and of a dataset works, and what to do about the rest.
+
+Nothing here may fail because the thing it examines is broken: every check turns errors into findings.
+"""
+
+import contextlib
+import io
+import os
+import platform
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from nnunetv2_crln import __version__
+from nnunetv2_crln.errors import UserError
+
+OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
+
+TRAINER = "nnUNetTrainer_CRLN"
+EXTERNAL_TRAINERS = "nnUNet_extTrainer"
+_FOLDERS = {
+    "nnUNet_raw": "the raw datasets",
+    "nnUNet_preprocessed": "the preprocessed datasets, on a fast disk",
+    "nnUNet_results": "the trained models",
+}
+_LITTLE_SHARED_MEMORY = 1 << 30
+_LITTLE_SPACE = 10 << 30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        state: ``ok``, ``note``, ``warning`` or ``problem``.
+        name: What was looked at.
+        found: What was found.
+        fix: What to do; empty if nothing.
+    """
+
+    state: str
+    name: str
+    found: str
+    fix: str = ""
+
+
+def examine_installation() -> list[Finding]:
+    """Versions, trainer, device and environment variables."""
+    checks = (_versions, _trainer, _device, _shared_memory, _folders)
+    return [finding for check in checks for finding in _guarded(check)]
+
+
+def examine_dataset(dataset_id: int, processes: int = 1) -> list[Finding]:
+    """Folders and files of one dataset, images that lie in it more than once, and what is preprocessed.
+
+    Args:
+        dataset_id: The number in ``DatasetXXX_Name``.
+        processes: Number of processes that read images.
+    """
+    return [
+        finding for check in (_files, _duplicates, _preprocessed) for finding in _guarded(check, dataset_id, processes)
+    ]
+
+
+def _guarded(check: Callable[..., Iterator[Finding]], *arguments: int) -> Iterator[Finding]:
+    name = check.__name__.strip("_").replace("_", " ")
+    try:
+        yield from check(*arguments)
+    except UserError as error:
+        yield Finding(PROBLEM, name, str(error))
+    except Exception as error:  # a broken package can raise anything at import
+        yield Finding(PROBLEM, name, f"{type(error).__name__}: {error}", "Repair the package named in this message.")
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding(OK, "Python", f"{platform.python_version()} at {sys.executable}")
+    yield Finding(OK, "nnunetv2_crln", f"{__version__} at {Path(__file__).parent}")
+    try:
+        requirements = metadata.requires("nnunetv2_crln") or []
+    except metadata.PackageNotFoundError:
+        yield Finding(
+            PROBLEM, "nnunetv2_crln", "runs from a folder, but is not installed", "pip install . in the repository."
+        )
+        return
+    for requirement in requirements:
+        if "extra ==" not in requirement:
+            yield _requirement(requirement)
+
+
+def _requirement(requirement: str) -> Finding:
+    name, wanted = re.match(r"([\w.-]+)\s*(.*)", requirement).groups()  # type: ignore[union-attr]
+    fix = f"pip install '{requirement}'"
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return Finding(PROBLEM, name, "not installed", fix)
+    if not _satisfies(version, wanted):
+        return Finding(PROBLEM, name, f"{version}, but this version needs {wanted}", fix)
+    return Finding(OK, name, version)
+
+
+def _satisfies(version: str, wanted: str) -> bool:
+    try:
+        from packaging.specifiers import SpecifierSet
+    except ImportError:  # comes with many packages, but nobody here requires it
+        return True
+    return SpecifierSet(wanted).contains(version, prereleases=True)
+
+
+def _trainer() -> Iterator[Finding]:
+    listed = os.environ.get(EXTERNAL_TRAINERS, "")
+    folder = str(Path(__file__).parent / "nnunet_trainers")
+    hook = "nnunetv2_crln_startup" in sys.modules
+    with contextlib.redirect_stdout(io.StringIO()):  # nnU-Net tells how it searches
+        from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
+
+        try:
+            found = recursive_find_trainer_class_by_name(TRAINER)
+        except Exception as error:
+            reason = f"nnU-Net does not find it: {str(error) or type(error).__name__}"
+            yield Finding(PROBLEM, TRAINER, reason, _trainer_fix(folder in listed.split(os.pathsep), folder))
+            return
+    if not found.__module__.startswith("nnunetv2_crln."):
+        yield Finding(
+            WARNING,
+            TRAINER,
+            f"nnU-Net takes another class of that name, from module {found.__module__}",
+            f"Rename that class, or remove its folder from {EXTERNAL_TRAINERS}.",
+        )
+        return
+    way = "the start-up hook of the installation" if hook else f"{EXTERNAL_TRAINERS}, set by you"
+    yield Finding(OK, TRAINER, f"{found.__module__}, found through {way}")
+    yield Finding(NOTE, EXTERNAL_TRAINERS, listed)
+
+
+def _trainer_fix(listed: bool, folder: str) -> str:
+    if listed:
+        return "The folder is known to nnU-Net, the error lies in what it imports: repair the package named above."
+    return f"pip install --force-reinstall --no-deps nnunetv2_crln, or export {EXTERNAL_TRAINERS}={folder}"
+
+
+def _device() -> Iterator[Finding]:
+    import torch
+
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            properties = torch.cuda.get_device_properties(index)
+            yield Finding(OK, f"GPU {index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    elif getattr(torch.backends, "mps", None) and torch.backends.mps.is_available():
+        yield Finding(OK, "GPU", "Apple, use -device mps")
+    elif shutil.which("nvidia-smi"):
+        built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+        yield Finding(
+            PROBLEM,
+            "GPU",
+            f"there is an NVIDIA driver, but torch {torch.__version__} (built for {built}) sees no GPU",
+            "Compare with the driver's CUDA version in nvidia-smi; install a torch built for it (pytorch.org).",
+        )
+    else:
+        yield Finding(NOTE, "GPU", "none: use -device cpu, which suits the demo and small datasets only")
+    yield Finding(NOTE, "CPU", f"{os.cpu_count()} cores")
+
+
+def _shared_memory() -> Iterator[Finding]:
+    folder = Path("/dev/shm")
+    if folder.is_dir() and (size := shutil.disk_usage(folder).total) < _LITTLE_SHARED_MEMORY:
+        yield Finding(
+            WARNING,
+            "shared memory",
+            f"{size / 2**20:.0f} MiB in /dev/shm; nnU-Net's workers pass batches through it",
+            "In Docker: run with --ipc=host or --shm-size=8g.",
+        )
+
+
+def _folders() -> Iterator[Finding]:
+    for variable, purpose in _FOLDERS.items():
+        value = os.environ.get(variable)
+        if not value:
+            yield Finding(PROBLEM, variable, "not set", f"export {variable}=/path/to/folder   ({purpose})")
+        elif not Path(value).is_dir():
+            yield Finding(PROBLEM, variable, f"{value} is no folder", f"mkdir -p {value}, or correct the variable.")
+        elif not os.access(value, os.W_OK):
+            yield Finding(WARNING, variable, f"{value} cannot be written to", "Ask for write permission.")
+        elif (free := shutil.disk_usage(value).free) < _LITTLE_SPACE and variable != "nnUNet_raw":
+            yield Finding(
+                WARNING, variable, f"{value}, {free / 2**30:.1f} GiB left", "Make room or choose another disk."
+            )
+        else:
+            yield Finding(OK, variable, value)
+
+
+def _files(dataset_id: int, _: int) -> Iterator[Finding]:
+    from nnunetv2_crln.unlabelled.cases import find_labelled_cases, find_unlabelled_cases
+    from nnunetv2_crln.unlabelled.folders import find_dataset
+    from nnunetv2_crln.unlabelled.integrity import check_dataset
+
+    raw = find_dataset(dataset_id).raw
+    for warning in check_dataset(raw):
+        yield Finding(WARNING, raw.name, warning)
+    labelled, unlabelled = len(find_labelled_cases(raw)), len(find_unlabelled_cases(raw))
+    yield Finding(OK, raw.name, f"{labelled} labelled and {unlabelled} unlabelled cases")
+
+
+def _duplicates(dataset_id: int, processes: int) -> Iterator[Finding]:
+    from nnunetv2_crln.unlabelled.folders import find_dataset
+    from nnunetv2_crln.unlabelled.integrity import find_duplicate_images, leaks
+
+    groups = find_duplicate_images(find_dataset(dataset_id).raw, processes)
+    leaking = leaks(groups)
+    for group in leaking:
+        yield Finding(PROBLEM, "same image", " = ".join(group), "Keep it in one folder, or results mean nothing.")
+    for group in groups:
+        if group not in leaking:
+            yield Finding(WARNING, "same image", " = ".join(group), "Keep one: copies count twice in training.")
+    if not groups:
+        yield Finding(OK, "same images", "none in imagesTr, imagesUl and imagesTs")
+
+
+def _preprocessed(dataset_id: int, _: int) -> Iterator[Finding]:
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnunetv2_crln.unlabelled.folders import find_dataset
+
+    folder = find_dataset(dataset_id).preprocessed
+    command = f"nnUNetv2_crln_plan_and_preprocess -d {dataset_id}"
+    plans = [path for path in sorted(folder.glob("*.json")) if '"plans_name"' in path.read_text(encoding="utf-8")]
+    if not plans:
+        yield Finding(NOTE, "plans", f"none in {folder}", command)
+    for path in plans:
+        manager = PlansManager(str(path))
+        for configuration in manager.available_configurations:
+            yield _configuration(folder, manager, configuration, f"{command} -c {configuration}")
+
+
+def _configuration(folder: Path, manager, configuration: str, command: str) -> Finding:
+    from nnunetv2_crln.training.settings import CRLNSettings
+    from nnunetv2_crln.unlabelled.preprocessing import unlabelled_status
+
+    name = f"{manager.plans_name} {configuration}"
+    try:
+        CRLNSettings.from_plans(manager.get_configuration(configuration).configuration)
+    except UserError as error:
+        return Finding(PROBLEM, name, str(error), f"Correct it in {folder / manager.plans_name}.json.")
+    try:
+        status = unlabelled_status(folder, manager, configuration)
+    except UserError:
+        return Finding(NOTE, name, "unlabelled cases not preprocessed", command)
+    if status.stale or status.missing:
+        found = f"{len(status.ready)} ready, {len(status.stale)} of other plans, {len(status.missing)} missing"
+        return Finding(PROBLEM, name, found, command)
+    return Finding(OK, name, f"{len(status.ready)} unlabelled cases ready")

@@ -1,0 +1,110 @@
+"""Commands of the demo: logged, skipped once done, stopped with their workers."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from nnunetv2_crln.demo.commands import Command, find_command, run_together
+from nnunetv2_crln.errors import UserError
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the commands of these tests are shell scripts")
+
+
+@pytest.fixture
+def script(tmp_path, monkeypatch):
+    """Factory of console scripts on PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def write(name: str, text: str) -> str:
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return name
+
+    return write
+
+
+def command(tmp_path, *arguments: str, result=None) -> Command:
+    return Command("a step", arguments, tmp_path / "logs" / "step.log", result or tmp_path / "result")
+
+
+def test_output_goes_to_the_log_and_variables_arrive(script, tmp_path, capsys):
+    name = script("greet", 'echo "hello $1 from $WHERE"; touch "$2"')
+    run_together([command(tmp_path, name, "you", str(tmp_path / "result"))], {"WHERE": "here"})
+    assert "hello you from here" in (tmp_path / "logs" / "step.log").read_text()
+    assert "$ greet you" in capsys.readouterr().out
+
+
+def test_what_is_done_is_skipped_until_its_result_is_removed(script, tmp_path):
+    name = script("count", f'echo x >> "{tmp_path}/counter"; touch "{tmp_path}/result"')
+    for _ in range(2):
+        run_together([command(tmp_path, name)], {})
+    assert (tmp_path / "counter").read_text() == "x\n"
+    (tmp_path / "result").unlink()
+    run_together([command(tmp_path, name)], {})
+    assert (tmp_path / "counter").read_text() == "x\nx\n"
+
+
+def test_a_failure_shows_the_last_lines_and_is_not_done(script, tmp_path):
+    name = script("fail", f'touch "{tmp_path}/result"; echo "disk is full" >&2; exit 3')
+    step = command(tmp_path, name)
+    with pytest.raises(UserError, match=r"status 3(.|\n)*disk is full(.|\n)*step\.log"):
+        run_together([step], {})
+    assert not step.is_done()
+
+
+def test_a_missing_command_says_how_to_install(tmp_path):
+    with pytest.raises(UserError, match="no_such_command_anywhere was found neither"):
+        run_together([command(tmp_path, "no_such_command_anywhere")], {})
+
+
+def test_a_failure_stops_the_others(script, tmp_path):
+    slow = script("slow", "exec sleep 60")
+    fail = script("fail", "sleep 0.3; exit 1")
+    started = time.perf_counter()
+    with pytest.raises(UserError, match="fail failed"):
+        run_together([command(tmp_path, slow), Command("other", [fail], tmp_path / "other.log", tmp_path)], {})
+    assert time.perf_counter() - started < 30
+
+
+def test_commands_of_this_environment_come_first():
+    assert find_command(os.path.basename(sys.executable)) == sys.executable
+
+
+def test_an_interrupt_ends_the_command_and_its_workers(script, tmp_path):
+    name = script("parent", f'sleep 60 & echo $! > "{tmp_path}/worker"; wait')
+    program = (
+        "import sys; from pathlib import Path; from nnunetv2_crln.demo.commands import Command, run_together\n"
+        f"folder = Path({str(tmp_path)!r})\n"
+        f"run_together([Command('a step', [{name!r}], folder / 'log', folder)], {{}})\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    worker = tmp_path / "worker"
+    wait_until(lambda: worker.is_file() and worker.read_text().strip() and (tmp_path / "log").is_file())
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) != 0
+    wait_until(lambda: not running(int(worker.read_text())))
+
+
+def wait_until(condition, seconds: float = 30) -> None:
+    end = time.perf_counter() + seconds
+    while not condition():
+        assert time.perf_counter() < end, "waited too long"
+        time.sleep(0.05)
+
+
+def running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    # A process that has ended but whose parent has not asked for its status yet.
+    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return not state.strip().startswith("Z")

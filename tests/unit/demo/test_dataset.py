@@ -1,0 +1,66 @@
+"""The demo's raw dataset and plans."""
+
+import json
+
+import SimpleITK as sitk
+
+from nnunetv2_crln.demo.dataset import write_demo_dataset
+from nnunetv2_crln.demo.plans import write_demo_plans
+from nnunetv2_crln.unlabelled.integrity import check_dataset, find_duplicate_images
+
+
+def write(folder, **options):
+    return write_demo_dataset(folder, labelled=2, unlabelled=3, test=1, **options)
+
+
+def names(folder) -> dict[str, int]:
+    return {path.name: len(list(path.iterdir())) for path in folder.iterdir() if path.is_dir()}
+
+
+def test_a_valid_dataset_with_hidden_labels(tmp_path):
+    folder = write(tmp_path / "Dataset999_X")
+    expected = {"imagesTr": 2, "labelsTr": 2, "imagesUl": 3, "labelsUl": 3, "imagesTs": 1, "labelsTs": 1}
+    assert names(folder) == expected
+    assert check_dataset(folder) == []
+    assert find_duplicate_images(folder) == []
+
+
+def test_more_of_one_kind_leave_the_others_alone(tmp_path):
+    few = write(tmp_path / "few")
+    many = write_demo_dataset(tmp_path / "many", labelled=3, unlabelled=4, test=2)
+    for name in ("imagesTr/labelled_001_0000", "imagesUl/unlabelled_002_0000", "labelsTs/test_000"):
+        first, second = (sitk.GetArrayFromImage(sitk.ReadImage(f"{folder}/{name}.nii.gz")) for folder in (few, many))
+        assert (first == second).all()
+
+
+def test_the_seed_changes_the_patients(tmp_path):
+    name = "imagesTr/labelled_000_0000.nii.gz"
+    first, second = (sitk.ReadImage(str(write(tmp_path / str(seed), seed=seed) / name)) for seed in (0, 1))
+    assert (sitk.GetArrayFromImage(first) != sitk.GetArrayFromImage(second)).any()
+
+
+def test_plans_keep_the_data_and_a_users_settings(tmp_path):
+    plans = {
+        "plans_name": "nnUNetPlans",
+        "configurations": {
+            "2d": {},
+            "3d_fullres": {
+                "data_identifier": "nnUNetPlans_3d_fullres",
+                "patch_size": [40, 56, 40],
+                "architecture": {"arch_kwargs": {"n_stages": 4, "conv_bias": True}},
+                "crln": {"num_prototypes": 4},
+            },
+        },
+    }
+    (tmp_path / "nnUNetPlans.json").write_text(json.dumps(plans))
+    path = write_demo_plans(tmp_path, epochs=7, seed=3)
+    made = json.loads(path.read_text())
+    assert path.stem == made["plans_name"] == "nnUNetPlans_demo"
+    configuration = made["configurations"]["3d_fullres"]
+    assert configuration["data_identifier"] == "nnUNetPlans_3d_fullres"
+    assert configuration["crln"] == {"num_prototypes": 4, "seed": 3}
+    assert configuration["short_schedule"] == {"num_epochs": 7, "seed": 3}
+    kwargs = configuration["architecture"]["arch_kwargs"]
+    assert kwargs["conv_bias"] is True
+    lengths = {len(kwargs[key]) for key in ("features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage")}
+    assert lengths == {kwargs["n_stages"]}
