@@ -1,0 +1,266 @@
+"""Training inside nnU-Net on a tiny dataset: the parts together, stopping and resuming, deployment, refusals."""
+
+import json
+import multiprocessing
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from synthetic import write_dataset
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.training import variants
+from nnunetv2_crln.training.trainer import unwrap
+from nnunetv2_crln.unlabelled.preprocessing import preprocess_unlabelled
+
+DATASET = 990
+NAME = f"Dataset{DATASET}_Synthetic"
+
+
+@pytest.fixture(scope="module")
+def preprocessed(tmp_path_factory):
+    """The preprocessed dataset, made once; tests get a copy of nothing: training only reads it."""
+    root = tmp_path_factory.mktemp("training")
+    folders = {name: root / name for name in ("raw", "preprocessed", "results")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, folder in folders.items():
+            folder.mkdir()
+            patch.setenv(f"nnUNet_{name}", str(folder))
+        patch.setenv("nnUNet_def_n_proc", "1")
+        patch.setenv("nnUNet_n_proc_DA", "1")
+        # Spawned workers import torch anew, three times over; forked ones start at once.
+        fork = multiprocessing.get_context("fork")
+        patch.setattr(multiprocessing, "get_context", lambda method=None: fork)
+        torch.set_num_threads(1)
+        write_dataset(folders["raw"], DATASET, "Synthetic", labelled=3, unlabelled=3, shape=(20, 20, 20))
+        extract_fingerprints([DATASET], num_processes=1, verbose=False, show_progress_bar=False)
+        plan_experiments([DATASET])
+        plans_file = folders["preprocessed"] / NAME / "nnUNetPlans.json"
+        plans = json.loads(plans_file.read_text())
+        shrink(plans["configurations"]["3d_fullres"])
+        plans_file.write_text(json.dumps(plans))
+        preprocess([DATASET], configurations=["3d_fullres"], num_processes=[1], show_progress_bar=False)
+        preprocess_unlabelled(
+            folders["raw"] / NAME, folders["preprocessed"] / NAME, PlansManager(str(plans_file)), "3d_fullres"
+        )
+    return SimpleNamespace(**folders, plans=plans)
+
+
+def shrink(configuration: dict, stages: int = 3) -> None:
+    """A network that trains an iteration in milliseconds."""
+    configuration["patch_size"] = [16, 16, 16]
+    configuration["batch_size"] = 2
+    kwargs = configuration["architecture"]["arch_kwargs"]
+    kwargs.update(
+        n_stages=stages,
+        features_per_stage=[4, 8, 12, 16][:stages],
+        kernel_sizes=[[3, 3, 3]] * stages,
+        strides=[[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
+        n_conv_per_stage=[1] * stages,
+        n_conv_per_stage_decoder=[1] * (stages - 1),
+    )
+
+
+@pytest.fixture
+def trainer_of(preprocessed, monkeypatch, tmp_path):
+    """Factory of trainers with their own results folder."""
+    monkeypatch.setenv("nnUNet_raw", str(preprocessed.raw))
+    monkeypatch.setenv("nnUNet_preprocessed", str(preprocessed.preprocessed))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    monkeypatch.setenv("nnUNet_def_n_proc", "1")
+    torch.set_num_threads(1)
+
+    def build(name="nnUNetTrainer_CRLN_demo", results="results", epochs=2, fold="all", change=None, **crln):
+        monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
+        plans = json.loads(json.dumps(preprocessed.plans))
+        configuration = plans["configurations"]["3d_fullres"]
+        configuration["crln"] = {"seed": 1, "save_every": 1, "num_anchors": 8, "num_negatives": 16, **crln}
+        configuration["short_schedule"] = {
+            "num_epochs": epochs,
+            "num_iterations_per_epoch": 3,
+            "num_val_iterations_per_epoch": 1,
+            "seed": 1,
+        }
+        if change is not None:
+            change(plans, configuration)
+        plans["continue_training"] = False
+        dataset_json = json.loads((preprocessed.preprocessed / NAME / "dataset.json").read_text())
+        return getattr(variants, name)(plans, "3d_fullres", fold, dataset_json, torch.device("cpu"))
+
+    return build
+
+
+def weights(trainer) -> dict[str, torch.Tensor]:
+    parts = {
+        "student": unwrap(trainer.network),
+        "teacher": trainer.teacher.module,
+        "heads": trainer.heads,
+        "teacher_heads": trainer.teacher_heads.module,
+        "rectifier": trainer.rectifier,
+    }
+    return {f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()}
+
+
+def assert_equal_weights(a: dict, b: dict) -> None:
+    assert a.keys() == b.keys()
+    different = [key for key in a if not torch.equal(a[key], b[key])]
+    assert not different, different
+
+
+def train_epochs(trainer, number: int) -> None:
+    """nnU-Net's loop, stopped after some epochs as a killed process would be."""
+    trainer.on_train_start()
+    for _ in range(number):
+        trainer.on_epoch_start()
+        trainer.on_train_epoch_start()
+        steps = [trainer.train_step(next(trainer.dataloader_train)) for _ in range(trainer.num_iterations_per_epoch)]
+        trainer.on_train_epoch_end(steps)
+        with torch.no_grad():
+            trainer.on_validation_epoch_start()
+            trainer.on_validation_epoch_end([trainer.validation_step(next(trainer.dataloader_val))])
+        trainer.on_epoch_end()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["nnUNetTrainer_CRLN_demo", "nnUNetTrainer_CRLN_noCPS_demo", "nnUNetTrainer_MeanTeacher_demo"],
+)
+def test_every_variant_trains_and_the_teacher_differs_from_the_student(trainer_of, name):
+    trainer = trainer_of(name)
+    trainer.run_training()
+    logged = trainer.logger.get_checkpoint()
+    assert len(logged["train_losses"]) == len(logged["crln_mu"]) == 2
+    assert np.isfinite(logged["train_losses"]).all()
+    student, teacher = unwrap(trainer.network).state_dict(), trainer.teacher.module.state_dict()
+    assert any(not torch.equal(student[key], teacher[key]) for key in student)
+    saved = torch.load(f"{trainer.output_folder}/checkpoint_final.pth", weights_only=True)
+    assert all(torch.equal(saved["network_weights"][key], teacher[key]) for key in teacher)
+
+
+def test_loss_falls_and_mu_moves(trainer_of):
+    trainer = trainer_of(epochs=8, rectification_start=3)
+    trainer.run_training()
+    logged = trainer.logger.get_checkpoint()
+    assert logged["crln_supervised"][-1] < logged["crln_supervised"][0] - 0.2
+    assert logged["crln_relationship_map"][-1] < logged["crln_relationship_map"][0]
+    assert 0 < logged["crln_mu"][-1] <= 1
+
+
+@pytest.mark.parametrize("rectification", ["learned", "fixed", "concat"])
+@pytest.mark.parametrize("aggregation", ["linear", "nonlinear"])
+def test_rectifications_and_aggregations_train(trainer_of, rectification, aggregation):
+    trainer = trainer_of(epochs=1, rectification=rectification, aggregation=aggregation, rectification_start=0)
+    train_epochs(trainer, 1)
+    assert np.isfinite(trainer.logger.get_checkpoint()["train_losses"]).all()
+
+
+def test_resumed_training_equals_uninterrupted_training(trainer_of, monkeypatch):
+    whole = trainer_of(results="whole", epochs=3)
+    train_epochs(whole, 3)
+
+    first = trainer_of(results="parts", epochs=3)
+    train_epochs(first, 1)
+    # Another number of worker processes must not matter either.
+    monkeypatch.setenv("nnUNet_n_proc_DA", "2")
+    second = trainer_of(results="parts", epochs=3)
+    second.load_checkpoint(f"{second.output_folder}/checkpoint_latest.pth")
+    train_epochs(second, 2)
+    second.dataloader_train._finish()
+    second.dataloader_val._finish()
+
+    assert_equal_weights(weights(whole), weights(second))
+    assert second.logger.get_checkpoint()["train_losses"] == whole.logger.get_checkpoint()["train_losses"]
+    assert second.logger.get_checkpoint()["mean_fg_dice"] == whole.logger.get_checkpoint()["mean_fg_dice"]
+
+
+def test_hidden_labels_do_not_influence_training(trainer_of, preprocessed):
+    before = trainer_of(results="before")
+    train_epochs(before, 2)
+    hidden = preprocessed.raw / NAME / "labelsUl"
+    kept = hidden.with_name("kept")
+    shutil.move(hidden, kept)
+    try:
+        after = trainer_of(results="after")
+        train_epochs(after, 2)
+    finally:
+        shutil.move(kept, hidden)
+    assert_equal_weights(weights(before), weights(after))
+
+
+def test_pretrained_weights_reach_the_teacher(trainer_of):
+    trainer = trainer_of()
+    trainer.initialize()
+    with torch.no_grad():
+        for parameter in trainer.network.parameters():
+            parameter.fill_(0.5)
+    trainer.on_train_start()
+    assert all((parameter == 0.5).all() for parameter in trainer.teacher.module.parameters())
+
+
+def test_non_finite_steps_are_left_out_and_stop_the_training_in_the_end(trainer_of):
+    trainer = trainer_of()
+    trainer.on_train_start()
+    batch = next(trainer.dataloader_train)
+    before = {key: value.clone() for key, value in unwrap(trainer.network).state_dict().items()}
+    batch["data"][:] = float("nan")
+    trainer.train_step(batch)
+    after = unwrap(trainer.network).state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    assert all(torch.isfinite(value).all() for value in weights(trainer).values())
+    with pytest.raises(RuntimeError, match="in a row had a non-finite"):
+        for _ in range(30):
+            trainer.train_step(batch)
+
+
+def cascade(plans, configuration):
+    configuration["previous_stage"] = "3d_lowres"
+
+
+def shallow(plans, configuration):
+    shrink(configuration, stages=2)
+
+
+def test_a_cascade_is_refused_by_name(trainer_of):
+    with pytest.raises(NotImplementedError, match="second stage of a cascade"):
+        trainer_of(change=cascade)
+
+
+def test_too_few_decoder_stages_are_refused(trainer_of):
+    with pytest.raises(NotImplementedError, match="1 decoder stage"):
+        trainer_of(change=shallow).initialize()
+
+
+def test_a_bad_block_names_its_key(trainer_of):
+    with pytest.raises(UserError, match="'cps_wieght'; did you mean 'cps_weight'"):
+        trainer_of(cps_wieght=1)
+
+
+def test_missing_unlabelled_cases_are_named_before_training(trainer_of, preprocessed):
+    folder = preprocessed.preprocessed / NAME
+    hidden = folder / "elsewhere"
+    hidden.mkdir()
+    moved = [p for p in folder.iterdir() if "_unlabelled" in p.name]
+    for path in moved:
+        shutil.move(path, hidden / path.name)
+    try:
+        with pytest.raises(UserError, match="nnUNetv2_crln_plan_and_preprocess -d 990 -c 3d_fullres"):
+            trainer_of().on_train_start()
+    finally:
+        for path in moved:
+            shutil.move(hidden / path.name, path)
+        hidden.rmdir()
+
+
+def test_too_few_labelled_cases_for_five_folds_are_named(trainer_of):
+    with pytest.raises(UserError, match="too few for nnU-Net's 5-fold"):
+        trainer_of(fold=0).on_train_start()
+
+
+def test_a_stock_checkpoint_cannot_be_continued(trainer_of, tmp_path):
+    trainer = trainer_of()
+    with pytest.raises(UserError, match="-pretrained_weights"):
+        trainer.load_checkpoint({"trainer_name": "nnUNetTrainer", "network_weights": {}})
