@@ -32,16 +32,14 @@ def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     h5py = require_h5py()
     try:
         with h5py.File(path, "r") as file:
-            missing = not isinstance(file.get("image"), h5py.Dataset)
-            present = sorted(file)
-            image = None if missing else file["image"][()]
-            label = file["label"][()] if isinstance(file.get("label"), h5py.Dataset) else None
+            arrays = {key: item[()] for key, item in file.items() if isinstance(item, h5py.Dataset)}
     except (OSError, RuntimeError) as error:
         raise UserError(
             f"Cannot read {path}: it is truncated, damaged or no HDF5 file ({error}). Download or copy it again."
         ) from error
-    if missing:
-        raise UserError(f"{path} has no data set 'image' (found: {present}). Expected 'image' and 'label'.")
+    if "image" not in arrays:
+        raise UserError(f"{path} has no data set 'image' (found: {sorted(arrays)}). Expected 'image' and 'label'.")
+    image, label = arrays["image"], arrays.get("label")
     if label is not None and label.shape != image.shape:
         raise UserError(f"{path}: image has shape {image.shape}, label {label.shape}. Expected the same shape.")
     if image.ndim != 3:

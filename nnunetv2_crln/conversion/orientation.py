@@ -100,7 +100,7 @@ def flip_label(label: sitk.Image, scan: sitk.Image, axes: str, where: object) ->
             "Resample the label to the scan."
         )
     array = sitk.GetArrayFromImage(label)
-    return with_geometry_of(scan, np.flip(array, [2 - AXES.index(axis) for axis in axes]))
+    return with_geometry_of(scan, np.flip(array, tuple(2 - AXES.index(axis) for axis in axes)))
 
 
 def with_geometry_of(scan: sitk.Image, array: np.ndarray) -> sitk.Image:

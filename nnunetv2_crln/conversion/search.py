@@ -47,7 +47,7 @@ def walk(folder: Path, unreadable: dict[Path, str]) -> Iterator[tuple[Path, list
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder. Give the folder of the downloaded data with -i (see --help).")
     for path, subfolders, names in os.walk(
-        folder, followlinks=True, onerror=lambda error: unreadable.update({Path(error.filename): error.strerror})
+        folder, followlinks=True, onerror=lambda error: unreadable.update({Path(error.filename): str(error.strerror)})
     ):
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         yield Path(path), sorted(name for name in names if not name.startswith("."))

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import uuid
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,7 @@ def _labelled_names(choice: Choice, labelled: dict[str, dict], test_names: list[
             raise UserError(f"{len(both)} case(s) are in both case lists: {listing(both)}. Remove them from one list.")
         return sorted(names)
     pool = sorted(set(labelled) - set(test_names))
-    if not 1 <= choice.num_labelled <= len(pool):
+    if choice.num_labelled is None or not 1 <= choice.num_labelled <= len(pool):
         raise UserError(
             f"--num_labelled is {choice.num_labelled}, expected 1 to {len(pool)}: the labelled cases of {source}"
             f"{' that are not test cases' if test_names else ''}."
@@ -199,9 +200,7 @@ def _image_folder_cases(images: dict[str, list[str]], labels: Path, ending: str,
 
 
 def _refuse_leaks(source: Path, cases: Iterable[SourceCase]) -> None:
-    seen, twice = set(), []
-    for case in cases:
-        (twice.append if case.name in seen else seen.add)(case.name)
+    twice = [name for name, count in Counter(case.name for case in cases).items() if count > 1]
     if twice:
         raise UserError(
             f"{len(twice)} case name(s) occur in more than one of imagesTr, imagesUl and imagesTs of {source}: "
@@ -290,7 +289,7 @@ def _write_case(job: _Job) -> str | None:
     note = None
     if job.case.label:
         destination = job.folder / job.case.role.labels / f"{job.case.name}{job.ending}"
-        corrected, note = _corrected_label(job)
+        corrected, note = _corrected_label(job, job.case.label)
         if corrected is None:
             _place(job.case.label, destination, job.copy)
         else:
@@ -300,17 +299,17 @@ def _write_case(job: _Job) -> str | None:
     return note
 
 
-def _corrected_label(job: _Job) -> tuple[sitk.Image | None, str | None]:
+def _corrected_label(job: _Job, path: str) -> tuple[sitk.Image | None, str | None]:
     """The label as it has to be rewritten and why, or two None if its file is fine as it is."""
     if not job.ending.endswith(CHECKED_ENDINGS):
         return None, None
-    label = read_image(job.case.label)
-    array, values = integer_values(label, job.case.label)
-    check_values(values, job.allowed, job.case.label)
+    label = read_image(path)
+    array, values = integer_values(label, path)
+    check_values(values, job.allowed, path)
     image_grid, label_grid = read_grid(job.case.images[0]), Grid.of(label)
     if not same_spacing(image_grid, label_grid):
         raise UserError(
-            f"{job.case.label} has another voxel grid than its image: {label_grid} instead of {image_grid}. "
+            f"{path} has another voxel grid than its image: {label_grid} instead of {image_grid}. "
             "Resample the label to the grid of the image."
         )
     reasons = []

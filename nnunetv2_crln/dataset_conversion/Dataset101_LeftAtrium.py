@@ -36,7 +36,8 @@ SPACING = (0.625, 0.625, 0.625)  # of every case, in mm; the HDF5 files do not s
 
 def find(options: argparse.Namespace) -> Found:
     """All CASE folders below the given ones."""
-    found, unreadable = Found(), {}
+    found = Found()
+    unreadable: dict[Path, str] = {}
     for folder in options.i:
         for path, names in walk(folder, unreadable):
             _add_case(found, path, names)

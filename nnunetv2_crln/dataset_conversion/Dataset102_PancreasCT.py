@@ -46,7 +46,8 @@ PAPER_SPACING = 1.0  # mm
 
 def find(options: argparse.Namespace) -> Found:
     """All DICOM series, NIfTI images and labels below the given folders."""
-    found, unreadable = Found(), {}
+    found = Found()
+    unreadable: dict[Path, str] = {}
     images: dict[str, list[Path]] = {}
     labels: dict[str, list[Path]] = {}
     for folder in options.i:
@@ -89,7 +90,8 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
     """Read image and label, bring the label onto the grid of the image, and preprocess as asked."""
     path = source.images[0]
     scan = _smallest_type(check_scan(read_series(path) if path.is_dir() else read_image(path), path))
-    label, notes = None, []
+    label: sitk.Image | None = None
+    notes: list[str] = []
     if source.label is not None:
         label, notes = _label_on(scan, source.label, options["flip_labels"])
     if options["paper_preprocessing"]:
@@ -98,7 +100,8 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
 
 
 def _label_on(scan: sitk.Image, path: Path, flip: str) -> tuple[sitk.Image, list[str]]:
-    label, notes = read_image(path), []
+    label = read_image(path)
+    notes: list[str] = []
     if flip == "auto":
         label, notes = align_label(label, scan, path)
     else:
@@ -127,11 +130,7 @@ def paper_preprocessing(scan: sitk.Image, label: sitk.Image | None) -> tuple[sit
 
     def resample(image: sitk.Image, interpolator: int) -> sitk.Image:
         # Beyond the outermost voxel centres there is nothing to interpolate: take the nearest voxel.
-        padded = (
-            sitk.ConstantPad(image, [1] * 3, [1] * 3)
-            if interpolator == sitk.sitkNearestNeighbor
-            else (sitk.ZeroFluxNeumannPad(image, [1] * 3, [1] * 3))
-        )
+        padded = sitk.ZeroFluxNeumannPad(image, [1] * 3, [1] * 3)
         return sitk.Resample(
             padded,
             size.tolist(),
@@ -145,7 +144,7 @@ def paper_preprocessing(scan: sitk.Image, label: sitk.Image | None) -> tuple[sit
         )
 
     clipped = sitk.Clamp(sitk.Cast(scan, sitk.sitkFloat32), sitk.sitkFloat32, *PAPER_WINDOW)
-    return resample(clipped, sitk.sitkLinear), label and resample(label, sitk.sitkNearestNeighbor)
+    return resample(clipped, sitk.sitkLinear), None if label is None else resample(label, sitk.sitkNearestNeighbor)
 
 
 def _flip(text: str) -> str:

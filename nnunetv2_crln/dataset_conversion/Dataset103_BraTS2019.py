@@ -40,7 +40,8 @@ TARGETS = {
 
 def find(options: argparse.Namespace) -> Found:
     """All case folders below the given ones."""
-    found, unreadable = Found(), {}
+    found = Found()
+    unreadable: dict[Path, str] = {}
     for folder in options.i:
         for path, names in walk(folder, unreadable):
             for case, files in _files_of_cases(path, names).items():
@@ -51,7 +52,7 @@ def find(options: argparse.Namespace) -> Found:
 
 
 def _files_of_cases(folder: Path, names: list[str]) -> dict[str, dict[str, Path]]:
-    files = defaultdict(dict)
+    files: dict[str, dict[str, Path]] = defaultdict(dict)
     for name in names:
         if match := FILE.fullmatch(name):
             files[match[1]][match[2]] = folder / name
