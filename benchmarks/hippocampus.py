@@ -48,7 +48,7 @@ def held_out(cases: list[str]) -> set[str]:
 
 
 def dataset_id(labelled: int, seed: int, recipe: bool = False) -> int:
-    return (800 if recipe else 700) + 10 * labelled + seed if labelled < 10 else 900 + labelled + seed
+    return (900 if recipe else 700) + 10 * labelled + seed
 
 
 def dataset_name(labelled: int, seed: int, recipe: bool = False) -> str:
@@ -193,7 +193,7 @@ def _link(source: Path, target: Path) -> None:
 def build_trainer(args: argparse.Namespace, method: str, labelled: int, seed: int, name: str, batch_factor: int = 1):
     import torch
 
-    import nnunetv2_crln.training.variants as variants
+    from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers as trainers
 
     folder = args.work / "preprocessed" / name
     plans = json.loads((folder / f"{PLANS}.json").read_text())
@@ -209,7 +209,7 @@ def build_trainer(args: argparse.Namespace, method: str, labelled: int, seed: in
     plans["plans_name"] = f"{PLANS}_{run_name(args, method, labelled, seed)}"
     plans["continue_training"] = False
     dataset_json = json.loads((folder / "dataset.json").read_text())
-    trainer = getattr(variants, METHODS[method])(plans, CONFIGURATION, "all", dataset_json, torch.device(args.device))
+    trainer = getattr(trainers, METHODS[method])(plans, CONFIGURATION, "all", dataset_json, torch.device(args.device))
     latest = Path(trainer.output_folder) / "checkpoint_latest.pth"
     if latest.exists():
         trainer.load_checkpoint(str(latest))
@@ -391,7 +391,8 @@ def run(args: argparse.Namespace) -> None:
                 queue.remove(entry)
                 continue
             if method == "recipe" and not result_file(args, "supervised", labelled, seed).exists():
-                if "supervised" not in args.methods:
+                first = run_name(args, "supervised", labelled, seed)
+                if ("supervised", labelled, seed) not in queue and not (locks / first).exists():
                     queue.remove(entry)
                     print(f"{name}: needs the supervised run first", flush=True)
                 continue

@@ -124,7 +124,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         labelled, validation = train.data_loader, validation.data_loader
         dataset = self.unlabelled_dataset()
         unlabelled = UnlabelledBatches(
-            labelled, dataset, self.settings.unlabelled_batch_size or self.batch_size, self.label_manager, self.settings
+            labelled, dataset, self._unlabelled_batch_size(), self.label_manager, self.settings
         )
         self.print_to_log_file(
             f"CRLN: {len(labelled.indices)} labelled and {len(dataset.identifiers)} unlabelled cases, "
@@ -277,6 +277,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         norms = [
             torch.nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
             for module in (self.network, self.heads)
+            if next(module.parameters(), None) is not None  # a mean teacher has no heads
         ]
         if scaler is not None:
             scaler.step(self.optimizer)  # looks at the gradients itself
@@ -316,7 +317,8 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         if self.is_ddp:
             for parameter in module.parameters():
                 if parameter.grad is not None:
-                    torch.distributed.all_reduce(parameter.grad, torch.distributed.ReduceOp.AVG)
+                    torch.distributed.all_reduce(parameter.grad)
+                    parameter.grad /= torch.distributed.get_world_size()
 
     def on_train_epoch_end(self, train_outputs: list[dict]):
         # The only place where the losses leave the device.
@@ -449,6 +451,13 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             self.monitor.after_training(self.current_epoch - 1, self.rectifying)
 
     # ---------------------------------------------------------------- small helpers
+
+    def _unlabelled_batch_size(self) -> int:
+        """Of this process: nnU-Net has divided the labelled batch over the processes already."""
+        wanted = self.settings.unlabelled_batch_size
+        if wanted is None:
+            return self.batch_size
+        return max(1, wanted // torch.distributed.get_world_size()) if self.is_ddp else wanted
 
     def _to_device(self, tensors):
         if isinstance(tensors, list):

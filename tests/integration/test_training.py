@@ -19,6 +19,7 @@ from nnunetv2_crln.unlabelled.preprocessing import preprocess_unlabelled
 
 DATASET = 990
 NAME = f"Dataset{DATASET}_Synthetic"
+CONFIGURATIONS = ["3d_fullres", "2d"]
 
 
 @pytest.fixture(scope="module")
@@ -42,24 +43,27 @@ def preprocessed(tmp_path_factory):
         plans_file = folders["preprocessed"] / NAME / "nnUNetPlans.json"
         plans = json.loads(plans_file.read_text())
         shrink(plans["configurations"]["3d_fullres"])
+        shrink(plans["configurations"]["2d"])
         plans_file.write_text(json.dumps(plans))
-        preprocess([DATASET], configurations=["3d_fullres"], num_processes=[1], show_progress_bar=False)
-        preprocess_unlabelled(
-            folders["raw"] / NAME, folders["preprocessed"] / NAME, PlansManager(str(plans_file)), "3d_fullres"
-        )
+        preprocess([DATASET], configurations=CONFIGURATIONS, num_processes=[1, 1], show_progress_bar=False)
+        for name in CONFIGURATIONS:
+            preprocess_unlabelled(
+                folders["raw"] / NAME, folders["preprocessed"] / NAME, PlansManager(str(plans_file)), name
+            )
     return SimpleNamespace(**folders, plans=plans)
 
 
 def shrink(configuration: dict, stages: int = 3) -> None:
     """A network that trains an iteration in milliseconds."""
-    configuration["patch_size"] = [16, 16, 16]
+    ndim = len(configuration["patch_size"])
+    configuration["patch_size"] = [16] * ndim
     configuration["batch_size"] = 2
     kwargs = configuration["architecture"]["arch_kwargs"]
     kwargs.update(
         n_stages=stages,
         features_per_stage=[4, 8, 12, 16][:stages],
-        kernel_sizes=[[3, 3, 3]] * stages,
-        strides=[[1, 1, 1]] + [[2, 2, 2]] * (stages - 1),
+        kernel_sizes=[[3] * ndim] * stages,
+        strides=[[1] * ndim] + [[2] * ndim] * (stages - 1),
         n_conv_per_stage=[1] * stages,
         n_conv_per_stage_decoder=[1] * (stages - 1),
     )
@@ -74,10 +78,18 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
     torch.set_num_threads(1)
 
-    def build(name="nnUNetTrainer_CRLN_demo", results="results", epochs=2, fold="all", change=None, **crln):
+    def build(
+        name="nnUNetTrainer_CRLN_demo",
+        results="results",
+        epochs=2,
+        fold="all",
+        change=None,
+        which="3d_fullres",
+        **crln,
+    ):
         monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
         plans = json.loads(json.dumps(preprocessed.plans))
-        configuration = plans["configurations"]["3d_fullres"]
+        configuration = plans["configurations"][which]
         configuration["crln"] = {"seed": 1, "save_every": 1, "num_anchors": 8, "num_negatives": 16, **crln}
         configuration["short_schedule"] = {
             "num_epochs": epochs,
@@ -89,7 +101,7 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
             change(plans, configuration)
         plans["continue_training"] = False
         dataset_json = json.loads((preprocessed.preprocessed / NAME / "dataset.json").read_text())
-        return getattr(variants, name)(plans, "3d_fullres", fold, dataset_json, torch.device("cpu"))
+        return getattr(variants, name)(plans, which, fold, dataset_json, torch.device("cpu"))
 
     return build
 
@@ -139,6 +151,13 @@ def test_every_variant_trains_and_the_teacher_differs_from_the_student(trainer_o
     assert any(not torch.equal(student[key], teacher[key]) for key in student)
     saved = torch.load(f"{trainer.output_folder}/checkpoint_final.pth", weights_only=True)
     assert all(torch.equal(saved["network_weights"][key], teacher[key]) for key in teacher)
+
+
+def test_2d_configurations_train(trainer_of):
+    trainer = trainer_of(which="2d", rectification_start=0)
+    trainer.run_training()
+    logged = trainer.logger.get_checkpoint()
+    assert np.isfinite(logged["train_losses"]).all() and 0 < logged["crln_mu"][-1] < 1
 
 
 def test_loss_falls_and_mu_moves(trainer_of):
