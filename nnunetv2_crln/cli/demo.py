@@ -38,7 +38,9 @@ def _demo() -> None:
     summaries = demo.run()
     print(f"\n{settings.test} test hearts, {settings.labelled} labelled, {settings.unlabelled} unlabelled\n")
     print(comparison_table(summaries))
-    print(f"\nModels, predictions, evaluations and logs: {demo.output}")
+    for trainer in settings.trainers[1:]:
+        print(f"\nReport: {demo.report_file(trainer)}")
+    print(f"Models, predictions, evaluations and logs: {demo.output}")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -51,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_crln_demo",
         description="Generate a small dataset of hearts and run the real commands on it: planning, training with the "
-        "labelled cases alone and with CRLN, prediction, evaluation. Run it again to continue after an interruption.",
+        "labelled cases alone and with CRLN, prediction, evaluation, report. Run it again to continue if interrupted.",
     )
     parser.add_argument("-o", type=Path, default=Path("demo_output"), metavar="FOLDER", help="default: %(default)s")
     parser.add_argument("-tr", nargs="+", metavar="TRAINER", help="trainers to compare, the baseline first")

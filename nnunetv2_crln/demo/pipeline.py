@@ -66,6 +66,8 @@ class Demo:
         self._run([self._predict(trainer) for trainer in self.settings.trainers])
         for trainer in self.settings.trainers:
             self._run([self._evaluate(trainer)])
+        for trainer in self.settings.trainers[1:]:
+            self._run([self._report(trainer)])
         print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} min.")
         return {trainer: self.summary(trainer) for trainer in self.settings.trainers}
 
@@ -168,6 +170,18 @@ class Demo:
         return Command(
             f"evaluating {trainer}", arguments, self._log(f"evaluate_{trainer}"), self._summary_file(trainer)
         )
+
+    def report_file(self, trainer: str) -> Path:
+        """The page about a trainer's model, compared with the baseline's."""
+        return self.output / f"report_{trainer}.html"
+
+    def _report(self, trainer: str) -> Command:
+        baseline, output = self.settings.trainers[0], self.report_file(trainer)
+        arguments = ["nnUNetv2_crln_report", str(self.model_folder(trainer)), "-o", str(output)]
+        arguments += ["--evaluation", str(self._summary_file(trainer))]
+        arguments += ["--baseline", str(self.model_folder(baseline))]
+        arguments += ["--baseline_evaluation", str(self._summary_file(baseline))]
+        return Command(f"report about {trainer}", arguments, self._log(f"report_{trainer}"), output)
 
 
 def comparison_table(summaries: Mapping[str, Mapping]) -> str:
