@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
@@ -56,16 +58,22 @@ class UnlabelledBatches:
         # An ignore label makes nnU-Net sample annotated places; there are none here.
         self.loader.has_ignore = False
         self.intensity = strong_intensity_transforms()
+        # Where the plans mask images, nnU-Net does so after its intensity changes: no noise outside of the mask.
+        self.masking = ComposeTransforms(
+            [t for t in self.loader.transforms.transforms if isinstance(t, MaskImageTransform)]
+        )
         mirror = [t for t in labelled.transforms.transforms if type(t).__name__ == "MirrorTransform"]
         self.flip_axes = tuple(mirror[0].allowed_axes) if mirror and settings.strong_flip else ()
         self.settings = settings
 
     def draw(self, rng: np.random.Generator) -> dict:
         """One batch: ``unlabelled_weak``, ``unlabelled_strong`` (B, C, *patch), ``boxes`` and ``flips``."""
-        weak = next(self.loader)["data"]
+        batch = next(self.loader)
+        weak, mask = batch["data"], batch["target"]
         strong = weak.clone()
         for sample in range(len(strong)):
-            strong[sample] = self.intensity(image=strong[sample])["image"]
+            changed = self.intensity(image=strong[sample])["image"]
+            strong[sample] = self.masking(image=changed, segmentation=mask[sample])["image"]
         geometry = StrongGeometry.draw(
             len(weak),
             tuple(weak.shape[2:]),

@@ -119,6 +119,7 @@ def write_cases(folder, names: list[str], shape=(10, 12, 14), channels: int = 2)
     for name in names:
         data = rng.normal(size=(channels, *shape)).astype(np.float32)
         mask = np.zeros((1, *shape), dtype=np.int8)
+        mask[:, :, :6] = -1  # as nnU-Net marks what lies outside of the non-zero region
         sizes = {"chunks": data.shape, "blocks": data.shape, "chunks_seg": mask.shape, "blocks_seg": mask.shape}
         # Our preprocessing writes no class locations.
         nnUNetDatasetBlosc2.save_case(data, mask, {"spacing": [1, 1, 1]}, str(folder / name), **sizes)
@@ -133,8 +134,9 @@ def case_folder(tmp_path_factory):
 
 def unlabelled_batches(folder, patch_size=(8, 8, 8), batch_size: int = 3, **block) -> UnlabelledBatches:
     mirror_axes = block.pop("mirror_axes", tuple(range(len(patch_size))))
+    use_mask = [block.pop("use_mask", False)] * 2
     scales = [[1.0] * len(patch_size), [0.5] * len(patch_size)]
-    transforms = nnUNetTrainer.get_training_transforms(patch_size, (-0.5, 0.5), scales, mirror_axes, False)
+    transforms = nnUNetTrainer.get_training_transforms(patch_size, (-0.5, 0.5), scales, mirror_axes, False, use_mask)
     initial = [p + 2 for p in patch_size]
     labelled = nnUNetDataLoader(
         nnUNetDatasetBlosc2(str(folder)), 2, initial, patch_size, LABELS, 0.33, transforms=transforms
@@ -175,6 +177,20 @@ def test_the_strong_view_is_the_weak_one_after_intensity_changes_and_the_given_g
         axes = [1 + axis for axis, flip in enumerate(flips) if flip]
         assert torch.equal(strong, sample.flip(axes) if axes else sample)
     assert batch["boxes"].flatten(1).any(1).all()
+
+
+def test_no_noise_is_added_outside_of_the_mask(case_folder):
+    """Labelled patches are zero there, so both views of the unlabelled ones must be."""
+    batches = unlabelled_batches(case_folder, use_mask=True, cutmix_probability=0.0, strong_flip=False)
+    for seed in range(6):
+        batch = drawn(batches, seed)
+        assert (batch["unlabelled_weak"] == 0).any()
+        assert torch.equal(batch["unlabelled_weak"] == 0, batch["unlabelled_strong"] == 0)
+    assert not torch.equal(batch["unlabelled_weak"], batch["unlabelled_strong"])
+
+
+def test_images_that_nnunet_does_not_mask_are_not_masked(case_folder):
+    assert unlabelled_batches(case_folder).masking.transforms == []
 
 
 def test_weak_patches_are_cut_out_of_the_images(case_folder):
