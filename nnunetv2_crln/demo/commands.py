@@ -1,5 +1,6 @@
 """Runs commands as a user would, with their output in log files, and stops them cleanly."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -85,8 +86,7 @@ def run_together(commands: Sequence[Command], environment: Mapping[str, str]) ->
                 command.reader.start()
         _wait(running, started)
     finally:
-        for process in running:
-            _stop(process)
+        _stop(list(running))
 
 
 def _start(command: Command, environment: Mapping[str, str]) -> subprocess.Popen:
@@ -164,17 +164,20 @@ def _clear_line() -> None:
         print("\r\033[K", end="")
 
 
-def _stop(process: subprocess.Popen) -> None:
-    """End a command and its workers: politely, then firmly."""
+def _stop(processes: Sequence[subprocess.Popen]) -> None:
+    """End commands and their workers: politely, then firmly."""
     for ask in ("SIGINT", "SIGTERM", "SIGKILL"):
-        if os.name != "posix":
-            process.terminate()
-        else:
-            try:
-                os.killpg(process.pid, getattr(signal, ask))
-            except ProcessLookupError:
-                return
-        try:
-            process.wait(_SECONDS_TO_STOP)
-        except subprocess.TimeoutExpired:
-            continue
+        for process in processes:
+            _signal(process, ask)
+        end = time.perf_counter() + _SECONDS_TO_STOP
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, end - time.perf_counter()))
+
+
+def _signal(process: subprocess.Popen, name: str) -> None:
+    if os.name != "posix":
+        process.terminate()
+        return
+    with contextlib.suppress(ProcessLookupError):  # the whole group has ended
+        os.killpg(process.pid, getattr(signal, name))
