@@ -26,8 +26,6 @@ table.facts td { overflow-wrap: anywhere; }
 ul.remarks { padding: .6em 1em .6em 2em; background: #fdf3e7; border-left: 4px solid #D55E00; }
 p.fine { padding: .6em 1em; background: #eaf6f1; border-left: 4px solid #009E73; }
 details { margin: .4em 0; } summary { cursor: pointer; color: #0072B2; }
-.bar { display: inline-block; width: 90px; height: .7em; background: #e4e6e8; margin-right: .5em; }
-.bar i { display: block; height: 100%; background: #0072B2; }
 @media print { body { max-width: none; padding: 0; } h2, figure { break-inside: avoid; } }
 """
 
@@ -98,9 +96,3 @@ def folded(title: object, parts: Sequence[str]) -> str:
 def remark_list(items: Sequence[str]) -> str:
     """Remarks in a coloured box."""
     return '<ul class="remarks">' + "".join(f"<li>{text(item)}</li>" for item in items) + "</ul>"
-
-
-def bar(share: float) -> Markup:
-    """A number in [0, 1] with a bar before it."""
-    width = min(max(share, 0.0), 1.0) * 100
-    return Markup(f'<span class="bar"><i style="width:{width:.0f}%"></i></span>{share:.3f}')

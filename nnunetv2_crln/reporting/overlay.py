@@ -11,7 +11,6 @@ from matplotlib.patches import Patch as LegendPatch
 
 from nnunetv2_crln.reporting.style import BLUE, CLASS_COLOURS, PURPLE, VERMILLION, plain_style
 
-SLICES = 3
 MAX_MAPS = 4
 OPACITY = 0.55
 PANEL_INCHES = 1.5
@@ -112,7 +111,7 @@ def choose_slices(labels: np.ndarray, axis: int | None) -> list[int | None]:
         return [labels.shape[axis] // 2]
     low, high = present[0], present[-1]
     quarters = {int(low + round(share * (high - low))) for share in (0.25, 0.75)}
-    return sorted({*quarters, int(area.argmax())})[:SLICES]
+    return [*sorted({*quarters, int(area.argmax())})]
 
 
 class _Slicer:
@@ -124,7 +123,7 @@ class _Slicer:
         self.aspect = rows / columns
 
     def cut(self, array: np.ndarray, index: int | None) -> np.ndarray:
-        return array if self.axis is None else np.take(array, index, self.axis)
+        return array if self.axis is None or index is None else np.take(array, index, self.axis)
 
 
 def _columns(picture: PseudoLabelPicture) -> list:

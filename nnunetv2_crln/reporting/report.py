@@ -75,7 +75,8 @@ def _fold_parts(fold: Fold, single: bool) -> list[str]:
 def _matching(fold: Fold, baselines: Sequence[Fold]) -> Fold | None:
     """The baseline's fold of the same name, or its only one."""
     same = [baseline for baseline in baselines if baseline.folder.name == fold.folder.name]
-    return (same or baselines if len(baselines) == 1 else same or [None])[0]
+    candidates = same or (baselines if len(baselines) == 1 else [])
+    return candidates[0] if candidates else None
 
 
 # -------------------------------------------------------------------- what was trained
@@ -360,8 +361,9 @@ def _quality_section(fold: Fold) -> list[str]:
         html.heading(2, "The scans worth annotating next"),
         html.paragraph(
             f"The unlabelled cases after epoch {fold.quality['epoch']}, the one the teacher is least sure of first. "
-            "Expected Dice: what the teacher's own probabilities promise for its pseudo label; a case where nothing "
-            f"was found comes first. Unsure: confidence below {fold.quality['confidence_threshold']}. One patch each "
+            "Expected Dice: what the teacher's own probabilities promise for its pseudo label (usually too much: only "
+            "the order counts); a case where nothing was found comes first. "
+            f"Unsure: confidence below {fold.quality['confidence_threshold']}. One patch each "
             f"of {len(cases)} of the {fold.quality['num_unlabelled']} cases was looked at.",
             "note",
         ),
@@ -376,7 +378,7 @@ def _quality_row(rank: int, case: str, values: Mapping, known: bool) -> list[obj
     row: list[object] = [
         rank,
         html.code(case),
-        html.bar(expected) if expected is not None else "nothing found",
+        _plain_number(expected) if expected is not None else "nothing found",
         _plain_number(values.get("foreground_confidence")),
         f"{values['unsure_share']:.2%}",
         f"{values['foreground_share']:.2%}",

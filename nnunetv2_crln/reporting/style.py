@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
@@ -18,7 +19,7 @@ LINE_STYLES = ("-", "--", ":", "-.", "-", "--")
 CLASS_COLOURS = (ORANGE, SKY_BLUE, GREEN, YELLOW, PURPLE, VERMILLION, BLUE)
 """Of classes 1, 2, …; repeated when there are more."""
 
-_PLAIN = {
+_PLAIN: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 8,
@@ -37,8 +38,8 @@ _PLAIN = {
 def plain_style() -> Iterator[None]:
     """matplotlib's defaults with our sizes inside the block: nnU-Net's progress.png changes the global ones."""
     with matplotlib.rc_context():
-        matplotlib.rcParams.update({k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"})
-        matplotlib.rcParams.update(_PLAIN)
+        defaults: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
+        matplotlib.rcParams.update({**defaults, **_PLAIN})
         yield
 
 

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,7 +97,7 @@ def _probabilities(logits: Tensor) -> np.ndarray:
 
 @contextlib.contextmanager
 def _no_deep_supervision(network: nn.Module):
-    decoder = network.decoder
+    decoder: Any = network.decoder
     before = decoder.deep_supervision
     decoder.deep_supervision = False
     try:
