@@ -450,9 +450,7 @@ def table(args: argparse.Namespace) -> None:
         key = (r["labelled"], r["method"], json.dumps(r["override"], sort_keys=True))
         groups.setdefault(key, []).append(r)
     order = list(METHODS)
-    print(
-        "| labelled | method | network | Dice % (mean) | each seed | 95HD mm | Dice against mean teacher, paired |"
-    )
+    print("| labelled | method | network | Dice % (mean) | each seed | 95HD mm | Dice against mean teacher, paired |")
     print("|---|---|---|---|---|---|---|")
     for key in sorted(groups, key=lambda k: (k[0], order.index(k[1]), k[2])):
         labelled, method, override = key

@@ -33,8 +33,8 @@ def _export() -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        description="Export a trained model so that stock nnU-Net, without nnunetv2_crln, predicts with it: the network "
-        "alone, without training state. The segmentations are those of nnUNetv2_predict here."
+        description="Export a trained model so that stock nnU-Net, without nnunetv2_crln, predicts with it: the "
+        "network alone, without training state. The segmentations are those of nnUNetv2_predict here."
     )
     parser.add_argument("-d", required=True, help="dataset name or id")
     parser.add_argument("-c", required=True, help="configuration, e.g. 3d_fullres")

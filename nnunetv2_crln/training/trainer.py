@@ -26,7 +26,7 @@ from nnunetv2_crln.training.teacher import EMATeacher, ema_decay
 from nnunetv2_crln.unlabelled.loader import UnlabelledBatches, UnlabelledDataset, in_workers, num_workers
 from nnunetv2_crln.unlabelled.paths import unlabelled_folder
 from nnunetv2_crln.unlabelled.preprocessing import unlabelled_status
-from nnunetv2_crln.unlabelled.views import StrongGeometry
+from nnunetv2_crln.unlabelled.views import StrongGeometry, repeatable
 
 CHECKPOINT_KEY = "crln"
 MAX_GRADIENT_NORM = 12  # nnU-Net's
@@ -122,6 +122,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         with _environment("nnUNet_n_proc_DA", "0"):
             train, validation = super().get_dataloaders()
         labelled, validation = train.data_loader, validation.data_loader
+        repeatable(labelled.transforms)
         dataset = self.unlabelled_dataset()
         unlabelled = UnlabelledBatches(
             labelled, dataset, self._unlabelled_batch_size(), self.label_manager, self.settings

@@ -33,8 +33,29 @@ def weak_transforms(training_transforms: ComposeTransforms) -> ComposeTransforms
     return ComposeTransforms([t for t in training_transforms.transforms if isinstance(t, _GEOMETRIC)])
 
 
-def strong_intensity_transforms() -> ComposeTransforms:
-    """nnU-Net's intensity changes at the same strengths, applied more often: what the student sees."""
+def repeatable(transforms: ComposeTransforms) -> ComposeTransforms:
+    """Switch off the timing by which nnU-Net's blur picks an implementation: the two differ in the last bits."""
+    for transform in transforms.transforms:
+        inner = getattr(transform, "transform", transform)
+        if isinstance(inner, GaussianBlurTransform):
+            inner.benchmark = False
+    return transforms
+
+
+def strong_intensity_transforms(training_transforms: ComposeTransforms) -> ComposeTransforms:
+    """nnU-Net's intensity changes at the same strengths, applied more often: what the student sees.
+
+    Args:
+        training_transforms: Of the labelled patches; axes with thick slices keep their resolution as there.
+    """
+    ignored_axes = next(
+        (
+            inner.ignore_axes
+            for t in training_transforms.transforms
+            if isinstance(inner := getattr(t, "transform", t), SimulateLowResolutionTransform)
+        ),
+        None,
+    )
 
     def often(transform: BasicTransform, probability: float) -> RandomTransform:
         return RandomTransform(transform, apply_probability=probability)
@@ -68,7 +89,7 @@ def strong_intensity_transforms() -> ComposeTransforms:
                     scale=(0.5, 1),
                     synchronize_channels=False,
                     synchronize_axes=True,
-                    ignore_axes=None,
+                    ignore_axes=ignored_axes,
                     allowed_channels=None,
                     p_per_channel=0.5,
                 ),

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
@@ -12,7 +14,13 @@ from hypothesis import strategies as st
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_crln.training.seeding import seed_everything
-from nnunetv2_crln.unlabelled.views import StrongGeometry, cutmix_box, strong_intensity_transforms, weak_transforms
+from nnunetv2_crln.unlabelled.views import (
+    StrongGeometry,
+    cutmix_box,
+    repeatable,
+    strong_intensity_transforms,
+    weak_transforms,
+)
 
 grids = st.integers(2, 3).flatmap(lambda ndim: st.tuples(*[st.integers(1, 7)] * ndim))
 
@@ -63,7 +71,7 @@ def test_weak_view_makes_no_new_intensities():
 @pytest.mark.parametrize("shape", [(2, 8, 8, 8), (1, 8, 8)])
 def test_strong_intensities_change_values_and_neither_shape_nor_place(shape):
     """A bright half stays where it is: no geometric change hides among the intensity changes."""
-    intensity = strong_intensity_transforms()
+    intensity = strong_intensity_transforms(training_transforms())
     image = torch.zeros(shape)
     image[..., 4:] = 4.0
     changed = 0
@@ -75,6 +83,24 @@ def test_strong_intensities_change_values_and_neither_shape_nor_place(shape):
         assert strong[..., 5:].mean() > strong[..., :3].mean()
         changed += not torch.equal(strong, image)
     assert changed >= 20
+
+
+def low_resolution(transforms):
+    return next(t.transform for t in transforms.transforms if isinstance(t.transform, SimulateLowResolutionTransform))
+
+
+@pytest.mark.parametrize(("options", "axes"), [({}, None), ({"dummy_2d": True}, (0,))], ids=["3d", "dummy 2d"])
+def test_thick_slices_keep_their_resolution_as_in_labelled_patches(options, axes):
+    assert low_resolution(strong_intensity_transforms(training_transforms(**options))).ignore_axes == axes
+
+
+def test_blur_is_not_chosen_by_timing():
+    blurs = [
+        t.transform
+        for t in repeatable(training_transforms()).transforms
+        if isinstance(getattr(t, "transform", None), GaussianBlurTransform)
+    ]
+    assert blurs and not any(blur.benchmark for blur in blurs)
 
 
 # ------------------------------------------------------------------ CutMix boxes
