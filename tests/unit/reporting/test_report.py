@@ -1,0 +1,192 @@
+"""The report from files alone: tables, comparison, names that are no HTML, damaged and missing files."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.evaluation.metrics import METRICS
+from nnunetv2_crln.evaluation.summary_file import save_summary
+from nnunetv2_crln.reporting import html
+from nnunetv2_crln.reporting.model_folder import find_folds, find_overlays, read_fold
+from nnunetv2_crln.reporting.progress_png import save_progress_png
+from nnunetv2_crln.reporting.report import build_report, chosen_epochs
+
+NASTY = "<script>alert('x')</script>"
+STATISTICS = {"mean": 0.9, "sd": 0.01, "ci_low": 0.88, "ci_high": 0.92, "n": 4, "n_nan": 1}
+
+
+def write_model(root, trainer="nnUNetTrainer_CRLN", fold="fold_0", dice=0.9, stock=False):
+    """What a training leaves, as small as possible."""
+    model = root / f"{trainer}__nnUNetPlans__with__underscores__3d_lowres"
+    folder = model / fold
+    (folder / "validation").mkdir(parents=True)
+    configuration = {"patch_size": [16, 32, 32], "spacing": [3, 1, 1], "batch_size": 2, "crln": {"cps_weight": 0.2}}
+    plans = {
+        "dataset_name": f"Dataset001_{NASTY}",
+        "plans_name": "nnUNetPlans",
+        "configurations": {
+            "3d_fullres": configuration,
+            "3d_lowres": {"inherits_from": "3d_fullres", "spacing": [6, 2, 2]},
+        },
+    }
+    (model / "plans.json").write_text(json.dumps(plans))
+    labels = {"background": 0, "organ & co": 1}
+    (model / "dataset.json").write_text(
+        json.dumps({"labels": labels, "numTraining": 7, "channel_names": {"0": "CT"}, "file_ending": ".nii.gz"})
+    )
+    number = np.float32 if stock else float  # nnU-Net's own checkpoints hold numpy's numbers
+    curves = {} if stock else {"crln_mu": [0.1, 0.2]}
+    logging = {
+        "ema_fg_dice": [number(0.5), number(dice)],
+        "val_losses": [number(0.1), number(0)],
+        "epoch_start_timestamps": [0.0, 10.0, 20.0],
+        "epoch_end_timestamps": [10.0, 20.0],
+        **curves,
+    }
+    torch.save({"logging": logging, "network_weights": {}}, folder / "checkpoint_final.pth")
+    cases = [
+        {"reference_file": f"/x/case_{i}.nii.gz", "metrics": {"1": {"Dice": dice + 0.01 * i, "IoU": 0.5}}}
+        for i in range(4)
+    ]
+    mean = {"Dice": dice, "IoU": 0.5}
+    (folder / "validation" / "summary.json").write_text(
+        json.dumps({"metric_per_case": cases, "mean": {"1": mean}, "foreground_mean": mean})
+    )
+    return model
+
+
+def write_evaluation(path, factor=1.0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cases = {
+        f"case_{i}": {
+            "metrics": {"organ": {**{m.key: factor * (0.5 + 0.1 * i) for m in METRICS}, "n_ref": 1, "n_pred": 1}}
+        }
+        for i in range(4)
+    }
+    tests = {m.key: STATISTICS for m in METRICS}
+    save_summary(
+        {
+            "format_version": 1,
+            "predictions_folder": str(path.parent),
+            "classes": {"organ": [1]},
+            "num_cases": 4,
+            "bootstrap": {"resamples": 100},
+            "cases": cases,
+            "mean": {"organ": tests},
+            "foreground_mean": tests,
+        },
+        path,
+    )
+
+
+def quality(cases: int) -> dict:
+    values = {"foreground_confidence": 0.9, "unsure_share": 0.1, "foreground_share": 0.2}
+    return {
+        "epoch": 9,
+        "confidence_threshold": 0.95,
+        "num_unlabelled": 50,
+        "cases": {
+            f"case<{i:02d}>": {**values, "expected_dice": None if i == 0 else 0.5 + 0.01 * i, "dice": 0.4 + 0.01 * i}
+            for i in range(cases)
+        },
+    }
+
+
+def test_facts_of_an_inherited_configuration_and_a_plan_name_with_underscores(tmp_path):
+    page = build_report(write_model(tmp_path))
+    for expected in (
+        "16 × 32 × 32 voxels",
+        "6 × 2 × 2 mm",
+        "cps_weight = 0.2",
+        "3d_lowres of nnUNetPlans",
+        "7 labelled",
+    ):
+        assert expected in page
+    assert "2 of ? epochs (checkpoint_final.pth), median 10.0 s an epoch" in page
+
+
+def test_names_cannot_become_html(tmp_path):
+    page = build_report(write_model(tmp_path))
+    assert "<script" not in page and "&lt;script&gt;" in page and "organ &amp; co" in page
+
+
+def test_nothing_is_loaded_from_outside(tmp_path):
+    page = build_report(write_model(tmp_path))
+    assert "default-src &#x27;none&#x27;" in page or "default-src 'none'" in page
+    assert "http://" not in page and "https://" not in page
+
+
+def test_a_stock_baseline_with_numpy_numbers_is_compared(tmp_path):
+    model = write_model(tmp_path)
+    baseline = write_model(tmp_path, "nnUNetTrainer", dice=0.8, stock=True)
+    page = build_report(model, baseline)
+    assert "Comparison with nnUNetTrainer (fold_0)" in page
+    assert "0.100" in page  # the difference of the validation Dice
+    assert "Validation curves of both trainings" in page
+
+
+def test_evaluations_are_found_shown_and_compared(tmp_path):
+    model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer")
+    for folder, factor in ((model, 1.0), (baseline, 0.5)):
+        write_evaluation(folder / "fold_0" / "validation" / "summary_crln.json", factor)
+        write_evaluation(folder.with_name(f"{folder.name}_test") / "summary_crln.json", factor)
+    test, baseline_test = (f.with_name(f"{f.name}_test") / "summary_crln.json" for f in (model, baseline))
+    page = build_report(model, baseline, [test], [baseline_test])
+    assert page.count("90.00 ± 1.00 (1)") == 8  # Dice and Jaccard, class and mean, two evaluations
+    assert page.count("Evaluation of validation") == 2
+    assert page.count("32.50") >= 2  # half of the mean Dice of 65 %
+
+
+def test_ranked_cases_show_what_was_not_found_and_how_far_to_trust_them(tmp_path):
+    model = write_model(tmp_path)
+    save_summary(quality(20), model / "fold_0" / "pseudo_label_quality.json")
+    page = build_report(model)
+    assert page.index("nothing found") < page.index("case&lt;01&gt;")
+    assert "The other 5 cases" in page
+    assert "hidden label: 1.00 (19 cases" in page
+
+
+def test_all_folds_of_a_trainer_folder_are_reported(tmp_path):
+    model = write_model(tmp_path)
+    (model / "fold_all").mkdir()
+    assert [path.name for path in find_folds(model)] == ["fold_0", "fold_all"]
+    assert find_folds(model / "fold_0") == [(model / "fold_0").resolve()]
+    page = build_report(model)
+    assert "no epoch finished" in page and "No checkpoint with a log was found." in page
+
+
+def test_damaged_files_become_notes(tmp_path):
+    model = write_model(tmp_path)
+    (model / "fold_0" / "checkpoint_final.pth").write_bytes(b"half a check")
+    (model / "fold_0" / "pseudo_label_quality.json").write_text("{")
+    notes = read_fold(model / "fold_0").notes
+    assert len(notes) == 2 and "checkpoint_final.pth cannot be read" in notes[0]
+    assert "pseudo_label_quality.json cannot be read" in build_report(model)
+
+
+@pytest.mark.parametrize("name", ["", "missing"])
+def test_no_model_folder(tmp_path, name):
+    with pytest.raises(UserError, match=r"is no (model )?folder"):
+        build_report(tmp_path / name)
+
+
+def test_overlays_are_sorted_by_epoch(tmp_path):
+    for name in ("epoch_0099_b_1", "epoch_0009_b_1", "epoch_10000_a", "epoch_x_a"):
+        save_progress_png({}, tmp_path)
+        (tmp_path / "progress_crln.png").rename(tmp_path / f"{name}.png")
+    assert {case: list(epochs) for case, epochs in find_overlays(tmp_path).items()} == {"a": [10000], "b_1": [9, 99]}
+    assert find_overlays(tmp_path / "missing") == {}
+
+
+def test_chosen_epochs():
+    assert chosen_epochs([9, 19]) == [9, 19]
+    assert chosen_epochs(list(range(0, 1000, 50)), 3)[0] == 0
+    assert chosen_epochs(list(range(0, 1000, 50)), 3)[-1] == 950
+
+
+def test_pieces_escape_and_markup_does_not_escape_twice():
+    assert html.table(["<"], [["&"]]).count("&lt;") == 1
+    assert html.paragraph(html.code("<b>")) == "<p><code>&lt;b&gt;</code></p>"
