@@ -67,10 +67,10 @@ class StudentPass:
 
     @classmethod
     def split(cls, outputs: Tensor | Sequence[Tensor], features: DecoderFeatures, num_labelled: int) -> "StudentPass":
-        deep = isinstance(outputs, (list, tuple))
-        full = outputs[0] if deep else outputs
-        labelled = [o[:num_labelled] for o in outputs] if deep else outputs[:num_labelled]
-        return cls(labelled, full[:num_labelled], full[num_labelled:], features)
+        if isinstance(outputs, Tensor):
+            return cls(outputs[:num_labelled], outputs[:num_labelled], outputs[num_labelled:], features)
+        full = outputs[0]
+        return cls([o[:num_labelled] for o in outputs], full[:num_labelled], full[num_labelled:], features)
 
 
 class Objective:
@@ -129,7 +129,7 @@ class Objective:
             terms["relationship_map"] = self.full_resolution(relationship_map, labels)
             weights["relationship_map"] = s.relationship_map_weight
         if heads.representation is not None:
-            terms["cps"] = self._cps(student, heads, labels, pseudo, schedule)
+            terms["cps"] = self._cps(student, heads, heads.representation, labels, pseudo, schedule)
             weights["cps"] = schedule.ramp * s.cps_weight
         terms["loss"] = sum(
             (weights[name] * term for name, term in terms.items()), torch.zeros_like(logits[0, 0].sum())
@@ -137,7 +137,13 @@ class Objective:
         return terms
 
     def _cps(
-        self, student: StudentPass, heads: Heads, labels: Tensor, pseudo: PseudoLabels, schedule: Schedule
+        self,
+        student: StudentPass,
+        heads: Heads,
+        representation: nn.Module,
+        labels: Tensor,
+        pseudo: PseudoLabels,
+        schedule: Schedule,
     ) -> Tensor:
         s = self.settings
         with torch.no_grad():
@@ -153,7 +159,7 @@ class Objective:
         with torch.autocast(logits.device.type, enabled=False):
             features = student.features.full.float()
             return cooperative_positive_supervision(
-                lambda voxels: heads.representation(features, voxels),
+                lambda voxels: representation(features, voxels),
                 all_labels,
                 valid,
                 uncertain,

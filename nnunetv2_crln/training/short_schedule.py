@@ -27,7 +27,7 @@ class ShortSchedule:
     ):
         # The schedule is a key of the plans, so that one class serves every length.
         short = plans["configurations"][configuration].get("short_schedule", {})
-        super().__init__(plans, configuration, fold, dataset_json, device)
+        super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[call-arg]
         self.num_epochs = short.get("num_epochs", 20)
         self.num_iterations_per_epoch = short.get("num_iterations_per_epoch", 50)
         self.num_val_iterations_per_epoch = short.get("num_val_iterations_per_epoch", 2)

@@ -219,7 +219,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         geometry = StrongGeometry(self._to_device(batch["boxes"]), batch["flips"])
         schedule = Schedule(
             rectifying=self.rectifying,
-            ramp=ramp(self.step, self.settings.ramp_up),
+            ramp=ramp(self.step, self.settings.ramp_up or 0),
         )
         with self._autocast():
             pseudo, monitored = self.pseudo_labels(self._to_device(batch["unlabelled_weak"]), schedule.rectifying)
@@ -227,7 +227,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             student, student_map = self.student_pass(labelled, self._to_device(batch["unlabelled_strong"]))
             losses = self.objective(student, student_map, self.heads, target, pseudo, schedule)
         self.apply_gradients(losses["loss"])
-        if schedule.rectifying:
+        if schedule.rectifying and student_map is not None:
             self.update_rectifier(student.labelled_logits, student_map, target)
         decay = ema_decay(self.step, self.settings.ema_decay)
         self.teacher.update(unwrap(self.network), decay)
@@ -238,7 +238,8 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
     @property
     def rectifying(self) -> bool:
         """Rectification has started."""
-        return self.settings.dim and self.step >= self.settings.rectification_start
+        # Set from the length of the training when it starts; 0 stands for a trainer that only predicts.
+        return self.settings.dim and self.step >= (self.settings.rectification_start or 0)
 
     @torch.no_grad()
     def pseudo_labels(self, weak: torch.Tensor, rectifying: bool) -> tuple[PseudoLabels, dict[str, torch.Tensor]]:
@@ -361,7 +362,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             self.network = student
 
     def set_deep_supervision_enabled(self, enabled: bool):
-        unwrap(self.network).decoder.deep_supervision = enabled
+        unwrap(self.network).decoder.deep_supervision = enabled  # type: ignore[union-attr]
 
     def validation_step(self, batch: dict) -> dict:
         with self.deployed_network():

@@ -149,7 +149,7 @@ class StrongGeometry:
         flips = torch.zeros((batch_size, len(shape)), dtype=torch.bool)
         for sample in range(batch_size):
             if batch_size > 1 and rng.random() < cutmix_probability:
-                boxes[(sample, *cutmix_box(shape, alpha, rng))] = True
+                boxes[sample][cutmix_box(shape, alpha, rng)] = True
             for axis in flip_axes:
                 flips[sample, axis] = bool(rng.random() < 0.5)
         return cls(boxes, flips)
