@@ -16,13 +16,14 @@ code { font: .92em ui-monospace, "SF Mono", Consolas, monospace; overflow-wrap: 
 figure { margin: .6em 0 1.2em; }
 img { max-width: 100%; height: auto; display: block; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .92em; margin: .4em 0 1em; }
-th, td { padding: .28em .8em; text-align: right; border-bottom: 1px solid #e4e6e8; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; font-size: .88em; margin: .4em 0 1em; }
+th, td { padding: .28em .5em; text-align: right; border-bottom: 1px solid #e4e6e8;
+  font-variant-numeric: tabular-nums; }
 th { background: #f3f5f7; font-weight: 600; vertical-align: bottom; }
-td.nowrap, th { white-space: nowrap; }
-th:first-child, td:first-child, table.facts td { text-align: left; }
-table.facts td:first-child { color: #55585c; white-space: nowrap; vertical-align: top; }
-table.facts td { overflow-wrap: anywhere; }
+td { white-space: nowrap; }
+th.text, td.text, table.facts td { text-align: left; }
+table.facts td { overflow-wrap: anywhere; white-space: normal; vertical-align: top; }
+table.facts td:first-child { color: #55585c; white-space: nowrap; }
 ul.remarks { padding: .6em 1em .6em 2em; background: #fdf3e7; border-left: 4px solid #D55E00; }
 p.fine { padding: .6em 1em; background: #eaf6f1; border-left: 4px solid #009E73; }
 details { margin: .4em 0; } summary { cursor: pointer; color: #0072B2; }
@@ -69,11 +70,15 @@ def code(content: object) -> Markup:
     return Markup(f"<code>{text(content)}</code>")
 
 
-def table(header: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-    """A table with a header row."""
-    head = "".join(f"<th>{text(cell)}</th>" for cell in header)
-    body = "".join("<tr>" + "".join(f'<td class="nowrap">{text(cell)}</td>' for cell in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+def table(header: Sequence[object], rows: Sequence[Sequence[object]], text_columns: int = 1) -> str:
+    """A table with a header row; the first columns hold text, the others numbers, aligned at the right."""
+
+    def line(cells: Sequence[object], tag: str) -> str:
+        kinds = [' class="text"' if column < text_columns else "" for column in range(len(cells))]
+        return "<tr>" + "".join(f"<{tag}{k}>{text(c)}</{tag}>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return f'<div class="scroll"><table><thead>{line(header, "th")}</thead><tbody>{body}</tbody></table></div>'
 
 
 def facts(rows: Sequence[tuple[str, object]]) -> str:

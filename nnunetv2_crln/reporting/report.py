@@ -336,7 +336,11 @@ def _evaluation_comparison(ours: Mapping, theirs: Mapping) -> list[str]:
             interval = f"{_number(metric, test['ci_low'])} to {_number(metric, test['ci_high'])}"
             rows.append([name, f"{metric.title} [{metric.unit}]", *numbers, interval, _p(test["p_value"])])
     header = ["Class", "Metric", "this model", "baseline", "difference", "95 % interval", "p"]
-    return [title, html.table(header, rows), html.paragraph(f"{comparison['num_cases']} cases. {_TEST_NOTE}", "note")]
+    return [
+        title,
+        html.table(header, rows, text_columns=2),
+        html.paragraph(f"{comparison['num_cases']} cases. {_TEST_NOTE}", "note"),
+    ]
 
 
 def _p(value: float) -> str:
@@ -356,7 +360,11 @@ def _quality_section(fold: Fold) -> list[str]:
     header = ["", "Case", "Expected Dice", "Confidence of foreground", "Unsure voxels", "Foreground"]
     header += ["Dice (hidden label)"] if known else []
     rows = [_quality_row(rank, case, values, known) for rank, (case, values) in enumerate(cases.items(), start=1)]
-    more = [html.folded(f"The other {len(rows) - RANKED_CASES} cases", [html.table(header, rows[RANKED_CASES:])])]
+    more = [
+        html.folded(
+            f"The other {len(rows) - RANKED_CASES} cases", [html.table(header, rows[RANKED_CASES:], text_columns=2)]
+        )
+    ]
     return [
         html.heading(2, "The scans worth annotating next"),
         html.paragraph(
@@ -367,7 +375,7 @@ def _quality_section(fold: Fold) -> list[str]:
             f"of {len(cases)} of the {fold.quality['num_unlabelled']} cases was looked at.",
             "note",
         ),
-        html.table(header, rows[:RANKED_CASES]),
+        html.table(header, rows[:RANKED_CASES], text_columns=2),
         *(more if len(rows) > RANKED_CASES else []),
         *_correlation(cases),
     ]
