@@ -42,7 +42,8 @@ install-dev: $(INSTALLED_DEV)
 $(INSTALLED): $(SOURCES_OF_INSTALLATION)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "$(PYTHON) is missing or older than Python 3.10. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { \
+	@echo "Installing into $(VENV): several gigabytes and minutes the first time"
+	@$(PYTHON) -m venv $(VENV) || { \
 	  echo "Making a virtual environment failed. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -e .

@@ -8,6 +8,7 @@ import base64
 import hashlib
 import os
 import shutil
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -26,7 +27,10 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
     """Build the wheel of an editable install (PEP 660)."""
-    name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
+    with warnings.catch_warnings():
+        # setuptools warns at every editable install of every package; here it would look like a failure.
+        warnings.filterwarnings("ignore", message="Editable installation")
+        name = build_meta.build_editable(wheel_directory, config_settings, metadata_directory)
     add_to_wheel(Path(wheel_directory, name), HOOK_FILES)
     return name
 
