@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -36,14 +37,25 @@ def run_command(monkeypatch, *arguments) -> None:
 
 def test_watching_changes_nothing(trainer_of):  # noqa: F811
     watched = trainer_of(results="watched", overlay_every=1)
+    # As nnU-Net adds its logger for Weights & Biases.
+    elsewhere = []
+    watched.logger.loggers.append(
+        SimpleNamespace(
+            log=lambda key, value, step: elsewhere.append((key, value, step)),
+            update_config=lambda config: None,
+            log_summary=lambda key, value: None,
+        )
+    )
     train_epochs(watched, 2)
     alone = trainer_of(results="alone", monitor_every=0, overlay_every=0, quality_cases=0)
     train_epochs(alone, 2)
     assert_equal_weights(weights(watched), weights(alone))
     logged = {name: trainer.logger.get_checkpoint() for name, trainer in (("watched", watched), ("alone", alone))}
     assert logged["watched"]["val_losses"] == logged["alone"]["val_losses"]
+    sent = {(key, step): value for key, value, step in elsewhere}
     for name in MONITORED:
         key = f"{PREFIX}{name}"
+        assert [sent[key, epoch] for epoch in range(2)] == logged["watched"][key]
         assert [math.isfinite(value) for value in logged["watched"][key]] == [True, True], key
         assert [math.isnan(value) for value in logged["alone"][key]] == [True, True], key
 
