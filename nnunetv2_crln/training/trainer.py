@@ -95,6 +95,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         ndim = len(self.configuration_manager.patch_size)
         # The teacher is copied before the taps are attached: hooks are copied with a module.
         self.teacher = EMATeacher(student)
+        self._teach_at_full_resolution()
         self.teacher_network = torch.compile(self.teacher.module) if self._do_i_compile() else self.teacher.module
         self.student_taps = FeatureTaps(student)
         self.teacher_taps = FeatureTaps(self.teacher.module)
@@ -210,7 +211,6 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
 
     def on_train_epoch_start(self):
         super().on_train_epoch_start()
-        self.teacher.module.decoder.deep_supervision = False
         self.heads.train()
 
     def train_step(self, batch: dict) -> dict:
@@ -311,6 +311,9 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         self.rectifier_optimizer.zero_grad(set_to_none=True)
         self.objective.full_resolution(rectified, labels).backward()
         self._average_head_gradients(self.rectifier)
+        for parameter in self.rectifier.parameters():
+            if parameter.grad is not None:  # one bad batch must not end mu for good; no wait for the device
+                parameter.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         self.rectifier_optimizer.step()
         self.rectifier.project()
 
@@ -360,6 +363,11 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             yield
         finally:
             self.network = student
+            self._teach_at_full_resolution()
+
+    def _teach_at_full_resolution(self) -> None:
+        """Pseudo labels need the teacher's full-resolution output alone; validation asks it for all."""
+        self.teacher.module.decoder.deep_supervision = False  # type: ignore[union-attr]
 
     def set_deep_supervision_enabled(self, enabled: bool):
         unwrap(self.network).decoder.deep_supervision = enabled  # type: ignore[union-attr]
