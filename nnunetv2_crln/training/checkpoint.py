@@ -1,6 +1,7 @@
 """Checkpoints that a crash cannot destroy."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,20 @@ def save(checkpoint: dict, path: str | Path, keep_previous: bool) -> None:
             file.flush()
             os.fsync(file.fileno())
         if keep_previous and path.exists():
-            os.replace(path, previous_file(path))
+            _keep(path)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _keep(path: Path) -> None:
+    """Give the file a second name; it never loses its own, under which nnU-Net's ``--c`` looks for it."""
+    second_name = path.with_name(f".{path.name}.{os.getpid()}.previous")
+    try:
+        os.link(path, second_name)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, second_name)
+    os.replace(second_name, previous_file(path))
 
 
 def load(path: str | Path, device: torch.device) -> dict:

@@ -104,10 +104,26 @@ def test_a_damaged_checkpoint_falls_back_to_the_previous_one(tmp_path, capsys, d
     assert "WARNING" in output and "Continuing from checkpoint_latest_previous.pth" in output
 
 
-def test_a_crash_between_the_two_renames_loses_nothing(latest):
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_a_checkpoint_has_its_name_at_every_moment(latest, monkeypatch, hard_links):
+    """Stock nnU-Net looks for checkpoint_latest.pth before our loading can fall back to another file."""
     save(state(1), latest, keep_previous=True)
-    os.replace(latest, previous_file(latest))
-    assert load(latest, CPU)["step"] == 1
+    replace, found = os.replace, []
+
+    def replace_and_look(source, target):
+        replace(source, target)
+        found.append(load(latest, CPU)["step"])
+
+    def no_link(*_):
+        raise OSError("not supported")
+
+    monkeypatch.setattr(os, "replace", replace_and_look)
+    if not hard_links:
+        monkeypatch.setattr(os, "link", no_link)
+    save(state(2), latest, keep_previous=True)
+    assert found == [1, 2]
+    assert torch.load(previous_file(latest), weights_only=True)["step"] == 1
+    assert sorted(p.name for p in latest.parent.iterdir()) == sorted([latest.name, previous_file(latest).name])
 
 
 def test_a_damaged_checkpoint_without_a_previous_one_is_an_error_that_says_what_to_do(latest):
