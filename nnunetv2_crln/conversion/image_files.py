@@ -1,11 +1,8 @@
 """Reading images with clear errors, writing files so that no half-written one ever carries its final name."""
 
-import gzip
 import json
 import os
-import struct
 import uuid
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +13,7 @@ import SimpleITK as sitk
 
 from nnunetv2_crln.conversion.geometry import ROUNDING, Grid, corner_distance
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.nifti import check_nifti_is_complete
 
 
 def read_image(path: str | Path) -> sitk.Image:
@@ -25,36 +23,8 @@ def read_image(path: str | Path) -> sitk.Image:
         UserError: The file is missing, truncated or not an image.
     """
     with _reading(path) as reader:
-        if str(path).endswith((".nii", ".nii.gz")):
-            _check_nifti_is_complete(Path(path))
+        check_nifti_is_complete(path)
         return reader.Execute()
-
-
-def _check_nifti_is_complete(path: Path) -> None:
-    # ITK 5.4 fills what is missing at the end of a NIfTI file with zeros and says nothing.
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            header = file.read(348)
-            found = len(header)
-            while block := file.read(1 << 24):
-                found += len(block)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise RuntimeError(str(error)) from error
-    expected = _nifti_bytes(header)
-    if found < expected:
-        raise RuntimeError(f"{found} bytes, its header promises {expected}")
-
-
-def _nifti_bytes(header: bytes) -> int:
-    """Length of a single-file NIfTI-1 image by its header; 0 for what is no NIfTI-1 header, where ITK will complain."""
-    for order in "<>":
-        if len(header) == 348 and struct.unpack_from(f"{order}i", header)[0] == 348:
-            dimensions = struct.unpack_from(f"{order}8h", header, 40)
-            voxels = np.prod([max(1, size) for size in dimensions[1 : 1 + dimensions[0]]], dtype=np.int64)
-            bits = struct.unpack_from(f"{order}h", header, 72)[0]
-            offset = struct.unpack_from(f"{order}f", header, 108)[0]
-            return int(offset) + int(voxels) * bits // 8
-    return 0
 
 
 def read_grid(path: str | Path) -> Grid:

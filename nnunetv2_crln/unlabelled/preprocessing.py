@@ -22,6 +22,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.nifti import check_nifti_is_complete
 from nnunetv2_crln.unlabelled.atomic import read_json, write_json
 from nnunetv2_crln.unlabelled.cases import find_unlabelled_cases, read_dataset_json, source_record
 from nnunetv2_crln.unlabelled.parallel import run_parallel
@@ -184,6 +185,8 @@ def preprocess_case(
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
     record = {"plan_key": key, "files": source_record(files)}
+    for file in files:
+        check_nifti_is_complete(file)
     image, nonzero, properties = configuration_manager.preprocessor_class(verbose=verbose).run_case(
         files, None, plans_manager, configuration_manager, dataset_json
     )

@@ -159,12 +159,13 @@ def nan(array):
     ("damage", "message"),
     [
         (lambda file: file.write_bytes(b"no image"), r"unreadable case\(s\): imagesUl/unl_001_0000\.nii\.gz cannot"),
+        (lambda file: file.write_bytes(file.read_bytes()[:-500]), r"unreadable case\(s\): imagesUl/unl_001_0000"),
         (lambda file: write_image(np.ones((9, 9), np.float32), file, (1, 1)), "2D image.* all labelled ones are 3D"),
         (lambda file: write_vectors(file, vector=True), r"number of channels \(mostly 9\) than the 1 of"),
         (lambda file: write_vectors(file, vector=False), r"number of channels \(mostly 2\) than the 1 of"),
         (lambda file: change(file, spacing=(0.001,) * 3), r"10 times off .*1 × 1 × 1 mm.*0\.001 × 0\.001"),
     ],
-    ids=["unreadable", "2d", "vectors", "4d", "metres"],
+    ids=["unreadable", "truncated", "2d", "vectors", "4d", "metres"],
 )
 def test_broken_unlabelled_image(make_dataset, damage, message):
     folder = make_dataset()
