@@ -83,7 +83,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("-o", type=Path, default=Path(__file__).parent / "results" / "evaluation_speed.json")
     arguments = parser.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=Path(__file__).parent)
+    commit = subprocess.run(
+        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, encoding="utf-8", cwd=Path(__file__).parent
+    )
     result = {
         "command": "python " + " ".join(["benchmarks/evaluation_speed.py", *sys.argv[1:]]),
         "commit": commit.stdout.strip(),

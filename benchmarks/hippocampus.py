@@ -90,7 +90,7 @@ def write_raw_dataset(data: Path, raw: Path, labelled: int, seed: int) -> Path:
         image.unlink(missing_ok=True)
         image.symlink_to((data / "imagesTr" / f"{case}.nii.gz").resolve())
         sitk.WriteImage(read_label(data / "labelsTr" / f"{case}.nii.gz"), str(label))
-    source = json.loads((data / "dataset.json").read_text())
+    source = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
     dataset_json = {
         "channel_names": {"0": "MRI"},
         "labels": {name: int(value) for value, name in source["labels"].items()},
@@ -104,7 +104,7 @@ def write_raw_dataset(data: Path, raw: Path, labelled: int, seed: int) -> Path:
 
 def write_plan(folder: Path, small: bool) -> None:
     """nnU-Net's plan under another name, reduced to what a CPU trains in minutes."""
-    plans = json.loads((folder / "nnUNetPlans.json").read_text())
+    plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
     plans["plans_name"] = PLANS
     configuration = plans["configurations"][CONFIGURATION]
     if small:
@@ -177,7 +177,7 @@ def write_recipe_dataset(work: Path, labelled: int, seed: int, predictor) -> Non
         segmentation = sitk.GetImageFromArray(predictor(image).astype(np.uint8))
         segmentation.CopyInformation(sitk.ReadImage(str(image)))
         sitk.WriteImage(segmentation, str(folder / "labelsTr" / image.name.replace("_0000", "")))
-    dataset_json = json.loads((source / "dataset.json").read_text())
+    dataset_json = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
     dataset_json["numTraining"] = len(list((folder / "imagesTr").iterdir()))
     (folder / "dataset.json").write_text(json.dumps(dataset_json, indent=1))
 
@@ -196,7 +196,7 @@ def build_trainer(args: argparse.Namespace, method: str, labelled: int, seed: in
     from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers as trainers
 
     folder = args.work / "preprocessed" / name
-    plans = json.loads((folder / f"{PLANS}.json").read_text())
+    plans = json.loads((folder / f"{PLANS}.json").read_text(encoding="utf-8"))
     configuration = plans["configurations"][CONFIGURATION]
     configuration["batch_size"] *= batch_factor
     configuration["short_schedule"] = {
@@ -208,7 +208,7 @@ def build_trainer(args: argparse.Namespace, method: str, labelled: int, seed: in
     configuration["crln"] = {"seed": seed, "save_every": 10, **dict(args.override)}
     plans["plans_name"] = f"{PLANS}_{run_name(args, method, labelled, seed)}"
     plans["continue_training"] = False
-    dataset_json = json.loads((folder / "dataset.json").read_text())
+    dataset_json = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
     trainer = getattr(trainers, METHODS[method])(plans, CONFIGURATION, "all", dataset_json, torch.device(args.device))
     latest = Path(trainer.output_folder) / "checkpoint_latest.pth"
     if latest.exists():
@@ -358,7 +358,9 @@ def run_one(args: argparse.Namespace, method: str, labelled: int, seed: int) -> 
 def environment() -> dict:
     from importlib.metadata import version
 
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, encoding="utf-8", check=False
+    )
     return {
         "commit": commit.stdout.strip(),
         "python": platform.python_version(),
@@ -443,7 +445,7 @@ def table(args: argparse.Namespace) -> None:
     """Markdown: one row per method, count and network; mean over seeds, each seed, difference to mean teacher."""
     from nnunetv2_crln.evaluation.comparison import paired_difference
 
-    results = [json.loads(p.read_text()) for p in sorted(args.results.glob("*.json"))]
+    results = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(args.results.glob("*.json"))]
     results = [r for r in results if r["iterations"] == args.iterations]
     groups: dict[tuple, list[dict]] = {}
     for r in results:

@@ -39,10 +39,10 @@ def main() -> None:
     parser.add_argument("-o", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    plans = json.loads(arguments.plans.read_text())
+    plans = json.loads(arguments.plans.read_text(encoding="utf-8"))
     plans["configurations"][arguments.c].setdefault("crln", {}).update(seed=0, overlay_every=0, rectification_start=0)
     plans["continue_training"] = False
-    dataset_json = json.loads((arguments.plans.parent / "dataset.json").read_text())
+    dataset_json = json.loads((arguments.plans.parent / "dataset.json").read_text(encoding="utf-8"))
     trainer = nnUNetTrainer_CRLN_demo(plans, arguments.c, "all", dataset_json, torch.device("cpu"))
     trainer.on_train_start()
     trainer.on_train_epoch_start()

@@ -1,5 +1,6 @@
 """How every command of this package starts and fails."""
 
+import io
 import sys
 from collections.abc import Callable
 
@@ -8,6 +9,10 @@ from nnunetv2_crln.errors import UserError
 
 def run(command: Callable[[], None]) -> None:
     """Run a command; a :class:`UserError` becomes one message on stderr and exit status 2, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or log that cannot show a character (× in an ASCII locale) is no reason to lose the work.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         command()
     except UserError as error:

@@ -104,6 +104,7 @@ def _start(command: Command, environment: Mapping[str, str]) -> subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        encoding="utf-8",
         errors="replace",
         # Its own process group, so that stopping reaches nnU-Net's workers as well.
         start_new_session=os.name == "posix",

@@ -83,4 +83,4 @@ def _stock_checkpoint(model_folder: Path, fold: str, checkpoint_name: str, netwo
 def _read_json(path: Path) -> dict:
     if not path.is_file():
         raise UserError(f"{path} is missing. Expected a model folder TRAINER__PLANS__CONFIGURATION of nnUNet_results.")
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -20,7 +20,7 @@ def run_demo(folder: Path) -> subprocess.CompletedProcess:
     arguments = ["--labelled", "2", "--unlabelled", "3", "--test", "2", "--epochs", "1"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet")}
     command = [program, "-o", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder.parent)
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, cwd=folder.parent)
 
 
 @pytest.mark.slow

@@ -21,7 +21,14 @@ TRAINER = "nnUNetTrainer_CRLN_demo"
 
 def run(command: list[str], environment: dict[str, str], expect: int = 0) -> str:
     result = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=400, stdin=subprocess.DEVNULL, check=False
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=400,
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
     assert result.returncode == expect, f"{' '.join(command)}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
     return result.stdout + result.stderr
@@ -62,7 +69,7 @@ def write_decathlon_task(folder: Path, labelled: int = 8, test: int = 2) -> None
 
 def shrink_plan(path: Path) -> None:
     """Small enough for a CPU; the crln block must survive planning again (tested with the planning command)."""
-    plans = json.loads(path.read_text())
+    plans = json.loads(path.read_text(encoding="utf-8"))
     configuration = plans["configurations"][CONFIGURATION]
     configuration["patch_size"] = [16, 16, 16]
     configuration["batch_size"] = 2
@@ -99,7 +106,7 @@ def test_from_decathlon_folder_to_stock_prediction(tmp_path):
     make = [sys.executable, str(ROOT / "dataset_conversion" / "make_semi_supervised.py"), "-d", "4", "-o", "104"]
     run([*make, "--num_labelled", "5", "--seed", "0"], environment)
     raw = next((tmp_path / "raw").glob("Dataset104_*"))
-    dataset_json = json.loads((raw / "dataset.json").read_text())
+    dataset_json = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
     assert dataset_json["numTraining"] == 5
     assert len(list((raw / "imagesUl").iterdir())) == 3
     assert "exist" in run([*make, "--num_labelled", "5"], environment, expect=2)

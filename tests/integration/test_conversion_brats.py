@@ -62,14 +62,14 @@ def test_flair_and_whole_tumour_by_default(convert, nnunet_folders):
         "labelsUl/c.nii.gz",
         "splits_final.json",
     ]
-    content = json.loads((dataset / "dataset.json").read_text())
+    content = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     assert content["numTraining"] == 2
     assert content["channel_names"] == {"0": "FLAIR"}
     assert content["labels"] == {"background": 0, "whole tumour": 1}
     assert content["crln"]["labelled_cases"] == ["a"]
     read_by_nnunet = nnunet_folders.preprocessed / "Dataset103_BraTS2019" / "splits_final.json"
     for path in (dataset / "splits_final.json", read_by_nnunet):
-        assert json.loads(path.read_text()) == [{"train": ["a"], "val": ["v"]}]
+        assert json.loads(path.read_text(encoding="utf-8")) == [{"train": ["a"], "val": ["v"]}]
     np.testing.assert_array_equal(voxels(dataset / "imagesTr/a_0000.nii.gz"), scan_and_label(0)[0])
     assert set(np.unique(voxels(dataset / "labelsTr/a.nii.gz"))) == {0, 1}
 
@@ -77,7 +77,7 @@ def test_flair_and_whole_tumour_by_default(convert, nnunet_folders):
 def test_all_modalities_and_classes(convert, source):
     dataset, status = convert("--modalities", "t1ce", "flair", "--labels", "all")
     assert status == 0
-    content = json.loads((dataset / "dataset.json").read_text())
+    content = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     assert content["channel_names"] == {"0": "T1CE", "1": "FLAIR"}
     assert list(content["labels"].values()) == [0, 1, 2, 3]
     image = scan_and_label(0)[0]
@@ -93,7 +93,7 @@ def test_a_foreign_split_is_not_overwritten(convert, nnunet_folders, capsys):
     path.write_text('[{"train": ["x"], "val": ["y"]}]')
     assert convert()[1] == 2
     assert "exists and describes another split" in capsys.readouterr().err
-    assert "x" in path.read_text()
+    assert "x" in path.read_text(encoding="utf-8")
 
 
 def test_missing_modality_and_shifted_channel(convert, source, capsys):

@@ -81,7 +81,7 @@ def test_both_layouts_in_two_workers(convert, source, capsys):
         "labelsUl/b.nii.gz",
         "labelsUl/c.nii.gz",
     ]
-    content = json.loads((dataset / "dataset.json").read_text())
+    content = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     assert content["numTraining"] == 1
     assert content["labels"] == {"background": 0, "left atrium": 1}
     assert content["crln"]["labelled_cases"] == ["a"]

@@ -72,7 +72,7 @@ def test_dicom_and_nifti_keep_hounsfield_units_and_geometry(convert):
         written = sitk.ReadImage(str(case))
         np.testing.assert_allclose(written.GetSpacing(), SPACING, rtol=1e-5)
         np.testing.assert_allclose(written.GetOrigin(), ORIGIN, rtol=1e-5)
-    assert json.loads((dataset / "dataset.json").read_text())["channel_names"] == {"0": "CT"}
+    assert json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["channel_names"] == {"0": "CT"}
 
 
 @pytest.mark.parametrize("orientation", ["RPS", "LAI", "RAI", "PIR"])

@@ -42,14 +42,14 @@ def make(source):
 
 
 def labelled_cases(dataset):
-    return json.loads((dataset / "dataset.json").read_text())["crln"]["labelled_cases"]
+    return json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["crln"]["labelled_cases"]
 
 
 @pytest.mark.parametrize("copy", [False, True])
 def test_labels_are_hidden(make, source, copy):
     dataset, status = make("--num_labelled", "2", *(["--copy"] if copy else []), workers=2)
     assert status == 0
-    content = json.loads((dataset / "dataset.json").read_text())
+    content = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
     shown = content["crln"]["labelled_cases"]
     assert content["numTraining"] == len(shown) == 2
     assert content["crln"] == {"source": source.name, "labelled_cases": shown, "seed": 0, "test_images_added": False}
@@ -93,7 +93,7 @@ def test_chosen_labelled_cases(make, tmp_path, ending):
     dataset, status = make("--labelled_cases", str(path), "--name", "Source")
     assert status == 0
     assert labelled_cases(dataset) == sorted(names)
-    assert json.loads((dataset / "dataset.json").read_text())["crln"]["seed"] is None
+    assert json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))["crln"]["seed"] is None
 
 
 def test_test_images_may_become_unlabelled_ones(make):

@@ -76,7 +76,7 @@ def test_default_output_and_table(command, folders: Path) -> None:
 def test_documented_keys(command, folders: Path) -> None:
     """What docs/evaluation.md promises to other programs."""
     command("labelsTs", "good", "-np", "1", "-o", "summary.json", "--compare", "bad")
-    found = json.loads((folders / "summary.json").read_text())
+    found = json.loads((folders / "summary.json").read_text(encoding="utf-8"))
     statistics = {"mean", "sd", "ci_low", "ci_high", "case_sd", "median", "n", "n_nan"}
     differences = {"mean_a", "mean_b", "difference", "sd", "ci_low", "ci_high", "wilcoxon_statistic", "p_value"}
     names = {metric.key for metric in METRICS}
@@ -119,7 +119,7 @@ def test_csv_and_markdown(command, folders: Path) -> None:
     assert len(rows) == 2 * len(CASES) * 2
     assert (rows[0]["case"], rows[0]["class"], rows[0]["Dice"], rows[0]["HD95_mm"]) == ("case_0", "atrium", "0.0", "")
     assert rows[-1]["predictions_folder"].endswith("good")
-    lines = (folders / "results" / "r.md").read_text().splitlines()
+    lines = (folders / "results" / "r.md").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("| Class | Dice (%) | Jaccard (%) | ASD (voxel) | ASD (mm) |")
     assert lines[4].startswith("| foreground mean |")
     assert "(1 NaN)" in lines[2]

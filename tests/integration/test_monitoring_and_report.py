@@ -116,7 +116,7 @@ def test_the_report_shows_a_training_in_a_browser(trainer_of, tmp_path, monkeypa
 
 def browse(page, profile) -> subprocess.CompletedProcess:
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", "--window-size=1200,900", "--dump-dom", page.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=True)
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=180, check=True)
 
 
 def console_errors(stderr: str) -> list[str]:

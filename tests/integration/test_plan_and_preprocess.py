@@ -50,7 +50,7 @@ def set_folders(patch, root):
 
 
 def read(path):
-    return json.loads(path.read_text())
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def cases_in(folder):

@@ -43,7 +43,7 @@ def preprocessed(tmp_path_factory):
         extract_fingerprints([DATASET], num_processes=1, verbose=False, show_progress_bar=False)
         plan_experiments([DATASET])
         plans_file = folders["preprocessed"] / NAME / "nnUNetPlans.json"
-        plans = json.loads(plans_file.read_text())
+        plans = json.loads(plans_file.read_text(encoding="utf-8"))
         shrink(plans["configurations"]["3d_fullres"])
         shrink(plans["configurations"]["2d"])
         plans_file.write_text(json.dumps(plans))
@@ -61,7 +61,7 @@ def leave_unannotated(raw, label: int = 3) -> None:
         labels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
         labels[:5] = label
         write_image(labels, path)
-    dataset_json = json.loads((raw / "dataset.json").read_text())
+    dataset_json = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
     dataset_json["labels"]["ignore"] = label
     (raw / "dataset.json").write_text(json.dumps(dataset_json))
 
@@ -113,7 +113,7 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
         if change is not None:
             change(plans, configuration)
         plans["continue_training"] = False
-        dataset_json = json.loads((preprocessed.preprocessed / NAME / "dataset.json").read_text())
+        dataset_json = json.loads((preprocessed.preprocessed / NAME / "dataset.json").read_text(encoding="utf-8"))
         return getattr(variants, name)(plans, which, fold, dataset_json, torch.device("cpu"))
 
     return build

@@ -28,7 +28,7 @@ def commands(page: Path) -> set[str]:
 @cache
 def help_of(script: str) -> str:
     program = Path(sys.executable).parent / script
-    return subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([program, "--help"], capture_output=True, text=True, encoding="utf-8", check=True).stdout
 
 
 def headings(page: Path) -> set[str]:
@@ -51,7 +51,7 @@ def test_links_lead_somewhere(page):
 def test_commands_exist_and_know_their_options(page):
     ours = {entry.name for entry in distribution("nnunetv2_crln").entry_points}
     scripts = ours | {entry.name for entry in distribution("nnunetv2").entry_points}
-    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     for command in commands(page):
         name, *arguments = command.split()
         if name == "make":

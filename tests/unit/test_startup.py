@@ -66,7 +66,7 @@ def test_the_hook_imports_neither_the_package_nor_anything_heavy():
     script = f"""
 import os, sys  # site.py itself has imported os by then
 before = set(sys.modules)
-exec({PTH.read_text()!r})
+exec({PTH.read_text(encoding="utf-8")!r})
 print(*sorted(set(sys.modules) - before))
 """
     loaded = run_isolated(script, cwd=PACKAGE.parent).stdout.split()
@@ -74,14 +74,14 @@ print(*sorted(set(sys.modules) - before))
 
 
 def test_the_pth_line_is_silent_without_its_module(tmp_path):
-    result = run_isolated(PTH.read_text(), cwd=tmp_path)
+    result = run_isolated(PTH.read_text(encoding="utf-8"), cwd=tmp_path)
     assert (result.stdout, result.stderr) == ("", "")
 
 
 def test_both_hook_files_name_the_same_function():
-    lines = PTH.read_text().splitlines()
+    lines = PTH.read_text(encoding="utf-8").splitlines()
     assert len(lines) == 1 and lines[0].startswith("import "), "site.py runs only lines that begin with 'import '"
-    module, function = PTH.with_suffix(".start").read_text().strip().split(":")
+    module, function = PTH.with_suffix(".start").read_text(encoding="utf-8").strip().split(":")
     assert f"{module}.{function}()" in lines[0]
     assert getattr(startup, function) is startup.register
 
@@ -89,4 +89,6 @@ def test_both_hook_files_name_the_same_function():
 def run_isolated(script: str, cwd: Path) -> subprocess.CompletedProcess:
     """Run a script without site-packages, seeing only ``cwd``."""
     script = f"import sys; sys.path.insert(0, {str(cwd)!r})\n{script}"
-    return subprocess.run([sys.executable, "-S", "-I", "-c", script], capture_output=True, text=True, check=True)
+    return subprocess.run(
+        [sys.executable, "-S", "-I", "-c", script], capture_output=True, text=True, encoding="utf-8", check=True
+    )

@@ -96,7 +96,7 @@ def test_failed_writes_leave_the_old_file(tmp_path):
     write_json({"a": 1}, path)
     with pytest.raises(TypeError):
         write_json({"a": object()}, path)
-    assert path.read_text() == '{\n    "a": 1\n}\n'
+    assert path.read_text(encoding="utf-8") == '{\n    "a": 1\n}\n'
     assert [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 

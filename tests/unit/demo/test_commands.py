@@ -38,7 +38,7 @@ def command(tmp_path, *arguments: str, result=None) -> Command:
 def test_output_goes_to_the_log_and_variables_arrive(script, tmp_path, capsys):
     name = script("greet", 'echo "hello $1 from $WHERE"; touch "$2"')
     run_together([command(tmp_path, name, "you", str(tmp_path / "result"))], {"WHERE": "here"})
-    assert "hello you from here" in (tmp_path / "logs" / "step.log").read_text()
+    assert "hello you from here" in (tmp_path / "logs" / "step.log").read_text(encoding="utf-8")
     assert "$ greet you" in capsys.readouterr().out
 
 
@@ -46,10 +46,10 @@ def test_what_is_done_is_skipped_until_its_result_is_removed(script, tmp_path):
     name = script("count", f'echo x >> "{tmp_path}/counter"; touch "{tmp_path}/result"')
     for _ in range(2):
         run_together([command(tmp_path, name)], {})
-    assert (tmp_path / "counter").read_text() == "x\n"
+    assert (tmp_path / "counter").read_text(encoding="utf-8") == "x\n"
     (tmp_path / "result").unlink()
     run_together([command(tmp_path, name)], {})
-    assert (tmp_path / "counter").read_text() == "x\nx\n"
+    assert (tmp_path / "counter").read_text(encoding="utf-8") == "x\nx\n"
 
 
 def test_a_failure_shows_the_last_lines_and_is_not_done(script, tmp_path):
@@ -81,16 +81,18 @@ def test_commands_of_this_environment_come_first():
 def test_an_interrupt_ends_the_command_and_its_workers(script, tmp_path):
     name = script("parent", f'sleep 60 & echo $! > "{tmp_path}/worker"; wait')
     program = (
-        "import sys; from pathlib import Path; from nnunetv2_crln.demo.commands import Command, run_together\n"
+        "import signal; from pathlib import Path; from nnunetv2_crln.demo.commands import Command, run_together\n"
+        # What a shell starts in the background inherits that interrupts are ignored.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"folder = Path({str(tmp_path)!r})\n"
         f"run_together([Command('a step', [{name!r}], folder / 'log', folder)], {{}})\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     worker = tmp_path / "worker"
-    wait_until(lambda: worker.is_file() and worker.read_text().strip() and (tmp_path / "log").is_file())
+    wait_until(lambda: worker.is_file() and worker.read_text(encoding="utf-8").strip() and (tmp_path / "log").is_file())
     process.send_signal(signal.SIGINT)
     assert process.wait(60) != 0
-    wait_until(lambda: not running(int(worker.read_text())))
+    wait_until(lambda: not running(int(worker.read_text(encoding="utf-8"))))
 
 
 def wait_until(condition, seconds: float = 30) -> None:
@@ -106,5 +108,7 @@ def running(pid: int) -> bool:
     except ProcessLookupError:
         return False
     # A process that has ended but whose parent has not asked for its status yet.
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, encoding="utf-8"
+    ).stdout
     return not state.strip().startswith("Z")

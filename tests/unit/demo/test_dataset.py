@@ -54,7 +54,7 @@ def test_plans_keep_the_data_and_a_users_settings(tmp_path):
     }
     (tmp_path / "nnUNetPlans.json").write_text(json.dumps(plans))
     path = write_demo_plans(tmp_path, epochs=7, seed=3)
-    made = json.loads(path.read_text())
+    made = json.loads(path.read_text(encoding="utf-8"))
     assert path.stem == made["plans_name"] == "nnUNetPlans_demo"
     configuration = made["configurations"]["3d_fullres"]
     assert configuration["data_identifier"] == "nnUNetPlans_3d_fullres"

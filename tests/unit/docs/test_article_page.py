@@ -10,12 +10,14 @@ PAGE = Path(__file__).parents[3] / "docs" / "reproducing_the_article.md"
 
 
 def test_the_example_configuration_is_valid():
-    example = json.loads("{" + re.search(r"```json\n(.*?)```", PAGE.read_text(), re.DOTALL).group(1) + "}")
+    example = json.loads(
+        "{" + re.search(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL).group(1) + "}"
+    )
     settings = CRLNSettings.from_plans(example["3d_article"])
     assert (settings.num_prototypes, settings.prototype_weight, settings.cps_weight) == (16, 0.6, 1.0)
 
 
 def test_the_named_ablations_are_settings():
-    named = re.search(r"Ablations are settings.*?\n\n", PAGE.read_text(), re.DOTALL).group(0)
+    named = re.search(r"Ablations are settings.*?\n\n", PAGE.read_text(encoding="utf-8"), re.DOTALL).group(0)
     keys = set(re.findall(r"`(\w+)`", named))
     assert keys and keys <= set(CRLNSettings.__dataclass_fields__)

@@ -15,7 +15,7 @@ SUMMARY = {"format_version": 1, "mean": {"a": {"Dice": {"mean": float("nan"), "n
 
 def test_undefined_numbers_survive_as_valid_json(tmp_path: Path) -> None:
     save_summary(SUMMARY, tmp_path / "new folder" / "summary.json")
-    text = (tmp_path / "new folder" / "summary.json").read_text()
+    text = (tmp_path / "new folder" / "summary.json").read_text(encoding="utf-8")
     assert json.loads(text)["mean"]["a"]["Dice"] == {"mean": None, "n": 0}
     loaded = load_summary(tmp_path / "new folder" / "summary.json")
     assert np.isnan(loaded["mean"]["a"]["Dice"].pop("mean"))
@@ -30,7 +30,7 @@ def test_files_follow_the_umask_and_leave_nothing_behind(tmp_path: Path) -> None
     finally:
         os.umask(previous)
     assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
-    assert (tmp_path / "table.md").read_text() == "two\n"
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == "two\n"
     if os.name == "posix":
         assert (tmp_path / "table.md").stat().st_mode & 0o777 == 0o640
 
@@ -45,7 +45,7 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: py
     with pytest.raises(UserError, match="No space left on device"):
         write_text(tmp_path / "summary.json", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
-    assert (tmp_path / "summary.json").read_text() == "old"
+    assert (tmp_path / "summary.json").read_text(encoding="utf-8") == "old"
 
 
 def test_unwritable_place(tmp_path: Path) -> None:

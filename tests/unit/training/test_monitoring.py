@@ -148,7 +148,7 @@ def test_overlays_and_quality_are_written(tmp_path):
     monitor.after_epoch(1, False, True)
     monitor.after_training(1, True)
     assert [path.name for path in (tmp_path / monitoring.OVERLAY_FOLDER).iterdir()] == ["epoch_0001_case.png"]
-    quality = (tmp_path / monitoring.QUALITY_FILE).read_text()
+    quality = (tmp_path / monitoring.QUALITY_FILE).read_text(encoding="utf-8")
     assert '"num_unlabelled": 5' in quality and quality.count("expected_dice") == 3 and len(lines) == 1
 
 

@@ -33,7 +33,7 @@ def write_stock_fingerprint(preprocessed, labelled=3):
 
 
 def read(preprocessed):
-    return json.loads((preprocessed / "dataset_fingerprint.json").read_text())
+    return json.loads((preprocessed / "dataset_fingerprint.json").read_text(encoding="utf-8"))
 
 
 def test_spacings_and_cropped_shapes_are_appended(dataset):

@@ -16,7 +16,7 @@ from nnunetv2_crln.unlabelled.integrity import check_dataset, find_duplicate_ima
 def edit(folder, **changes):
     """Change entries of dataset.json; None removes one."""
     path = folder / "dataset.json"
-    content = {**json.loads(path.read_text()), **changes}
+    content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
     path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
 

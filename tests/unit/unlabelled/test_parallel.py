@@ -72,10 +72,10 @@ if __name__ == "__main__":
 """
     )
     process = subprocess.Popen([sys.executable, str(script), *map(str, files)])
-    wait_until(lambda: all(file.is_file() and file.read_text() for file in files))
+    wait_until(lambda: all(file.is_file() and file.read_text(encoding="utf-8") for file in files))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    wait_until(lambda: not any(is_running(int(file.read_text())) for file in files))
+    wait_until(lambda: not any(is_running(int(file.read_text(encoding="utf-8"))) for file in files))
 
 
 def wait_until(condition, seconds=60):
@@ -92,4 +92,4 @@ def is_running(pid):
         return False
     status = Path(f"/proc/{pid}/status")
     # Where nobody collects orphans they stay as zombies, without memory.
-    return not (status.is_file() and "State:\tZ" in status.read_text())
+    return not (status.is_file() and "State:\tZ" in status.read_text(encoding="utf-8"))

@@ -25,7 +25,7 @@ def test_block_survives_new_plans(tmp_path):
     (tmp_path / "splits_final.json").write_text("[]")
     with keep_crln_blocks(tmp_path) as kept:
         write_plans(path, **{"2d": {"a": 2}, "3d_fullres": {"a": 2}})
-    assert json.loads(path.read_text())["configurations"] == {
+    assert json.loads(path.read_text(encoding="utf-8"))["configurations"] == {
         "2d": {"a": 2},
         "3d_fullres": {"a": 2, "crln": {"seed": 7}},
     }
@@ -38,7 +38,7 @@ def test_block_survives_a_crash(tmp_path):
     with pytest.raises(KeyboardInterrupt), keep_crln_blocks(tmp_path):
         write_plans(path, **{"2d": {}})
         raise KeyboardInterrupt
-    assert json.loads(path.read_text())["configurations"]["2d"] == {"crln": {"seed": 7}}
+    assert json.loads(path.read_text(encoding="utf-8"))["configurations"]["2d"] == {"crln": {"seed": 7}}
 
 
 def test_no_plans_yet(tmp_path):
