@@ -10,6 +10,8 @@ import torch
 
 from nnunetv2_crln.errors import UserError
 
+KEY = "crln"  # our state in a checkpoint, beside nnU-Net's own keys
+
 
 def previous_file(path: str | Path) -> Path:
     """Where the checkpoint that a newer one replaced is kept."""

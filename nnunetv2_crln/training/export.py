@@ -69,9 +69,9 @@ def _stock_checkpoint(model_folder: Path, fold: str, checkpoint_name: str, netwo
             "Train the fold to its end or name another with -f (or another checkpoint with -chk)."
         )
     checkpoint = checkpoints.load(path, torch.device("cpu"))
-    if "crln" not in checkpoint:
+    if checkpoints.KEY not in checkpoint:
         raise UserError(f"{path} was written by {checkpoint.get('trainer_name')}: a stock model needs no export.")
-    weights = checkpoint["network_weights"] if network == "deployed" else checkpoint["crln"][network]
+    weights = checkpoint["network_weights"] if network == "deployed" else checkpoint[checkpoints.KEY][network]
     return {
         "network_weights": weights,
         "trainer_name": STOCK_TRAINER,

@@ -28,7 +28,6 @@ from nnunetv2_crln.unlabelled.paths import unlabelled_folder
 from nnunetv2_crln.unlabelled.preprocessing import unlabelled_status
 from nnunetv2_crln.unlabelled.views import StrongGeometry, repeatable
 
-CHECKPOINT_KEY = "crln"
 MAX_GRADIENT_NORM = 12  # nnU-Net's
 MAX_SKIPPED_IN_A_ROW = 20
 NUM_FOLDS = 5  # of the split that nnU-Net makes by itself
@@ -404,7 +403,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
                 "init_args": self.my_init_kwargs,
                 "trainer_name": self.__class__.__name__,
                 "inference_allowed_mirroring_axes": self.inference_allowed_mirroring_axes,
-                CHECKPOINT_KEY: {
+                checkpoints.KEY: {
                     "student": unwrap(self.network).state_dict(),
                     "teacher": self.teacher.module.state_dict(),
                     "heads": self.heads.state_dict(),
@@ -425,14 +424,14 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             if isinstance(filename_or_checkpoint, str)
             else filename_or_checkpoint
         )
-        if CHECKPOINT_KEY not in loaded:
+        if checkpoints.KEY not in loaded:
             raise UserError(
                 f"{filename_or_checkpoint} was written by {loaded.get('trainer_name')} and has no CRLN state. To start "
                 "from its weights use -pretrained_weights instead of --c."
             )
         if not self.was_initialized:
             self.initialize()
-        state = loaded[CHECKPOINT_KEY]
+        state = loaded[checkpoints.KEY]
         self.seed = state["seed"]
         self.step = state["step"]
         unwrap(self.network).load_state_dict(state["student"])

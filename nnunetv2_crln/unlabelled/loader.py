@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
@@ -62,7 +63,7 @@ class UnlabelledBatches:
         self.masking = ComposeTransforms(
             [t for t in self.loader.transforms.transforms if isinstance(t, MaskImageTransform)]
         )
-        mirror = [t for t in labelled.transforms.transforms if type(t).__name__ == "MirrorTransform"]
+        mirror = [t for t in labelled.transforms.transforms if isinstance(t, MirrorTransform)]
         self.flip_axes = tuple(mirror[0].allowed_axes) if mirror and settings.strong_flip else ()
         self.settings = settings
 
