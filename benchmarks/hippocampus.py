@@ -39,6 +39,7 @@ CONFIGURATION = "3d_fullres"
 PLANS = "nnUNetPlans_benchmark"
 SMALL_PLAN = {"patch_size": [32, 48, 32], "features": [8, 16, 32, 64], "batch_size": 2}
 ITERATIONS_PER_EPOCH = 50
+LEARNING_RATE = 0.05
 RESULTS = Path(__file__).parent / "results" / "hippocampus"
 
 
@@ -203,6 +204,7 @@ def build_trainer(args: argparse.Namespace, method: str, labelled: int, seed: in
         "num_epochs": args.iterations // ITERATIONS_PER_EPOCH,
         "num_iterations_per_epoch": ITERATIONS_PER_EPOCH,
         "num_val_iterations_per_epoch": 1,
+        "initial_lr": args.learning_rate,
         "seed": seed,
     }
     configuration["crln"] = {"seed": seed, "save_every": 10, **dict(args.override)}
@@ -303,8 +305,14 @@ def measure(segment, cases: list[tuple[str, Path, Path]], labels: dict[str, int]
 
 def run_name(args: argparse.Namespace, method: str, labelled: int, seed: int) -> str:
     changed = "".join(f"__{key}={value}" for key, value in args.override)
+    if args.learning_rate != LEARNING_RATE:
+        changed += f"__lr={args.learning_rate:g}"
     judge = "__dev" if args.judge == "dev" else ""
     return f"{method}__{labelled}labelled__seed{seed}__{args.iterations}it{changed}{judge}"
+
+
+def changed_learning_rate(args: argparse.Namespace) -> dict[str, float]:
+    return {} if args.learning_rate == LEARNING_RATE else {"initial_lr": args.learning_rate}
 
 
 def result_file(args: argparse.Namespace, method: str, labelled: int, seed: int) -> Path:
@@ -335,7 +343,7 @@ def run_one(args: argparse.Namespace, method: str, labelled: int, seed: int) -> 
         "labelled": labelled,
         "seed": seed,
         "iterations": args.iterations,
-        "override": dict(args.override),
+        "override": {**dict(args.override), **changed_learning_rate(args)},
         "plan": args.plan,
         "labelled_cases": trainer.dataset_json["crln"]["labelled_cases"],
         "seconds": round(seconds),
@@ -417,6 +425,8 @@ def _start(args: argparse.Namespace, method: str, labelled: int, seed: int, log:
         args.judge,
         "--iterations",
         str(args.iterations),
+        "--learning_rate",
+        str(args.learning_rate),
         "--device",
         args.device,
         "--plan",
@@ -491,6 +501,7 @@ def main() -> None:
     parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--judge", choices=["test", "dev"], default="test", help="dev: for choosing settings")
