@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+# Output channels that a dense convolution computes together; fewer cost the same.
+_VECTOR_WIDTH = 16
 _CONV = {2: F.conv2d, 3: F.conv3d}
 _INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
@@ -118,14 +120,21 @@ class LinearAggregation(nn.Module):
         if not self.integration:
             weight = weight.expand(-1, prototypes, -1) / prototypes
         kernels = torch.einsum("bcrf,crk->bcfk", queries, weight.expand(classes, -1, -1))
-        kernel_size = self.weight.shape[2:]
-        convolved = _CONV[len(kernel_size)](
-            keys.reshape(1, batch * channels, *keys.shape[2:]),
-            kernels.reshape(batch * classes, channels, *kernel_size).to(keys.dtype),
-            padding=[k // 2 for k in kernel_size],
-            groups=batch,
-        )
-        return convolved.reshape(batch, classes, *keys.shape[2:])
+        return _convolve_each(keys, kernels.unflatten(3, self.weight.shape[2:]).to(keys.dtype))
+
+
+def _convolve_each(images: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve every image with its own kernels: (B, F, *grid) and (B, C, F, *kernel) to (B, C, *grid).
+
+    A grouped convolution says the same in one call and is two to four times slower on a CPU.
+    """
+    batch, classes = kernels.shape[:2]
+    conv, padding = _CONV[images.ndim - 2], [k // 2 for k in kernels.shape[3:]]
+    if batch * classes <= _VECTOR_WIDTH:
+        # All images with all kernels at once costs no more than one class does, and only the matching pairs are kept.
+        pairs = conv(images, kernels.flatten(0, 1), padding=padding).unflatten(1, (batch, classes))
+        return pairs.diagonal(0, 0, 1).movedim(-1, 0)
+    return torch.cat([conv(image[None], kernel, padding=padding) for image, kernel in zip(images, kernels, strict=True)])
 
 
 class NonLinearAggregation(nn.Module):
