@@ -115,7 +115,7 @@ class LinearAggregation(nn.Module):
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Queries (B, C, R, F) and keys (B, F, *grid) to the map (B, C, *grid)."""
-        batch, classes, prototypes, channels = queries.shape
+        _, classes, prototypes, _ = queries.shape
         weight = self.weight.flatten(2)
         if not self.integration:
             weight = weight.expand(-1, prototypes, -1) / prototypes
@@ -134,7 +134,7 @@ def _convolve_each(images: Tensor, kernels: Tensor) -> Tensor:
         # All images with all kernels at once costs no more than one class does, and only the matching pairs are kept.
         pairs = conv(images, kernels.flatten(0, 1), padding=padding).unflatten(1, (batch, classes))
         return pairs.diagonal(0, 0, 1).movedim(-1, 0)
-    return torch.cat([conv(image[None], kernel, padding=padding) for image, kernel in zip(images, kernels, strict=True)])
+    return torch.cat([conv(i[None], k, padding=padding) for i, k in zip(images, kernels, strict=True)])
 
 
 class NonLinearAggregation(nn.Module):
