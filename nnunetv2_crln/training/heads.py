@@ -1,7 +1,5 @@
 """The modules CRLN adds beside nnU-Net's network."""
 
-import math
-
 from torch import nn
 
 from nnunetv2_crln.modules.dim import DynamicInteractionModule
@@ -50,10 +48,3 @@ def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings) -> nn.M
     if settings.rectification == "concat":
         return ConcatRectification(num_classes, ndim)
     return CorrectionParameter(settings.mu_initial)
-
-
-def ramp(step: int, length: int) -> float:
-    """Gaussian ramp-up ``exp(-5 (1 - t)^2)`` of the unsupervised terms over ``length`` iterations; 1 if it is 0."""
-    if step >= length:
-        return 1.0
-    return math.exp(-5 * (1 - step / length) ** 2)

@@ -10,6 +10,7 @@ from nnunetv2_crln.losses.consistency import consistency_dice_loss, consistency_
 from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_positive_supervision
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.training.heads import Heads
+from nnunetv2_crln.training.schedule import Phase
 from nnunetv2_crln.training.settings import CRLNSettings
 from nnunetv2_crln.unlabelled.views import StrongGeometry
 
@@ -34,19 +35,6 @@ class PseudoLabels:
     def under(self, geometry: StrongGeometry) -> "PseudoLabels":
         """The same pseudo labels in the geometry of the strong view."""
         return PseudoLabels(geometry.apply(self.labels), geometry.apply(self.confidence))
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Where in the schedule a step lies.
-
-    Attributes:
-        rectifying: Rectification has started.
-        ramp: Factor in [0, 1] of the unsupervised terms.
-    """
-
-    rectifying: bool
-    ramp: float
 
 
 @dataclass
@@ -102,7 +90,7 @@ class Objective:
         heads: Heads,
         target: Tensor | list[Tensor],
         pseudo: PseudoLabels,
-        schedule: Schedule,
+        phase: Phase,
     ) -> dict[str, Tensor]:
         """Loss terms by name, unweighted, and their weighted sum as ``"loss"``.
 
@@ -112,25 +100,25 @@ class Objective:
             heads: The student's.
             target: nnU-Net's target of the labelled patches, (L, 1, *grid), or a list of them.
             pseudo: In the geometry of the strong view.
-            schedule: Of this step.
+            phase: Of this step.
         """
         s = self.settings
         terms: dict[str, Tensor] = {"supervised": self.supervised(student.labelled_outputs, target)}
         labels = target[0] if isinstance(target, list) else target
         logits = student.unlabelled_logits.float()
         terms["consistency"] = consistency_loss(logits, pseudo.labels, pseudo.confidence, s.confidence_threshold)
-        weights = {"supervised": 1.0, "consistency": schedule.ramp * s.consistency_weight}
+        weights = {"supervised": 1.0, "consistency": phase.ramp * s.consistency_weight}
         if s.consistency_dice_weight:
             terms["consistency_dice"] = consistency_dice_loss(
                 logits, pseudo.labels, pseudo.confidence, s.confidence_threshold
             )
-            weights["consistency_dice"] = schedule.ramp * s.consistency_dice_weight
+            weights["consistency_dice"] = phase.ramp * s.consistency_dice_weight
         if relationship_map is not None:
             terms["relationship_map"] = self.full_resolution(relationship_map, labels)
             weights["relationship_map"] = s.relationship_map_weight
         if heads.representation is not None:
-            terms["cps"] = self._cps(student, heads, heads.representation, labels, pseudo, schedule)
-            weights["cps"] = schedule.ramp * s.cps_weight
+            terms["cps"] = self._cps(student, heads, heads.representation, labels, pseudo, phase)
+            weights["cps"] = phase.ramp * s.cps_weight
         terms["loss"] = sum(
             (weights[name] * term for name, term in terms.items()), torch.zeros_like(logits[0, 0].sum())
         )
@@ -143,7 +131,7 @@ class Objective:
         representation: nn.Module,
         labels: Tensor,
         pseudo: PseudoLabels,
-        schedule: Schedule,
+        phase: Phase,
     ) -> Tensor:
         s = self.settings
         with torch.no_grad():
@@ -155,7 +143,7 @@ class Objective:
             # Only p of the voxel's own class is needed: exp(logit - logsumexp) instead of a softmax of all classes.
             own = logits.movedim(1, -1).flatten(0, -2).gather(1, all_labels[:, None])[:, 0]
             uncertain = own - logits.logsumexp(1).flatten() < torch.tensor(s.anchor_uncertainty).log().item()
-        prototypes = heads.dim.prototypes if heads.dim is not None and schedule.rectifying else None
+        prototypes = heads.dim.prototypes if heads.dim is not None and phase.rectifying else None
         with torch.autocast(logits.device.type, enabled=False):
             features = student.features.full.float()
             return cooperative_positive_supervision(

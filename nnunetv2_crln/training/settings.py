@@ -127,16 +127,6 @@ class CRLNSettings:
                 raise UserError(f'"crln" block of the plans: unknown key {key!r}; {hint}')
         return cls(**{**block, **overrides})
 
-    def with_schedule(self, total_iterations: int) -> "CRLNSettings":
-        """The same settings with ``rectification_start`` and ``ramp_up`` as iterations of this training."""
-        return dataclasses.replace(
-            self,
-            rectification_start=total_iterations // 50
-            if self.rectification_start is None
-            else self.rectification_start,
-            ramp_up=total_iterations // 10 if self.ramp_up is None else self.ramp_up,
-        )
-
 
 def _check(field: dataclasses.Field, value: Any) -> None:
     if value is None and field.default is None:

@@ -17,9 +17,10 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
 from nnunetv2_crln.reporting.curves import MONITORED, PREFIX, restore
 from nnunetv2_crln.training import checkpoint as checkpoints
-from nnunetv2_crln.training.heads import Heads, build_rectifier, ramp
+from nnunetv2_crln.training.heads import Heads, build_rectifier
 from nnunetv2_crln.training.monitoring import Monitor, monitor_of
-from nnunetv2_crln.training.objective import Objective, PseudoLabels, Schedule, StudentPass, relationship_map
+from nnunetv2_crln.training.objective import Objective, PseudoLabels, StudentPass, relationship_map
+from nnunetv2_crln.training.schedule import Phase, Schedule
 from nnunetv2_crln.training.seeding import derive_seed, seed_everything
 from nnunetv2_crln.training.settings import CRLNSettings
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay
@@ -78,6 +79,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         for attribute, value in self.schedule.items():
             setattr(self, attribute, value)
         self.seed = self.settings.seed if self.settings.seed is not None else secrets.randbits(31)
+        self.phases = Schedule.of(self.settings, total_iterations=0)  # until the length of the training is known
         self.step = 0
         self.skipped_in_a_row = 0
         self.monitor: Monitor | None = None  # of the first process alone
@@ -196,15 +198,14 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
     # ---------------------------------------------------------------- training
 
     def on_train_start(self):
-        self.settings = self.settings.with_schedule(self.num_epochs * self.num_iterations_per_epoch)
+        self.phases = Schedule.of(self.settings, self.num_epochs * self.num_iterations_per_epoch)
         if not self.was_initialized:
             self.initialize()
-        self.objective.settings = self.settings
         if self.step == 0:
             # -pretrained_weights are loaded into the student after it was built.
             self.teacher.copy_from(unwrap(self.network))
         super().on_train_start()
-        self.print_to_log_file(f"CRLN settings: {self.settings}")
+        self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}")
         if self.local_rank == 0:
             self.monitor = monitor_of(self)
 
@@ -216,17 +217,14 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         seed_everything(derive_seed(self.seed, "step", self.step, self.local_rank))
         labelled, target = self._to_device(batch["data"]), self._to_device(batch["target"])
         geometry = StrongGeometry(self._to_device(batch["boxes"]), batch["flips"])
-        schedule = Schedule(
-            rectifying=self.rectifying,
-            ramp=ramp(self.step, self.settings.ramp_up or 0),
-        )
+        phase = self.phase
         with self._autocast():
-            pseudo, monitored = self.pseudo_labels(self._to_device(batch["unlabelled_weak"]), schedule.rectifying)
+            pseudo, monitored = self.pseudo_labels(self._to_device(batch["unlabelled_weak"]), phase.rectifying)
             pseudo = pseudo.under(geometry)
             student, student_map = self.student_pass(labelled, self._to_device(batch["unlabelled_strong"]))
-            losses = self.objective(student, student_map, self.heads, target, pseudo, schedule)
+            losses = self.objective(student, student_map, self.heads, target, pseudo, phase)
         self.apply_gradients(losses["loss"])
-        if schedule.rectifying and student_map is not None:
+        if phase.rectifying and student_map is not None:
             self.update_rectifier(student.labelled_logits, student_map, target)
         decay = ema_decay(self.step, self.settings.ema_decay)
         self.teacher.update(unwrap(self.network), decay)
@@ -235,10 +233,9 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         return {**{name: loss.detach() for name, loss in losses.items()}, **monitored}
 
     @property
-    def rectifying(self) -> bool:
-        """Rectification has started."""
-        # Set from the length of the training when it starts; 0 stands for a trainer that only predicts.
-        return self.settings.dim and self.step >= (self.settings.rectification_start or 0)
+    def phase(self) -> Phase:
+        """Of the schedule."""
+        return self.phases.at(self.step)
 
     @torch.no_grad()
     def pseudo_labels(self, weak: torch.Tensor, rectifying: bool) -> tuple[PseudoLabels, dict[str, torch.Tensor]]:
@@ -340,7 +337,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
 
     def on_epoch_end(self):
         last = self.current_epoch == self.num_epochs - 1
-        values = self.monitor.after_epoch(self.current_epoch, last, self.rectifying) if self.monitor else {}
+        values = self.monitor.after_epoch(self.current_epoch, last, self.phase.rectifying) if self.monitor else {}
         for curve in MONITORED:
             value = values.get(curve, float("nan"))
             # nnU-Net's own log needs every epoch; a chart of NaN in W&B helps nobody.
@@ -457,7 +454,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         if self.local_rank == 0:
             previous.unlink(missing_ok=True)
         if self.monitor:
-            self.monitor.after_training(self.current_epoch - 1, self.rectifying)
+            self.monitor.after_training(self.current_epoch - 1, self.phase.rectifying)
 
     # ---------------------------------------------------------------- small helpers
 

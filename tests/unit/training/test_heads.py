@@ -1,15 +1,11 @@
-"""What the settings build, and the ramp-up."""
-
-import math
+"""What the settings build."""
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nnunetv2_crln.modules.dim import LinearAggregation, NonLinearAggregation
 from nnunetv2_crln.modules.rectification import ConcatRectification, CorrectionParameter, FixedRectification
-from nnunetv2_crln.training.heads import Heads, build_rectifier, ramp
+from nnunetv2_crln.training.heads import Heads, build_rectifier
 from nnunetv2_crln.training.settings import CRLNSettings
 
 
@@ -44,13 +40,3 @@ def test_rectification_is_the_one_that_the_settings_name(ndim):
     assert isinstance(fixed, FixedRectification) and fixed.confidence_threshold == 0.8
     concat = build_rectifier(3, ndim, CRLNSettings(rectification="concat"))
     assert isinstance(concat, ConcatRectification) and concat.mix.weight.ndim == ndim + 2
-
-
-@given(length=st.integers(1, 10**5), step=st.integers(0, 2 * 10**5))
-def test_ramp_is_gaussian_and_then_1(length, step):
-    distance = max(0.0, (length - step) / length)
-    assert ramp(step, length) == pytest.approx(math.e ** (-5 * distance**2))
-
-
-def test_without_a_length_the_ramp_is_1_from_the_first_iteration():
-    assert ramp(0, 0) == 1.0

@@ -14,7 +14,8 @@ from nnunetv2_crln.losses.consistency import consistency_dice_loss, consistency_
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.training import objective as module
 from nnunetv2_crln.training.heads import Heads
-from nnunetv2_crln.training.objective import Objective, PseudoLabels, Schedule, StudentPass, relationship_map
+from nnunetv2_crln.training.objective import Objective, PseudoLabels, StudentPass, relationship_map
+from nnunetv2_crln.training.schedule import Phase
 from nnunetv2_crln.training.settings import CRLNSettings
 from nnunetv2_crln.unlabelled.views import StrongGeometry
 
@@ -56,8 +57,8 @@ class Step:
         self.objective = Objective(self.settings, supervised, cross_entropy, CLASSES)
 
     def losses(self, ramp: float = 1.0, rectifying: bool = True) -> dict[str, torch.Tensor]:
-        schedule = Schedule(rectifying=rectifying, ramp=ramp)
-        return self.objective(self.student, self.map, self.heads, self.target, self.pseudo, schedule)
+        phase = Phase(rectifying=rectifying, ramp=ramp)
+        return self.objective(self.student, self.map, self.heads, self.target, self.pseudo, phase)
 
 
 # ------------------------------------------------------------------ pseudo labels and the student's pass
@@ -152,7 +153,7 @@ def test_detached_features_keep_the_dims_gradient_out_of_the_network(detach):
 # ------------------------------------------------------------------ what CPS is given
 
 
-def arguments_of_cps(step: Step, monkeypatch: pytest.MonkeyPatch, **schedule) -> dict:
+def arguments_of_cps(step: Step, monkeypatch: pytest.MonkeyPatch, **phase) -> dict:
     names = ("represent", "labels", "valid", "uncertain", "num_classes", "prototypes", "prototype_weight")
     given_arguments = {}
 
@@ -161,7 +162,7 @@ def arguments_of_cps(step: Step, monkeypatch: pytest.MonkeyPatch, **schedule) ->
         return torch.zeros(())
 
     monkeypatch.setattr(module, "cooperative_positive_supervision", record)
-    step.losses(**schedule)
+    step.losses(**phase)
     return given_arguments
 
 

@@ -190,17 +190,6 @@ def test_what_a_variant_fixes_is_checked_too():
         CRLNSettings.from_plans({}, cps=0)
 
 
-@pytest.mark.parametrize(("total", "start", "length"), [(40_000, 800, 4000), (250_000, 5000, 25_000), (1, 0, 0)])
-def test_the_schedule_is_a_share_of_the_training(total, start, length):
-    settings = CRLNSettings().with_schedule(total)
-    assert (settings.rectification_start, settings.ramp_up) == (start, length)
-
-
-def test_a_given_schedule_stays_zero_included():
-    settings = of(rectification_start=0, ramp_up=7, cps_weight=0.5).with_schedule(40_000)
-    assert (settings.rectification_start, settings.ramp_up, settings.cps_weight) == (0, 7, 0.5)
-
-
 def test_settings_cannot_be_changed_by_accident():
     with pytest.raises(dataclasses.FrozenInstanceError):
         CRLNSettings().cps_weight = 1.0
