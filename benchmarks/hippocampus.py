@@ -39,7 +39,7 @@ CONFIGURATION = "3d_fullres"
 PLANS = "nnUNetPlans_benchmark"
 SMALL_PLAN = {"patch_size": [32, 48, 32], "features": [8, 16, 32, 64], "batch_size": 2}
 ITERATIONS_PER_EPOCH = 50
-LEARNING_RATE = 0.05
+LEARNING_RATE = 0.1
 RESULTS = Path(__file__).parent / "results" / "hippocampus"
 
 
