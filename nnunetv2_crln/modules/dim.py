@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from nnunetv2_crln.modules.upsampling import upsample_linear
+
 # Output channels that a dense convolution computes together; fewer cost the same.
 _VECTOR_WIDTH = 16
 _CONV = {2: F.conv2d, 3: F.conv3d}
-_INTERPOLATION = {2: "bilinear", 3: "trilinear"}
 
 
 class Tokens(nn.Module):
@@ -223,4 +224,4 @@ class DynamicInteractionModule(nn.Module):
         updated = self.block1(self.prototypes.flatten(0, 1), quarter)
         queries, keys = self.block2(updated, half)
         relationship_map = self.aggregation(queries.unflatten(1, (classes, prototypes)), keys)
-        return F.interpolate(relationship_map, tuple(size), mode=_INTERPOLATION[len(size)], align_corners=False)
+        return upsample_linear(relationship_map, size)

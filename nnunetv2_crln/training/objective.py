@@ -137,20 +137,20 @@ class Objective:
         with torch.no_grad():
             true_labels = labels[:, 0].long()
             known = (true_labels >= 0) & (true_labels < self.num_classes)
-            all_labels = torch.cat([torch.where(known, true_labels, 0), pseudo.labels]).flatten()
-            valid = torch.cat([known, pseudo.confidence >= s.cps_confidence]).flatten()
+            all_labels = torch.cat([torch.where(known, true_labels, 0), pseudo.labels])
+            valid = torch.cat([known, pseudo.confidence >= s.cps_confidence])
             logits = torch.cat([student.labelled_logits, student.unlabelled_logits]).float()
             # Only p of the voxel's own class is needed: exp(logit - logsumexp) instead of a softmax of all classes.
-            own = logits.movedim(1, -1).flatten(0, -2).gather(1, all_labels[:, None])[:, 0]
-            uncertain = own - logits.logsumexp(1).flatten() < torch.tensor(s.anchor_uncertainty).log().item()
+            own = logits.gather(1, all_labels.unsqueeze(1)).squeeze(1)
+            uncertain = (own - logits.logsumexp(1)).exp() < s.anchor_uncertainty
         prototypes = heads.dim.prototypes if heads.dim is not None and phase.rectifying else None
         with torch.autocast(logits.device.type, enabled=False):
             features = student.features.full.float()
             return cooperative_positive_supervision(
                 lambda voxels: representation(features, voxels),
-                all_labels,
-                valid,
-                uncertain,
+                all_labels.flatten(),
+                valid.flatten(),
+                uncertain.flatten(),
                 self.num_classes,
                 None if s.cps_positive == "mean" else prototypes,
                 # "prototype" alone is the limit of a large weight.
