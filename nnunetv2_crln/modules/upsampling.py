@@ -20,8 +20,8 @@ def _interpolation_matrix(length: int, target: int, dtype: torch.dtype, device: 
 def upsample_linear(maps: Tensor, size: Sequence[int]) -> Tensor:
     """``F.interpolate`` in its bilinear or trilinear mode, as one matrix product for each axis.
 
-    Interpolation is separable. Products are several times faster on a CPU, and on a GPU their gradient is deterministic,
-    which that of ``F.interpolate`` is not.
+    Interpolation is separable. Products are several times faster on a CPU, and deterministic on a GPU:
+    the gradient of ``F.interpolate`` is not.
 
     Args:
         maps: (B, C, *grid).
