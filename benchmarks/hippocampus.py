@@ -452,38 +452,59 @@ def values(result: dict, network: str, metric: str) -> np.ndarray:
 
 
 def table(args: argparse.Namespace) -> None:
-    """Markdown: one row per method, count and network; mean over seeds, each seed, difference to mean teacher."""
-    from nnunetv2_crln.evaluation.comparison import paired_difference
-
+    """Markdown: one row per count, method and network; mean over seeds, each seed, classes, paired differences."""
     results = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(args.results.glob("*.json"))]
     results = [r for r in results if r["iterations"] == args.iterations]
     groups: dict[tuple, list[dict]] = {}
     for r in results:
         key = (r["labelled"], r["method"], json.dumps(r["override"], sort_keys=True))
         groups.setdefault(key, []).append(r)
+    classes = sorted(next(iter(results[0]["test"]["student"].values()))) if results else []
+    head = [
+        "labelled",
+        "method",
+        "network",
+        "Dice % ± sd",
+        "each seed",
+        *classes,
+        "95HD mm",
+        "Δ supervised",
+        "Δ mean teacher",
+    ]
+    print(f"| {' | '.join(head)} |")
+    print("|---" * len(head) + "|")
     order = list(METHODS)
-    print("| labelled | method | network | Dice % (mean) | each seed | 95HD mm | Dice against mean teacher, paired |")
-    print("|---|---|---|---|---|---|---|")
-    for key in sorted(groups, key=lambda k: (k[0], order.index(k[1]), k[2])):
-        labelled, method, override = key
-        runs = sorted(groups[key], key=lambda r: r["seed"])
+    for labelled, method, override in sorted(groups, key=lambda k: (k[0], order.index(k[1]), k[2])):
+        runs = sorted(groups[labelled, method, override], key=lambda r: r["seed"])
+        label = method if override == "{}" else f"{method} {override}"
         for network in runs[0]["test"]:
-            dice = [100 * np.nanmean(values(r, network, "Dice")) for r in runs]
+            by_class = 100 * np.array([np.nanmean(values(r, network, "Dice"), 0) for r in runs])
+            dice = by_class.mean(1)
             distance = np.mean([np.nanmean(values(r, network, "HD95_mm")) for r in runs])
-            base = {r["seed"]: r for r in groups.get((labelled, "mean_teacher", "{}"), [])}
-            shared = [r for r in runs if r["seed"] in base]
-            difference = ""
-            if shared and not (method == "mean_teacher" and network == "teacher"):
-                d = paired_difference(
-                    np.concatenate([values(r, network, "Dice") for r in shared]),
-                    np.concatenate([values(base[r["seed"]], "teacher", "Dice") for r in shared]),
-                )
-                difference = f"{100 * d['difference']:+.2f} [{100 * d['ci_low']:+.2f}, {100 * d['ci_high']:+.2f}]"
-            label = method if override == "{}" else f"{method} {override}"
-            seeds = " / ".join(f"{d:.1f}" for d in dice)
-            print(
-                f"| {labelled} | {label} | {network} | {np.mean(dice):.2f} | {seeds} | {distance:.2f} | {difference} |"
-            )
+            spread = f" ± {dice.std(ddof=1):.2f}" if len(dice) > 1 else ""
+            seeds = " / ".join(f"{r['seed']}: {d:.1f}" for r, d in zip(runs, dice, strict=True))
+            cells = [str(labelled), label, network, f"{dice.mean():.2f}{spread}", seeds]
+            cells += [f"{d:.1f}" for d in by_class.mean(0)] + [f"{distance:.2f}"]
+            for other, its_network in (("supervised", "student"), ("mean_teacher", "teacher")):
+                base = groups.get((labelled, other, override), groups.get((labelled, other, "{}"), []))
+                itself = method == other and network == its_network
+                cells.append("" if itself else difference(runs, network, base, its_network))
+            print(f"| {' | '.join(cells)} |")
+
+
+def difference(runs: list[dict], network: str, base: list[dict], base_network: str) -> str:
+    """Dice points over the test cases of all seeds that both have: paired bootstrap, 95 %."""
+    from nnunetv2_crln.evaluation.comparison import paired_difference
+
+    by_seed = {r["seed"]: r for r in base}
+    shared = [r for r in runs if r["seed"] in by_seed]
+    if not shared:
+        return ""
+    d = paired_difference(
+        np.concatenate([values(r, network, "Dice") for r in shared]),
+        np.concatenate([values(by_seed[r["seed"]], base_network, "Dice") for r in shared]),
+    )
+    return f"{100 * d['difference']:+.2f} [{100 * d['ci_low']:+.2f}, {100 * d['ci_high']:+.2f}]"
 
 
 def parse_override(text: str) -> tuple[str, object]:
