@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training import checkpoint as checkpoints
 
 STOCK_TRAINER = "nnUNetTrainer"
+PACKAGE = "nnunetv2_crln"
 
 
 def export_model(
@@ -41,14 +43,9 @@ def export_model(
     plans = _read_json(model_folder / "plans.json")
     dataset_json = _read_json(model_folder / "dataset.json")
     exported = {fold: _stock_checkpoint(model_folder, fold, checkpoint_name, network) for fold in folds}
+    _refuse_own_network(plans, model_folder.name.rsplit("__", 1)[-1])
     for configuration in plans["configurations"].values():
         configuration.pop("crln", None)
-        class_name = configuration.get("architecture", {}).get("network_class_name", "")
-        if class_name.startswith("nnunetv2_crln"):
-            raise UserError(
-                f"The plans name the network {class_name}, which is part of this package: stock nnU-Net cannot build "
-                "it. Predict with nnunetv2_crln installed, or train a configuration with one of nnU-Net's networks."
-            )
     temporary = output_folder.with_name(f".{output_folder.name}.tmp")
     temporary.mkdir(parents=True)
     (temporary / "plans.json").write_text(json.dumps(plans, indent=4))
@@ -58,6 +55,16 @@ def export_model(
         checkpoints.save(checkpoint, temporary / f"fold_{fold}" / checkpoint_name, keep_previous=False)
     temporary.rename(output_folder)
     return output_folder
+
+
+def _refuse_own_network(plans: dict, configuration: str) -> None:
+    name = PlansManager(plans).get_configuration(configuration).network_arch_class_name
+    if name.startswith(PACKAGE):
+        raise UserError(
+            f"The plans name the network {name}, which is part of this package: stock nnU-Net cannot build it. Predict "
+            "with nnunetv2_crln installed (nnUNetv2_predict works as always), or train a configuration with one of "
+            "nnU-Net's networks."
+        )
 
 
 def _stock_checkpoint(model_folder: Path, fold: str, checkpoint_name: str, network: str) -> dict:
