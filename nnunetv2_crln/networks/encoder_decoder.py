@@ -13,7 +13,11 @@ def convolutions(
     layers: list[nn.Module] = []
     for index in range(number):
         channels = in_channels if index == 0 else out_channels
-        layers += [nn.Conv3d(channels, out_channels, 3, padding=1), norm_op(out_channels, **norm_op_kwargs), nn.ReLU()]
+        layers += [
+            nn.Conv3d(channels, out_channels, 3, padding=1),
+            norm_op(out_channels, **norm_op_kwargs),
+            nn.ReLU(inplace=True),
+        ]
     return nn.Sequential(*layers)
 
 

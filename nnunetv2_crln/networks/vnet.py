@@ -48,7 +48,11 @@ class VNet(EncoderDecoder):
         norm_kwargs = norm_op_kwargs or {}
 
         def resample(kind: type[nn.Module], in_channels: int, out_channels: int) -> list[nn.Module]:
-            return [kind(in_channels, out_channels, 2, stride=2), norm_op(out_channels, **norm_kwargs), nn.ReLU()]
+            return [
+                kind(in_channels, out_channels, 2, stride=2),
+                norm_op(out_channels, **norm_kwargs),
+                nn.ReLU(inplace=True),
+            ]
 
         def same(channels: int, number: int) -> nn.Sequential:
             return convolutions(channels, channels, number, norm_op, norm_kwargs)

@@ -61,6 +61,7 @@ class CRLNSettings:
     cutmix_alpha: float = _setting(4.0, "a number > 0", low=1e-6)
     cutmix_probability: float = _share(1.0)
     strong_flip: bool = _switch(True)
+    strong_intensity: str = _choice("nnunet", "nnunet", "noise", "none")  # article: noise
 
     # Prototypes, DIM and rectification (Eq. 3-8).
     num_prototypes: int = _count(16)  # article: 16 or 4

@@ -1,4 +1,6 @@
-"""A schedule of a few thousand iterations, for demonstrations and benchmarks on small machines."""
+"""Schedules that the plans may change: a short one for small machines, and what other protocols build on."""
+
+from typing import Any, ClassVar
 
 import torch
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
@@ -16,6 +18,13 @@ class ShortSchedule:
     """
 
     momentum = 0.9
+    # What the plans' key "short_schedule" may change, with the defaults.
+    schedule_defaults: ClassVar[dict[str, Any]] = {
+        "num_epochs": 20,
+        "num_iterations_per_epoch": 50,
+        "num_val_iterations_per_epoch": 2,
+        "initial_lr": 0.05,
+    }
 
     def __init__(
         self,
@@ -25,14 +34,12 @@ class ShortSchedule:
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
     ):
-        # The schedule is a key of the plans, so that one class serves every length.
-        short = plans["configurations"][configuration].get("short_schedule", {})
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[call-arg]
-        self.num_epochs = short.get("num_epochs", 20)
-        self.num_iterations_per_epoch = short.get("num_iterations_per_epoch", 50)
-        self.num_val_iterations_per_epoch = short.get("num_val_iterations_per_epoch", 2)
-        self.initial_lr = short.get("initial_lr", 0.05)
-        self.initial_weights_seed = short.get("seed", 0)
+        # The schedule is a key of the plans, so that one class serves every length.
+        planned = self.configuration_manager.configuration.get("short_schedule", {})  # type: ignore[attr-defined]
+        for attribute, default in self.schedule_defaults.items():
+            setattr(self, attribute, planned.get(attribute, default))
+        self.initial_weights_seed = planned.get("seed", 0)
 
     def initialize(self):
         # Trainers that seed themselves do so again with the same seed: all methods start from the same weights.

@@ -1,5 +1,6 @@
 """Every trainer of this package, by the name given to ``nnUNetv2_train -tr``."""
 
+from nnunetv2_crln.training.article_protocol import ArticleProtocol
 from nnunetv2_crln.training.short_schedule import ShortSchedule
 from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 
@@ -62,6 +63,18 @@ class nnUNetTrainer_CRLN_noCPS_demo(ShortSchedule, nnUNetTrainer_CRLN_noCPS):
 
 class nnUNetTrainer_MeanTeacher_demo(ShortSchedule, nnUNetTrainer_MeanTeacher):
     """Mean teacher, short schedule."""
+
+
+class nnUNetTrainer_CRLN_article(ArticleProtocol, nnUNetTrainer_CRLN):
+    """CRLN trained as the article trains; its settings are those of the configuration ``3d_article``."""
+
+
+class nnUNetTrainer_CRLN_noCPS_article(ArticleProtocol, nnUNetTrainer_CRLN_noCPS):
+    """CRLN without CPS, trained as the article trains."""
+
+
+class nnUNetTrainer_MeanTeacher_article(ArticleProtocol, nnUNetTrainer_MeanTeacher):
+    """Mean teacher, trained as the article trains."""
 
 
 __all__ = [name for name in dir() if name.startswith("nnUNetTrainer_")]

@@ -58,7 +58,7 @@ class UnlabelledBatches:
         )
         # An ignore label makes nnU-Net sample annotated places; there are none here.
         self.loader.has_ignore = False
-        self.intensity = strong_intensity_transforms(labelled.transforms)
+        self.intensity = strong_intensity_transforms(labelled.transforms, settings.strong_intensity)
         # Where the plans mask images, nnU-Net does so after its intensity changes: no noise outside of the mask.
         self.masking = ComposeTransforms(
             [t for t in self.loader.transforms.transforms if isinstance(t, MaskImageTransform)]

@@ -12,6 +12,7 @@ from batchgeneratorsv2.transforms.intensity.gaussian_noise import GaussianNoiseT
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
@@ -22,6 +23,7 @@ from torch import Tensor
 _GEOMETRIC = (
     SpatialTransform,
     MirrorTransform,
+    Rot90Transform,
     Convert3DTo2DTransform,
     Convert2DTo3DTransform,
     MaskImageTransform,
@@ -42,12 +44,19 @@ def repeatable(transforms: ComposeTransforms) -> ComposeTransforms:
     return transforms
 
 
-def strong_intensity_transforms(training_transforms: ComposeTransforms) -> ComposeTransforms:
-    """nnU-Net's intensity changes at the same strengths, applied more often: what the student sees.
+def strong_intensity_transforms(training_transforms: ComposeTransforms, kind: str = "nnunet") -> ComposeTransforms:
+    """Intensity changes of the strong view: what the student sees and the teacher does not.
 
     Args:
         training_transforms: Of the labelled patches; axes with thick slices keep their resolution as there.
+        kind: ``"nnunet"``: nnU-Net's changes at the same strengths, applied more often; ``"noise"``: Gaussian noise
+            alone, as in the article; ``"none"``.
     """
+    if kind == "none":
+        return ComposeTransforms([])
+    if kind == "noise":
+        # 0.1 of a standard deviation of the (z-scored) image, as the field's mean teachers add.
+        return ComposeTransforms([GaussianNoiseTransform(noise_variance=0.1, p_per_channel=1)])
     ignored_axes = next(
         (
             inner.ignore_axes

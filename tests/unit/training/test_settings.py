@@ -20,6 +20,7 @@ CHOICES = {
     "rectification": ("learned", "fixed", "concat"),
     "cps_positive": ("both", "mean", "prototype"),
     "representation_kernel": (1, 3),
+    "strong_intensity": ("nnunet", "noise", "none"),
     "deploy": ("teacher", "student"),
 }
 SHARES = {"confidence_threshold", "ema_decay", "cutmix_probability", "mu_initial"} | {

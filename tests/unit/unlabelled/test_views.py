@@ -85,6 +85,15 @@ def test_strong_intensities_change_values_and_neither_shape_nor_place(shape):
     assert changed >= 20
 
 
+def test_the_articles_strong_view_is_noise_alone():
+    image = torch.zeros(1, 32, 32, 32)
+    noisy = strong_intensity_transforms(training_transforms(), "noise")(image=image.clone())["image"]
+    assert abs(noisy.mean().item()) < 0.005
+    assert noisy.std().item() == pytest.approx(0.1, rel=0.05)
+    same = strong_intensity_transforms(training_transforms(), "none")(image=image.clone())["image"]
+    assert torch.equal(same, image)
+
+
 def low_resolution(transforms):
     return next(t.transform for t in transforms.transforms if isinstance(t.transform, SimulateLowResolutionTransform))
 
