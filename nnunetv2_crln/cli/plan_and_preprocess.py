@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_crln import article
 from nnunetv2_crln.cli.run import run
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.unlabelled.cases import find_labelled_cases, find_unlabelled_cases
@@ -72,6 +74,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     planning.add_argument("-overwrite_plans_name", help="Name of the plans, instead of the planner's default.")
 
+    planning.add_argument(
+        "--article",
+        choices=article.DATASETS,
+        help=f"Add the configuration {article.CONFIGURATION} with the article's patch, batch, network and settings for "
+        "this dataset, and preprocess it too.",
+    )
+    planning.add_argument(
+        "--num_labelled",
+        type=int,
+        metavar="N",
+        help="Which of the article's protocols for it, by labelled cases. Default: as many as the dataset has.",
+    )
+
     running = parser.add_argument_group("running")
     running.add_argument(
         "-npfp", type=int, default=8, help="Processes for checks and fingerprint. Default: %(default)s."
@@ -129,6 +144,10 @@ def check_arguments(args: argparse.Namespace) -> None:
         raise UserError(
             f"-np has {len(args.np)} numbers, -c has {len(args.c)} configurations: give one number, or one for each."
         )
+    if args.num_labelled is not None and args.article is None:
+        raise UserError("--num_labelled chooses one of the article's protocols: give --article DATASET too.")
+    if args.num_labelled is not None:
+        article.find_protocol(args.article, args.num_labelled)
     if min([args.npfp, *(args.np or [])]) < 1:
         raise UserError("-np and -npfp count processes: give numbers above 0.")
     if args.overwrite_target_spacing is not None and not _is_spacing(args.overwrite_target_spacing):
@@ -164,18 +183,27 @@ def command(arguments: list[str] | None = None) -> None:
     if args.verify_dataset_integrity:
         for folders in datasets.values():
             verify(folders, args)
+    protocols = {
+        dataset_id: article.protocol_for(folders.raw, args.article, args.num_labelled)
+        for dataset_id, folders in datasets.items()
+        if args.article
+    }
+    if args.article and article.CONFIGURATION not in args.c:
+        args.c = [*args.c, article.CONFIGURATION]
+        args.np = [*args.np, args.np[-1]] if args.np and len(args.np) > 1 else args.np
     failed: list[str] = []
     for dataset_id, folders in datasets.items():
         plans_name = expected_plans_name(args) if args.unlabelled_only else plan(dataset_id, folders, args)
+        if args.article and not args.unlabelled_only:
+            add_article_configuration(folders, plans_name, protocols[dataset_id])
         plans_manager = read_plans(folders, plans_name)
         configurations = available_configurations(plans_manager, args)
         if not args.no_pp:
             if not args.unlabelled_only:
                 print("Preprocessing of the labelled cases ...")
-                names = list(configurations)
-                preprocess(
-                    [dataset_id], plans_name, names, list(configurations.values()), args.verbose, not args.no_pbar
-                )
+                names = one_configuration_per_data(plans_manager, configurations)
+                processes = [configurations[name] for name in names]
+                preprocess([dataset_id], plans_name, names, processes, args.verbose, not args.no_pbar)
             failed += preprocess_all_unlabelled(folders, plans_manager, configurations, args)
         print_summary(dataset_id, folders, plans_manager, list(configurations), args)
     if failed:
@@ -246,6 +274,27 @@ def read_plans(folders: DatasetFolders, plans_name: str) -> PlansManager:
             "or name other plans with -overwrite_plans_name."
         )
     return PlansManager(str(path))
+
+
+def add_article_configuration(folders: DatasetFolders, plans_name: str, protocol: article.Protocol) -> None:
+    """Write the article's configuration into the plans, or say what is different in the one that is there."""
+    changed = article.write_article_configuration(folders.preprocessed / f"{plans_name}.json", protocol)
+    name = f"{protocol.dataset} with {protocol.labelled} labelled cases"
+    if changed:
+        print(
+            f"Kept the {article.CONFIGURATION} of {plans_name}.json, which differs from the article's {name} in "
+            f"{listing(changed)}. Delete it there to have it written anew."
+        )
+    else:
+        print(f"{article.CONFIGURATION} in {plans_name}.json is the article's protocol for {name}.")
+
+
+def one_configuration_per_data(plans_manager: PlansManager, configurations: Iterable[str]) -> list[str]:
+    """The configurations without those that train on the preprocessed data of an earlier one."""
+    by_data: dict[str, str] = {}
+    for name in configurations:
+        by_data.setdefault(plans_manager.get_configuration(name).data_identifier, name)
+    return list(by_data.values())
 
 
 def available_configurations(plans_manager: PlansManager, args: argparse.Namespace) -> dict[str, int]:
@@ -335,7 +384,12 @@ def print_summary(
         print(f"{labelled} labelled cases are too few for nnU-Net's {FOLDS} folds: write your own splits_final.json to")
         print(f"{folders.preprocessed}, or train on all of them without validation cases (fold all).")
         fold = "all"
-    print(f"Next: nnUNetv2_train {dataset_id} {chosen} {fold} -tr nnUNetTrainer_CRLN{plans}\n")
+    print(f"Next: nnUNetv2_train {dataset_id} {chosen} {fold} -tr nnUNetTrainer_CRLN{plans}")
+    if args.article:
+        # The article trains on all labelled cases; BraTS has validation cases of its own.
+        fold = "0" if (folders.preprocessed / "splits_final.json").is_file() else "all"
+        print(f"      nnUNetv2_train {dataset_id} {article.CONFIGURATION} {fold} -tr {article.TRAINER}{plans}")
+    print()
 
 
 def _print_warnings(warnings: list[str]) -> None:
