@@ -13,6 +13,7 @@ from nnunetv2_crln.conversion.converted_case import ConvertedCase, SourceCase, c
 from nnunetv2_crln.conversion.converter import Recipe
 from nnunetv2_crln.conversion.hdf5 import read_arrays, require_h5py
 from nnunetv2_crln.conversion.image_files import read_image
+from nnunetv2_crln.conversion.label_crop import add_crop_option, crop_around_label, crop_options
 from nnunetv2_crln.conversion.labels import integer_values
 from nnunetv2_crln.conversion.orientation import align_label
 from nnunetv2_crln.conversion.protocol import published_split
@@ -31,6 +32,8 @@ Protocols: --num_labelled 8 (8 labelled / 72 unlabelled), --num_labelled 16 (16 
 Writes nnUNet_raw/Dataset101_LeftAtrium.
 """
 SCAN, LABEL, HDF5 = "lgemri.nrrd", "laendo.nrrd", "mri_norm2.h5"
+CROP_MARGIN = (15, 15, None)  # voxels; UA-MT draws 10 to 20 in x and y and keeps z
+CROP_SMALLEST = (112, 112, 80)
 SPACING = (0.625, 0.625, 0.625)  # of every case, in mm; the HDF5 files do not say
 
 
@@ -62,7 +65,9 @@ def _add_case(found: Found, folder: Path, names: list[str]) -> None:
 
 def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
     """Read one case of either layout."""
-    return _read_hdf5(source.images[0]) if source.images[0].name == HDF5 else _read_nrrd(source)
+    path = source.images[0]
+    case = _read_hdf5(path) if path.name == HDF5 else _read_nrrd(source)
+    return crop_around_label(case, CROP_MARGIN, CROP_SMALLEST, path) if options.get("crop_around_label") else case
 
 
 def _read_hdf5(path: Path) -> ConvertedCase:
@@ -97,6 +102,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         channels=("LGE_MRI",),
         labels=("background", "left atrium"),
         read=read,
+        options=crop_options(options.crop_around_label),
         about={
             "description": "Left atrium in late gadolinium-enhanced MRI, 2018 Atrial Segmentation Challenge",
             "reference": "Xiong et al., Medical Image Analysis 67 (2021) 101832",
@@ -107,6 +113,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the conversion."""
     parser = build_parser(DESCRIPTION, 101, "LeftAtrium", 8)
+    add_crop_option(parser)
     convert_dataset(parser, arguments, published_split("left_atrium"), find, make_recipe)
 
 

@@ -14,6 +14,7 @@ from nnunetv2_crln.conversion.converted_case import ConvertedCase, SourceCase, c
 from nnunetv2_crln.conversion.converter import Recipe
 from nnunetv2_crln.conversion.dicom import is_dicom, read_series
 from nnunetv2_crln.conversion.image_files import read_image
+from nnunetv2_crln.conversion.label_crop import add_crop_option, crop_around_label, crop_options
 from nnunetv2_crln.conversion.labels import integer_values
 from nnunetv2_crln.conversion.orientation import align_label, flip_label
 from nnunetv2_crln.conversion.protocol import published_split
@@ -42,6 +43,8 @@ IMAGE_FILE = re.compile(r"(?:image|img|pancreas_)(\d{4})\.nii(?:\.gz)?", re.IGNO
 LABEL_FILE = re.compile(r"label(\d{4})\.nii(?:\.gz)?", re.IGNORECASE)
 PAPER_WINDOW = (-125, 275)  # HU
 PAPER_SPACING = 1.0  # mm
+CROP_MARGIN = (25, 25, 25)  # voxels
+CROP_SMALLEST = (96, 96, 96)
 
 
 def find(options: argparse.Namespace) -> Found:
@@ -96,7 +99,8 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
         label, notes = _label_on(scan, source.label, options["flip_labels"])
     if options["paper_preprocessing"]:
         scan, label = paper_preprocessing(scan, label)
-    return ConvertedCase((scan,), label, notes)
+    case = ConvertedCase((scan,), label, notes)
+    return crop_around_label(case, CROP_MARGIN, CROP_SMALLEST, path) if options.get("crop_around_label") else case
 
 
 def _label_on(scan: sitk.Image, path: Path, flip: str) -> tuple[sitk.Image, list[str]]:
@@ -159,7 +163,11 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         channels=("CT",),
         labels=("background", "pancreas"),
         read=read,
-        options={"flip_labels": options.flip_labels, "paper_preprocessing": options.paper_preprocessing},
+        options={
+            "flip_labels": options.flip_labels,
+            "paper_preprocessing": options.paper_preprocessing,
+            **crop_options(options.crop_around_label),
+        },
         about={
             "description": "Pancreas in portal-venous CT, National Institutes of Health",
             "reference": "Roth et al., The Cancer Imaging Archive (2016), doi:10.7937/K9/TCIA.2016.tNB1kqBU",
@@ -184,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="clip to [-125, 275] HU and resample to 1 mm, as the article does; not needed for nnU-Net",
     )
+    add_crop_option(parser)
     convert_dataset(parser, arguments, published_split("pancreas_ct"), find, make_recipe)
 
 

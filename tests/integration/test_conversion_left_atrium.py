@@ -98,6 +98,22 @@ def test_both_layouts_in_two_workers(convert, source, capsys):
     assert "Test cases without label, to predict but not to score (1): t" in capsys.readouterr().out
 
 
+def test_crops_around_the_label_are_flagged_and_need_one(convert, source, capsys, monkeypatch):
+    monkeypatch.setattr(script, "CROP_MARGIN", (1, 1, None))
+    monkeypatch.setattr(script, "CROP_SMALLEST", (2, 2, 2))
+    dataset, status = convert("--crop_around_label", "--allow_partial")
+    output = capsys.readouterr()
+    assert status == 1 and "t" in output.out + output.err
+    assert "lgemri.nrrd has no label to crop around" in output.out + output.err
+    assert "cropped around its label" in output.out
+    content = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    assert content["crln"]["conversion"] == {"crop_around_label": True, "uses_label_knowledge": True}
+    classes = voxels(dataset / "labelsUl/b.nii.gz")
+    whole = scan_and_label(1)[1]
+    assert classes.shape[0] == whole.shape[0] and classes.sum() == (whole > 0).sum()
+    assert voxels(dataset / "imagesUl/b_0000.nii.gz").shape == classes.shape
+
+
 def test_dry_run_writes_nothing(convert, nnunet_folders, capsys):
     _, status = convert("--dry_run")
     assert status == 0
