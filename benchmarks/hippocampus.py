@@ -18,13 +18,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
+from runs import Run, environment, networks, parse_override, run_queue, segmenter, set_paths, write_result
 
 METHODS = {
     "supervised": "nnUNetTrainer_demo",
@@ -54,14 +53,6 @@ def dataset_id(labelled: int, seed: int, recipe: bool = False) -> int:
 
 def dataset_name(labelled: int, seed: int, recipe: bool = False) -> str:
     return f"Dataset{dataset_id(labelled, seed, recipe):03d}_Hippocampus{labelled}labelled"
-
-
-def set_paths(work: Path) -> None:
-    for name in ("raw", "preprocessed", "results"):
-        os.environ[f"nnUNet_{name}"] = str(work / name)
-        (work / name).mkdir(parents=True, exist_ok=True)
-    os.environ["nnUNet_def_n_proc"] = "1"
-    os.environ.setdefault("nnUNet_n_proc_DA", "1")
 
 
 # ---------------------------------------------------------------------------- data
@@ -218,59 +209,6 @@ def build_trainer(args: argparse.Namespace, method: str, labelled: int, seed: in
     return trainer
 
 
-def segmenter(trainer, network):
-    """Function from an image file to its segmentation, nnU-Net's sliding window without mirroring."""
-    import torch
-    from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-
-    predictor = nnUNetPredictor(use_mirroring=False, device=trainer.device, allow_tqdm=False)
-    predictor.manual_initialization(
-        network.eval(),
-        trainer.plans_manager,
-        trainer.configuration_manager,
-        None,
-        trainer.dataset_json,
-        type(trainer).__name__,
-        None,
-    )
-    preprocessor = trainer.configuration_manager.preprocessor_class(verbose=False)
-
-    def segment(image: Path) -> np.ndarray:
-        data, _, properties = preprocessor.run_case(
-            [str(image)], None, trainer.plans_manager, trainer.configuration_manager, trainer.dataset_json
-        )
-        logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(data)).cpu()
-        return convert_predicted_logits_to_segmentation_with_correct_shape(
-            logits,
-            trainer.plans_manager,
-            trainer.configuration_manager,
-            trainer.label_manager,
-            properties,
-            num_threads_torch=1,
-        )
-
-    return segment
-
-
-def networks(trainer) -> dict:
-    """The networks that could be deployed, without deep supervision."""
-    from nnunetv2_crln.training.rectified_network import RectifiedNetwork
-    from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN, unwrap
-
-    student = unwrap(trainer.network)
-    student.decoder.deep_supervision = False
-    if not isinstance(trainer, nnUNetTrainer_CRLN):
-        return {"student": student}
-    trainer.teacher.module.decoder.deep_supervision = False
-    found = {"teacher": trainer.teacher.module, "student": student}
-    if trainer.settings.dim:
-        found["rectified_teacher"] = RectifiedNetwork(
-            trainer.teacher.module, trainer.teacher_heads.module.dim, trainer.rectifier
-        )
-    return found
-
-
 def judged_cases(args: argparse.Namespace, labelled: int, seed: int) -> list[tuple[str, Path, Path]]:
     """Case, image and label of what a run is measured on.
 
@@ -354,27 +292,7 @@ def run_one(args: argparse.Namespace, method: str, labelled: int, seed: int) -> 
         },
         "environment": environment(),
     }
-    from nnunetv2_crln.training.checkpoint import plain
-
-    file = result_file(args, method, labelled, seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(plain(result)))
-    os.replace(temporary, file)
-
-
-def environment() -> dict:
-    from importlib.metadata import version
-
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, encoding="utf-8", check=False
-    )
-    return {
-        "commit": commit.stdout.strip(),
-        "python": platform.python_version(),
-        "cpu": platform.processor() or platform.machine(),
-        **{package: version(package) for package in ("nnunetv2", "torch", "numpy", "batchgeneratorsv2")},
-    }
+    write_result(result, result_file(args, method, labelled, seed))
 
 
 # ---------------------------------------------------------------------------- queue and table
@@ -382,60 +300,23 @@ def environment() -> dict:
 
 def run(args: argparse.Namespace) -> None:
     """Start each missing run in its own process; a lock file keeps several queues apart."""
-    queue = [(m, n, s) for s in args.seeds for n in args.counts for m in args.methods]
-    locks = args.work / "locks"
-    locks.mkdir(exist_ok=True)
-    running: list[tuple[subprocess.Popen, Path, str]] = []
-    while queue or running:
-        for process, lock, name in list(running):
-            if process.poll() is not None:
-                running.remove((process, lock, name))
-                lock.unlink(missing_ok=True)
-                print(f"{time.strftime('%H:%M:%S')} {name}: exit {process.returncode}", flush=True)
-        for entry in list(queue):
-            if len(running) >= args.jobs:
-                break
-            method, labelled, seed = entry
-            name = run_name(args, method, labelled, seed)
-            if result_file(args, method, labelled, seed).exists():
-                queue.remove(entry)
-                continue
-            if method == "recipe" and not result_file(args, "supervised", labelled, seed).exists():
-                first = run_name(args, "supervised", labelled, seed)
-                if ("supervised", labelled, seed) not in queue and not (locks / first).exists():
-                    queue.remove(entry)
-                    print(f"{name}: needs the supervised run first", flush=True)
-                continue
-            lock = locks / name
-            try:
-                lock.touch(exist_ok=False)
-            except FileExistsError:
-                queue.remove(entry)
-                continue
-            queue.remove(entry)
-            running.append((_start(args, method, labelled, seed, args.work / f"{name}.log"), lock, name))
-        time.sleep(1)
+    entries = [(m, n, s) for s in args.seeds for n in args.counts for m in args.methods]
+    run_queue([_queued(args, *entry) for entry in entries], args.work, args.jobs)
 
 
-def _start(args: argparse.Namespace, method: str, labelled: int, seed: int, log: Path) -> subprocess.Popen:
+def _queued(args: argparse.Namespace, method: str, labelled: int, seed: int) -> Run:
     command = [sys.executable, __file__, "one", "--work", str(args.work), "--results", str(args.results)]
     command += ["--methods", method, "--counts", str(labelled), "--seeds", str(seed)]
-    command += [
-        "--judge",
-        args.judge,
-        "--iterations",
-        str(args.iterations),
-        "--learning_rate",
-        str(args.learning_rate),
-        "--device",
-        args.device,
-        "--plan",
-        args.plan,
-    ]
+    command += ["--judge", args.judge, "--iterations", str(args.iterations)]
+    command += ["--learning_rate", str(args.learning_rate), "--device", args.device, "--plan", args.plan]
     for key, value in args.override:
         command += ["--override", f"{key}={json.dumps(value)}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=log.open("w"), stderr=subprocess.STDOUT, env=environment)
+    return Run(
+        run_name(args, method, labelled, seed),
+        result_file(args, method, labelled, seed),
+        command,
+        _queued(args, "supervised", labelled, seed) if method == "recipe" else None,
+    )
 
 
 def one(args: argparse.Namespace) -> None:
@@ -505,11 +386,6 @@ def difference(runs: list[dict], network: str, base: list[dict], base_network: s
         np.concatenate([values(by_seed[r["seed"]], base_network, "Dice") for r in shared]),
     )
     return f"{100 * d['difference']:+.2f} [{100 * d['ci_low']:+.2f}, {100 * d['ci_high']:+.2f}]"
-
-
-def parse_override(text: str) -> tuple[str, object]:
-    key, _, value = text.partition("=")
-    return key, json.loads(value)
 
 
 def main() -> None:

@@ -1,0 +1,128 @@
+"""benchmarks/article.py: folds, reduced plans, settings of each row, and the table."""
+
+import argparse
+import copy
+import json
+
+import article as benchmark
+import pytest
+from runs import write_result
+
+from nnunetv2_crln.article import VNET, find_protocol
+from nnunetv2_crln.networks.vnet import VNet
+from nnunetv2_crln.training import variants
+from nnunetv2_crln.training.article_protocol import nnUNetTrainer_article
+from nnunetv2_crln.training.settings import CRLNSettings
+from nnunetv2_crln.training.short_schedule import nnUNetTrainer_demo
+
+LABELLED = [f"a{i}" for i in range(8)]
+OTHERS = [f"b{i:02d}" for i in range(72)]
+
+
+def options(tmp_path, **change):
+    values = {
+        **{"article": "left_atrium", "num_labelled": 8, "scale": 2, "features": 8, "iterations": 800},
+        **{"learning_rate": 0.05, "folds": [0], "fold": 0, "seeds": [0], "seed": 0, "network": "article"},
+        **{"networks": ["article", "nnunet"], "experiments": ["main"], "method": None, "override": [], "best": False},
+        **{"device": "cpu", "jobs": 1, "work": tmp_path, "results": tmp_path / "results"},
+    }
+    return argparse.Namespace(**{**values, **change})
+
+
+@pytest.mark.parametrize("fold", [0, 1, 2])
+def test_folds_are_disjoint_parts_of_the_training_cases(fold):
+    labelled, unlabelled, held_out = benchmark.choose(LABELLED, OTHERS, fold)
+    assert (len(labelled), len(unlabelled), len(held_out)) == (8, 52, 20)
+    assert sorted([*labelled, *unlabelled, *held_out]) == sorted(LABELLED + OTHERS)
+    assert benchmark.choose(LABELLED, OTHERS, fold) == (labelled, unlabelled, held_out)
+    assert (labelled == LABELLED) == (fold == 0)
+
+
+def test_folds_hold_out_different_cases():
+    held_out = [set(benchmark.choose(LABELLED, OTHERS, fold)[2]) for fold in range(3)]
+    assert not held_out[0] & held_out[1] and not held_out[1] & held_out[2]
+
+
+def test_without_a_fold_the_protocol_stands():
+    assert benchmark.choose(LABELLED, OTHERS, None) == (LABELLED, OTHERS, [])
+
+
+def test_half_resolution_has_half_the_patch_and_a_network_that_fits_it():
+    parent = {"spacing": [0.625] * 3}
+    configuration = {"patch_size": [80, 112, 112], "architecture": copy.deepcopy(VNET)}
+    benchmark.reduce_resolution(configuration, parent, "plans", 2)
+    assert configuration["spacing"] == [1.25] * 3 and configuration["patch_size"] == [40, 56, 56]
+    kwargs = configuration["architecture"]["arch_kwargs"]
+    benchmark.narrow(kwargs, 8, dropout=True)
+    network = VNet(1, 2, **{key: value for key, value in kwargs.items() if key != "norm_op"})
+    assert network.encoder.output_channels == [8, 16, 32, 64]
+    assert all(size % 8 == 0 for size in configuration["patch_size"])
+
+
+@pytest.mark.parametrize("name", list(benchmark.METHODS))
+def test_every_row_is_a_trainer_and_valid_settings(tmp_path, name):
+    trainers = {
+        **vars(variants),
+        "nnUNetTrainer_article": nnUNetTrainer_article,
+        "nnUNetTrainer_demo": nnUNetTrainer_demo,
+    }
+    protocol = find_protocol("left_atrium", 8).settings
+    for network in ("article", "nnunet"):
+        args = options(tmp_path, method=name, network=network)
+        trainer = trainers[benchmark.TRAINERS[network][benchmark.METHODS[name].trainer]]
+        CRLNSettings.from_plans(
+            {"crln": benchmark.settings_of(args, protocol)}, **getattr(trainer, "fixed_settings", {})
+        )
+
+
+def test_a_shorter_training_starts_to_rectify_at_the_same_share(tmp_path):
+    protocol = find_protocol("left_atrium", 8).settings
+    at = [
+        benchmark.settings_of(options(tmp_path, method=m), protocol)["rectification_start"]
+        for m in ("crln", "start_2000")
+    ]
+    assert at == [16, 40]
+    assert "rectification_start" not in benchmark.settings_of(options(tmp_path, method="our_settings"), protocol)
+
+
+def test_rows_of_all_experiments_differ_in_what_is_trained(tmp_path):
+    protocol = find_protocol("left_atrium", 8).settings
+    for _, methods in benchmark.EXPERIMENTS.values():
+        made = [
+            (benchmark.METHODS[m].trainer, json.dumps(benchmark.settings_of(options(tmp_path, method=m), protocol)))
+            for m in methods
+        ]
+        assert len(set(made)) == len(made)
+
+
+def test_the_queue_holds_each_run_once_and_nnunets_network_no_ablations(tmp_path):
+    queue = benchmark.queued(options(tmp_path, experiments=["main", "table5"], folds=[0, 1]))
+    names = [run.name for run in queue]
+    assert len(set(names)) == len(names)
+    assert sum("__article__" in name for name in names) == 2 * 8
+    assert sum("__nnunet__" in name for name in names) == 2 * 4
+    command = queue[0].command
+    assert command[command.index("--fold") + 1] == "0" and command[command.index("--features") + 1] == "8"
+
+
+def result(method, network, dice, fold=0):
+    metrics = {"Jaccard": dice / 2, "ASD_voxel": 2.0, "HD95_voxel": 9.0}
+    cases = {f"case{i}": {"Dice": dice + i / 100, **metrics} for i in range(4)}
+    run = {"method": method, "network": network, "fold": fold, "seed": 0, "override": {}, "learning_rate": 0.05}
+    run |= {"article": "left_atrium", "num_labelled": 8, "scale": 2, "iterations": 800, "features": 8}
+    name = "student" if method == "supervised" else "teacher"
+    return {**run, "cases": {name: cases}, "best_checkpoint_diagnostic": {name: cases} if method == "crln" else {}}
+
+
+def test_the_table_has_published_numbers_beside_ours(tmp_path, capsys):
+    args = options(tmp_path, networks=["article"])
+    for method, dice in (("supervised", 0.6), ("mean_teacher", 0.7), ("crln", 0.8)):
+        write_result(result(method, "article", dice), args.results / f"{method}.json")
+    write_result(result("crln", "article", 0.1) | {"iterations": 7}, args.results / "another_length.json")
+    benchmark.table(args)
+    rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| article")]
+    assert len(rows) == 4
+    assert "61.50 ± " in rows[0] and "-10.00 [-10.00, -10.00]" in rows[0]
+    assert rows[1].endswith("| 88.67±1.04, 79.90±1.59, 2.98±0.60, 10.97±3.14 |")
+    assert "+10.00 [+10.00, +10.00]" in rows[2] and "91.74±0.38" in rows[2]
+    assert "best epoch (diagnostic only)" in rows[3] and "91.74" not in rows[3]
