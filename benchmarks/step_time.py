@@ -202,20 +202,12 @@ def print_peak(args: argparse.Namespace) -> None:
         return
     from nnunetv2_crln.training import variants  # noqa: F401 - code is no part of a method's memory
 
-    before = resident("VmRSS")
+    before = workbench.resident("VmRSS")
     trainer = build(args.peak_of, args.work, plans, args.device, args.cpu_bfloat16)
     batch = workbench.draw_batch(trainer)
     for _ in range(WARM_UP):
         trainer.train_step(batch)
-    print(json.dumps({"peak": resident("VmHWM") - before}))
-
-
-def resident(key: str) -> int:
-    """Resident set of this process now (VmRSS) or at its peak (VmHWM), bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{key}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError("Peak memory on the CPU is read from /proc/self/status; this system has none.")
+    print(json.dumps({"peak": workbench.resident("VmHWM") - before}))
 
 
 # ---------------------------------------------------------------------------- report

@@ -174,6 +174,29 @@ def write_cases(work: str | Path, setting: Setting, labelled: int = 2, unlabelle
     return plans
 
 
+def multiply_unlabelled(work: str | Path, total: int) -> None:
+    """Let the pool have ``total`` cases: links to those that are there."""
+    from nnunetv2_crln.unlabelled.paths import unlabelled_folder
+    from nnunetv2_crln.unlabelled.preprocessing import SUFFIXES, info_file
+
+    folder = unlabelled_folder(Path(work) / "preprocessed" / DATASET, f"{PLANS}_{CONFIGURATION}")
+    info = json.loads(info_file(folder).read_text())
+    real = list(info["cases"])
+    for index in range(len(real), total):
+        info["cases"].append(f"unl_{index:05d}")
+        for suffix in SUFFIXES:
+            os.link(folder / f"{real[index % len(real)]}{suffix}", folder / f"unl_{index:05d}{suffix}")
+    info_file(folder).write_text(json.dumps(info))
+
+
+def resident(key: str, process: int | str = "self") -> int:
+    """Resident set of a process now (VmRSS) or at its peak (VmHWM), bytes."""
+    for line in Path(f"/proc/{process}/status").read_text().splitlines():
+        if line.startswith(f"{key}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("Memory is read from /proc, which this system does not have.")
+
+
 def dataset_json(setting: Setting, labelled: int) -> dict:
     return {
         "channel_names": {"0": "MRI"},
@@ -198,9 +221,10 @@ def random_case(setting: Setting, rng: np.random.Generator) -> tuple[np.ndarray,
     return image.astype(np.float32), labels
 
 
-def locations(labels: np.ndarray, num_classes: int) -> dict[int, np.ndarray]:
-    """Voxels of each foreground class, as nnU-Net's preprocessor notes them."""
-    return {label: np.argwhere(labels == label) for label in range(1, num_classes)}
+def locations(labels: np.ndarray, num_classes: int) -> dict:
+    """Voxels of each foreground class and of all annotated ones, as nnU-Net's preprocessor notes them."""
+    annotated = {(-1, *range(num_classes)): np.argwhere(labels >= 0)[::97]}
+    return {**{label: np.argwhere(labels == label) for label in range(1, num_classes)}, **annotated}
 
 
 def build_trainer(trainer_class: type, work: str | Path, plans: dict, device: str, labelled_factor: int = 1, **crln):

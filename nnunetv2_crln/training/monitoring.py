@@ -223,7 +223,7 @@ def _due(epoch: int, every: int, last: bool) -> bool:
 
 def monitor_of(trainer: "nnUNetTrainer_CRLN") -> Monitor:
     """Build the monitor of a training that is about to start, and write down what is trained on what."""
-    dataset = trainer.unlabelled_dataset()
+    dataset = trainer.unlabelled
     folder = trainer.preprocessed_dataset_folder
     labelled = trainer.dataset_class(folder)
     configuration = trainer.configuration_manager

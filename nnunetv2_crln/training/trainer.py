@@ -8,15 +8,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import autocast, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.losses.partly_labelled import PartlyLabelledLoss
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
 from nnunetv2_crln.reporting.curves import MONITORED, PREFIX, restore
 from nnunetv2_crln.training import checkpoint as checkpoints
+from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.heads import Heads, build_rectifier
 from nnunetv2_crln.training.monitoring import Monitor, monitor_of
 from nnunetv2_crln.training.objective import Objective, PseudoLabels, StudentPass, relationship_map
@@ -78,12 +81,19 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         self.save_every = self.settings.save_every
         for attribute, value in self.schedule.items():
             setattr(self, attribute, value)
-        self.seed = self.settings.seed if self.settings.seed is not None else secrets.randbits(31)
+        self.seed = self._draw_seed() if self.settings.seed is None else self.settings.seed
         self.phases = Schedule.of(self.settings, total_iterations=0)  # until the length of the training is known
         self.step = 0
         self.skipped_in_a_row = 0
         self.monitor: Monitor | None = None  # of the first process alone
         restore(self.logger.local_logger.my_fantastic_logging, LOGGED, epochs=0)
+
+    def _draw_seed(self) -> int:
+        """The same in all processes of a distributed training: the added modules start from it."""
+        drawn = [secrets.randbits(31)]
+        if self.is_ddp:
+            torch.distributed.broadcast_object_list(drawn, src=0)
+        return drawn[0]
 
     # ---------------------------------------------------------------- building
 
@@ -117,6 +127,21 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             if rectifier_parameters and self.settings.dim
             else None
         )
+        skip_overflows_on_the_device(self.optimizer)
+
+    def _build_loss(self):
+        loss = super()._build_loss()
+        deep = isinstance(loss, DeepSupervisionWrapper)
+        nnunet = loss.loss if deep else loss
+        if type(nnunet) is not DC_and_CE_loss or nnunet.ignore_label is None or nnunet.ce.weight is not None:
+            return loss
+        ours = PartlyLabelledLoss(
+            nnunet.dc, nnunet.ignore_label, nnunet.weight_ce, nnunet.weight_dice, nnunet.ce.label_smoothing
+        )
+        if not deep:
+            return ours
+        loss.loss = ours
+        return loss
 
     def get_dataloaders(self):
         # nnU-Net builds its loaders and starts its workers in one method. With zero workers it only builds them; ours
@@ -125,7 +150,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             train, validation = super().get_dataloaders()
         labelled, validation = train.data_loader, validation.data_loader
         repeatable(labelled.transforms)
-        dataset = self.unlabelled_dataset()
+        dataset = self.unlabelled = self.unlabelled_dataset()
         unlabelled = UnlabelledBatches(
             labelled, dataset, self._unlabelled_batch_size(), self.label_manager, self.settings
         )
@@ -315,11 +340,14 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
 
     def _average_head_gradients(self, module: nn.Module) -> None:
         """Gradients of the added modules are averaged over processes; nnU-Net's wrapper covers the network alone."""
-        if self.is_ddp:
-            for parameter in module.parameters():
-                if parameter.grad is not None:
-                    torch.distributed.all_reduce(parameter.grad)
-                    parameter.grad /= torch.distributed.get_world_size()
+        gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+        if not self.is_ddp or not gradients:
+            return
+        flat = torch.cat([gradient.flatten() for gradient in gradients])  # one collective for all of them
+        torch.distributed.all_reduce(flat)
+        flat /= torch.distributed.get_world_size()
+        for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            gradient.copy_(mean.view_as(gradient))
 
     def on_train_epoch_end(self, train_outputs: list[dict]):
         # The only place where the losses leave the device.
@@ -439,6 +467,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         if self.rectifier_optimizer is not None:
             self.rectifier_optimizer.load_state_dict(state["rectifier_optimizer"])
         self.optimizer.load_state_dict(loaded["optimizer_state"])
+        skip_overflows_on_the_device(self.optimizer)
         if self.grad_scaler is not None and loaded["grad_scaler_state"] is not None:
             self.grad_scaler.load_state_dict(loaded["grad_scaler_state"])
         self.my_init_kwargs = loaded["init_args"]

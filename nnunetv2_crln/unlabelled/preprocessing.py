@@ -13,6 +13,8 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Container
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,11 +129,12 @@ def preprocess_unlabelled(
     part = {case: cases[case] for case in list(cases)[part_id::num_parts]}
     if not clean:
         result.kept = [case for case, files in part.items() if is_done(folder, case, key, source_record(files))]
+    kept = set(result.kept)
     temporary = _fresh_temporary_folder(folder, num_parts, part_id)
     tasks = {
         case: (case, part[case], folder, temporary, key, plans_manager.plans, configuration, dataset_json, verbose)
         for case in part
-        if case not in set(result.kept)
+        if case not in kept
     }
     description = f"Preprocessing unlabelled cases ({configuration})"
     try:
@@ -225,10 +228,17 @@ def save_case(image: np.ndarray, nonzero: np.ndarray, properties: dict, path: Pa
     )
 
 
-def case_key(folder: str | Path, case: str) -> dict | None:
-    """Our entry in the properties of a preprocessed case; None if the case is incomplete or not ours."""
-    paths = [Path(folder) / f"{case}{suffix}" for suffix in SUFFIXES]
-    if not all(path.is_file() for path in paths):
+def case_key(folder: str | Path, case: str, names: Container[str] | None = None) -> dict | None:
+    """Our entry in the properties of a preprocessed case; None if the case is incomplete or not ours.
+
+    Args:
+        folder: Of the preprocessed cases.
+        case: Its id.
+        names: Of the folder's files, if they are known: one listing is faster than three questions for each case.
+    """
+    if names is None:
+        names = [f"{case}{suffix}" for suffix in SUFFIXES if (Path(folder) / f"{case}{suffix}").is_file()]
+    if not all(f"{case}{suffix}" in names for suffix in SUFFIXES):
         return None
     try:
         return load_pickle(str(Path(folder) / f"{case}.pkl")).get(KEY)
@@ -290,7 +300,11 @@ def unlabelled_status(
             f"Run nnUNetv2_crln_plan_and_preprocess -d {plans_manager.dataset_name[7:10]} -c {configuration} first."
         )
     key = plan_key(plans_manager, configuration_manager)
-    records = {case: case_key(folder, case) for case in read_json(info_file(folder))["cases"]}
+    cases = read_json(info_file(folder))["cases"]
+    names = set(os.listdir(folder))
+    # Of thousands of small files on a network, many are opened at a time.
+    with ThreadPoolExecutor() as pool:
+        records = dict(zip(cases, pool.map(lambda case: case_key(folder, case, names), cases), strict=True))
     return UnlabelledStatus(
         ready=[case for case, record in records.items() if record and record["plan_key"] == key],
         stale=[case for case, record in records.items() if record and record["plan_key"] != key],

@@ -1,0 +1,36 @@
+"""Optimiser steps that the device skips by itself where a gradient overflowed."""
+
+import torch
+
+
+def skip_overflows_on_the_device(optimizer: torch.optim.Optimizer) -> None:
+    """Let plain SGD use torch's fused implementation on CUDA, and leave every other case as it is.
+
+    With it ``GradScaler.step`` hands its verdict on the gradients to the kernel as a tensor. Otherwise it reads the
+    verdict on the host, which waits for all work on the device in every step. Call it again after ``load_state_dict``:
+    that restores how the optimiser ran where the checkpoint was written.
+
+    Args:
+        optimizer: Changed in place; values and checkpoints stay interchangeable.
+    """
+    if type(optimizer) is not torch.optim.SGD or "fused" not in optimizer.defaults:
+        return
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    fused = bool(parameters) and all(p.device.type == "cuda" and p.is_floating_point() for p in parameters)
+    _use_fused(optimizer, fused)
+
+
+def _use_fused(optimizer: torch.optim.SGD, fused: bool) -> None:
+    for group in optimizer.param_groups:
+        # None: torch chooses.
+        group["fused"] = True if fused else None
+        if not fused or not group["momentum"]:
+            continue
+        for parameter in group["params"]:
+            # The kernel of the first step fills buffers that were only allocated; if it skips, they hold anything.
+            # Starting from zero is the same step.
+            if optimizer.state[parameter].get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    # What SGD(fused=True) sets; GradScaler looks at the first.
+    optimizer._step_supports_amp_scaling = fused  # type: ignore[attr-defined]
+    optimizer._need_device_dtype_check_for_fused = fused  # type: ignore[attr-defined]

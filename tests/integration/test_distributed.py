@@ -1,0 +1,150 @@
+"""Two processes train as one with their joint batch; gloo on the CPU, as nnU-Net's launcher needs a GPU for each."""
+
+import copy
+import datetime
+import multiprocessing
+import sys
+import traceback
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet_trainer
+import pytest
+import torch
+
+from nnunetv2_crln.training import variants
+from nnunetv2_crln.training.trainer import unwrap
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import workbench
+
+WORLD = 2
+STEPS = 2
+# nnU-Net gives the lowest resolution, which one process leaves out, a weight of 1e-6 where there are several.
+CLOSE = {"rtol": 1e-4, "atol": 1e-5}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A preprocessed dataset and plans for four labelled and four unlabelled patches."""
+    torch.set_num_threads(1)
+    work = tmp_path_factory.mktemp("distributed")
+    setting = workbench.Setting((16, 16, 16), (4, 8, 8), 4, (1, 1, 1), crln={"num_anchors": 8, "num_negatives": 16})
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("raw", "preprocessed", "results", "n_proc_DA", "def_n_proc"):
+            patch.setenv(f"nnUNet_{name}", "")  # what set_paths changes is put back
+        workbench.set_paths(work)
+        yield SimpleNamespace(work=work, plans=workbench.write_cases(work, setting))
+
+
+def build(data, name, batch_dice=False, **crln):
+    plans = copy.deepcopy(data.plans)
+    plans["configurations"][workbench.CONFIGURATION]["batch_dice"] = batch_dice
+    return workbench.build_trainer(getattr(variants, name), data.work, plans, "cpu", **crln)
+
+
+def joint_batch(trainer) -> dict:
+    """Without CutMix: samples mix within a process."""
+    batch = workbench.draw_batch(trainer)
+    return {**batch, "boxes": torch.zeros_like(batch["boxes"])}
+
+
+def part(batch: dict, rank: int) -> dict:
+    def cut(value):
+        return [cut(v) for v in value] if isinstance(value, list) else value.chunk(WORLD)[rank]
+
+    keys = ("data", "target", "unlabelled_weak", "unlabelled_strong", "boxes", "flips")
+    return {key: cut(batch[key]) for key in keys}
+
+
+def result_of(trainer, outputs) -> dict:
+    parts = {
+        "student": unwrap(trainer.network),
+        "teacher": trainer.teacher.module,
+        "heads": trainer.heads,
+        "teacher_heads": trainer.teacher_heads.module,
+        "rectifier": trainer.rectifier,
+    }
+    weights = {f"{name}.{key}": v for name, module in parts.items() for key, v in module.state_dict().items()}
+    return {"outputs": outputs, "weights": weights, "seed": trainer.seed}
+
+
+class TorchWithoutCUDA:
+    """torch, as nnU-Net's trainer sees it, with the CPU for every device it asks for."""
+
+    def __getattr__(self, name):
+        return (lambda *a, **k: torch.device("cpu")) if name == "device" else getattr(torch, name)
+
+
+def process(rank, data, batch, folder, name, options):
+    torch.set_num_threads(1)
+    try:
+        torch.distributed.init_process_group(
+            "gloo",
+            init_method=f"file://{folder}/rendezvous",
+            rank=rank,
+            world_size=WORLD,
+            timeout=datetime.timedelta(seconds=300),
+        )
+        with (
+            mock.patch.object(nnunet_trainer, "torch", TorchWithoutCUDA()),
+            mock.patch.object(
+                nnunet_trainer, "DDP", lambda net, device_ids: torch.nn.parallel.DistributedDataParallel(net)
+            ),
+        ):
+            trainer = build(data, name, **options)
+            assert trainer.is_ddp
+            assert trainer.batch_size == 4 // WORLD
+            outputs = [trainer.train_step(part(batch, rank)) for _ in range(STEPS)]
+            torch.save(result_of(trainer, outputs), folder / f"{rank}.pth")
+    except Exception:
+        (folder / f"{rank}.txt").write_text(traceback.format_exc())
+        raise
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+def in_two_processes(data, batch, folder, name, **options) -> list[dict]:
+    context = multiprocessing.get_context("fork")  # everything is imported already
+    processes = [context.Process(target=process, args=(r, data, batch, folder, name, options)) for r in range(WORLD)]
+    for p in processes:
+        p.start()
+    for p in processes:
+        p.join(400)
+    errors = "\n".join(file.read_text() for file in sorted(folder.glob("*.txt")))
+    assert [p.exitcode for p in processes] == [0] * WORLD, errors
+    return [torch.load(folder / f"{rank}.pth") for rank in range(WORLD)]
+
+
+def assert_same_weights(a: dict, b: dict, **tolerance) -> None:
+    assert a.keys() == b.keys()
+    for key in a:
+        torch.testing.assert_close(a[key], b[key], msg=lambda text, key=key: f"{key}: {text}", **tolerance)
+
+
+@pytest.mark.parametrize("batch_dice", [False, True])
+def test_two_processes_equal_one(data, tmp_path, batch_dice):
+    options = {"batch_dice": batch_dice, "seed": 3, "consistency_dice_weight": 0.0}
+    alone = build(data, "nnUNetTrainer_CRLN_noCPS", **options)
+    batch = joint_batch(alone)
+    outputs = [alone.train_step(copy.deepcopy(batch)) for _ in range(STEPS)]
+    expected = result_of(alone, outputs)
+    ranks = in_two_processes(data, batch, tmp_path, "nnUNetTrainer_CRLN_noCPS", **options)
+    for step in range(STEPS):
+        for term, value in expected["outputs"][step].items():
+            mean = sum(rank["outputs"][step][term] for rank in ranks) / WORLD
+            torch.testing.assert_close(mean, value, msg=lambda text, term=term: f"{term}: {text}", **CLOSE)
+    for rank in ranks:
+        assert_same_weights(rank["weights"], expected["weights"], **CLOSE)
+
+
+def test_processes_stay_equal_without_a_given_seed(data, tmp_path):
+    batch = joint_batch(build(data, "nnUNetTrainer_CRLN", seed=3))
+    first, second = in_two_processes(data, batch, tmp_path, "nnUNetTrainer_CRLN", seed=None)
+    assert first["seed"] == second["seed"]
+    assert_same_weights(first["weights"], second["weights"], rtol=0, atol=0)
+    # Each draws anchors and negatives of its own patches.
+    assert first["outputs"][0]["cps"] > 0
+    assert first["outputs"][0]["cps"] != second["outputs"][0]["cps"]
