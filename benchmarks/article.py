@@ -3,6 +3,7 @@
     python benchmarks/article.py prepare --raw nnUNet_raw/Dataset101_LeftAtrium --work WORK
     python benchmarks/article.py run     --work WORK --device cuda
     python benchmarks/article.py table   --work WORK
+    python benchmarks/article.py curves  --work WORK
     python benchmarks/article.py predict --work WORK --method crln --images imagesTs -o predictions.tar.gz
 
 ``prepare`` takes a dataset that one of the scripts in dataset_conversion/ has made, labels of the unlabelled cases
@@ -11,6 +12,8 @@ at once; a finished run is never repeated. Every run is judged at its final chec
 labelsTs). With ``--fold K`` it is judged on 20 of the training cases instead, which are then in no part of the
 training: fold 0 trains on the article's own labelled cases, the others draw theirs. ``--scale 2`` halves the
 resolution, ``--features 8`` narrows the networks, ``--iterations`` shortens the training: with all three a CPU does it.
+
+``curves`` shows how the pseudo labels of a few fixed unlabelled cases develop (Fig. 1), and mu (Fig. 11).
 
 Two networks: ``article`` is the protocol's (V-Net or 3D U-Net) under the article's augmentation and optimiser;
 ``nnunet`` is nnU-Net's own under nnU-Net's augmentation, with our default settings.
@@ -509,6 +512,35 @@ def _best(r: dict) -> dict:
     return {f"{name}, best epoch (diagnostic only)": cases for name, cases in found.items()}
 
 
+CURVES = {
+    "mu": "μ",
+    "confident_raw": "confident voxels before rectification %",
+    "confident": "and after %",
+    "pseudo_dice_raw": "Dice of pseudo labels before %",
+    "pseudo_dice": "and after %",
+    "pseudo_dice_map": "Dice of M alone %",
+}
+
+
+def curves(args: argparse.Namespace) -> None:
+    """Markdown: what the monitored unlabelled cases and mu say in ten places of each semi-supervised training."""
+    for r in read_results(args):
+        logged = r["curves"]
+        if "crln_mu" not in logged:
+            continue
+        epochs = len(logged["crln_mu"])
+        fold = "test" if r["fold"] is None else f"fold {r['fold']}"
+        print(f"\n{METHODS[r['method']].label}, {r['network']}, {fold}, seed {r['seed']}\n")
+        print("| iteration | " + " | ".join(CURVES.values()) + " |")
+        print("|---" * (len(CURVES) + 1) + "|")
+        for epoch in np.unique(np.linspace(0, epochs - 1, 10).round().astype(int)):
+            shown = [f"{(epoch + 1) * r['iterations'] // epochs}"]
+            for key in CURVES:
+                value = logged[f"crln_{key}"][epoch]
+                shown.append("–" if value is None or np.isnan(value) else f"{value * (1 if key == 'mu' else 100):.2f}")
+            print("| " + " | ".join(shown) + " |")
+
+
 def predict(args: argparse.Namespace) -> None:
     """Segment a folder of images with the final checkpoint of one run; one compressed archive of NIfTI masks."""
     import SimpleITK as sitk
@@ -538,7 +570,7 @@ def predict(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["prepare", "run", "one", "table", "predict"])
+    parser.add_argument("command", choices=["prepare", "run", "one", "table", "curves", "predict"])
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets, models and logs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--raw", type=Path, help="prepare: the converted dataset")
@@ -571,7 +603,8 @@ def main() -> None:
     args.work = args.work.resolve()
     args.work.mkdir(parents=True, exist_ok=True)
     set_paths(args.work)
-    {"prepare": prepare, "run": run, "one": one, "table": table, "predict": predict}[args.command](args)
+    commands = {"prepare": prepare, "run": run, "one": one, "table": table, "curves": curves, "predict": predict}
+    commands[args.command](args)
 
 
 if __name__ == "__main__":

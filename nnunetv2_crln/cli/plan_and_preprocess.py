@@ -384,11 +384,12 @@ def print_summary(
         print(f"{labelled} labelled cases are too few for nnU-Net's {FOLDS} folds: write your own splits_final.json to")
         print(f"{folders.preprocessed}, or train on all of them without validation cases (fold all).")
         fold = "all"
-    print(f"Next: nnUNetv2_train {dataset_id} {chosen} {fold} -tr nnUNetTrainer_CRLN{plans}")
+    if chosen != article.CONFIGURATION:
+        print(f"Next: nnUNetv2_train {dataset_id} {chosen} {fold} -tr nnUNetTrainer_CRLN{plans}")
     if args.article:
         # The article trains on all labelled cases; BraTS has validation cases of its own.
         fold = "0" if (folders.preprocessed / "splits_final.json").is_file() else "all"
-        print(f"      nnUNetv2_train {dataset_id} {article.CONFIGURATION} {fold} -tr {article.TRAINER}{plans}")
+        print(f"Next: nnUNetv2_train {dataset_id} {article.CONFIGURATION} {fold} -tr {article.TRAINER}{plans}")
     print()
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import multiprocessing
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -112,6 +113,11 @@ def test_crln_article_trains_and_its_model_predicts(trainer_of, planned, tmp_pat
     prediction = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "tst_000.nii.gz")))
     assert prediction.shape == (18, 20, 20) and prediction.max() <= 2
 
+    # nnU-Net's own network is exported, whatever stands beside it in the plans.
+    neighbour = tmp_path / "nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres"
+    shutil.copytree(folder, neighbour)
+    export_model(neighbour, tmp_path / "exported", ["all"])
+    shutil.rmtree(tmp_path / "exported")
     with pytest.raises(UserError, match="Predict with nnunetv2_crln installed"):
         export_model(folder, tmp_path / "exported", ["all"])
     assert not (tmp_path / "exported").exists()

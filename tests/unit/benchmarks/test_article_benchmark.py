@@ -114,6 +114,19 @@ def result(method, network, dice, fold=0):
     return {**run, "cases": {name: cases}, "best_checkpoint_diagnostic": {name: cases} if method == "crln" else {}}
 
 
+def test_curves_are_shown_where_they_were_measured(tmp_path, capsys):
+    args = options(tmp_path)
+    names = ("mu", "confident_raw", "confident", "pseudo_dice_raw", "pseudo_dice", "pseudo_dice_map")
+    logged = {f"crln_{name}": [i / 100 for i in range(20)] for name in names} | {"crln_pseudo_dice_map": [None] * 20}
+    write_result(result("crln", "article", 0.8) | {"curves": logged}, args.results / "crln.json")
+    write_result(result("supervised", "article", 0.8) | {"curves": {}}, args.results / "supervised.json")
+    benchmark.curves(args)
+    lines = capsys.readouterr().out.splitlines()
+    assert "CRLN, whole, article, fold 0, seed 0" in lines
+    assert lines[-1] == "| 800 | 0.19 | 19.00 | 19.00 | 19.00 | 19.00 | – |"
+    assert sum(line.startswith("| ") for line in lines) == 11
+
+
 def test_the_table_has_published_numbers_beside_ours(tmp_path, capsys):
     args = options(tmp_path, networks=["article"])
     for method, dice in (("supervised", 0.6), ("mean_teacher", 0.7), ("crln", 0.8)):
