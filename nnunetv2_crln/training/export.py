@@ -43,7 +43,8 @@ def export_model(
     plans = _read_json(model_folder / "plans.json")
     dataset_json = _read_json(model_folder / "dataset.json")
     exported = {fold: _stock_checkpoint(model_folder, fold, checkpoint_name, network) for fold in folds}
-    _refuse_own_network(plans, model_folder.name.rsplit("__", 1)[-1])
+    for configuration in {checkpoint["init_args"]["configuration"] for checkpoint in exported.values()}:
+        _refuse_own_network(plans, configuration)
     for configuration in plans["configurations"].values():
         configuration.pop("crln", None)
     temporary = output_folder.with_name(f".{output_folder.name}.tmp")

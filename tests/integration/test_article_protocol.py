@@ -113,14 +113,16 @@ def test_crln_article_trains_and_its_model_predicts(trainer_of, planned, tmp_pat
     prediction = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "tst_000.nii.gz")))
     assert prediction.shape == (18, 20, 20) and prediction.max() <= 2
 
-    # nnU-Net's own network is exported, whatever stands beside it in the plans.
-    neighbour = tmp_path / "nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres"
-    shutil.copytree(folder, neighbour)
-    export_model(neighbour, tmp_path / "exported", ["all"])
-    shutil.rmtree(tmp_path / "exported")
     with pytest.raises(UserError, match="Predict with nnunetv2_crln installed"):
         export_model(folder, tmp_path / "exported", ["all"])
     assert not (tmp_path / "exported").exists()
+    # A model of nnU-Net's own network is exported, whatever stands beside it in the plans.
+    neighbour = tmp_path / "nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres"
+    shutil.copytree(folder, neighbour)
+    checkpoint = torch.load(neighbour / "fold_all" / "checkpoint_final.pth", weights_only=True)
+    checkpoint["init_args"]["configuration"] = "3d_fullres"
+    torch.save(checkpoint, neighbour / "fold_all" / "checkpoint_final.pth")
+    assert export_model(neighbour, tmp_path / "exported", ["all"]).is_dir()
 
 
 @pytest.mark.parametrize("name", ["nnUNetTrainer_article", "nnUNetTrainer_MeanTeacher_article"])
