@@ -1,0 +1,98 @@
+"""torch.compile and autocast around the whole step: student, teacher, DIM and losses."""
+
+import functools
+import shutil
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunetv2_crln.training import variants
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+import workbench
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A preprocessed dataset."""
+    torch.set_num_threads(1)
+    work = tmp_path_factory.mktemp("compile")
+    setting = workbench.Setting((16, 16, 16), (4, 8, 8), 2, (1, 1, 1), crln={"num_anchors": 8, "num_negatives": 16})
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("raw", "preprocessed", "results", "n_proc_DA", "def_n_proc"):
+            patch.setenv(f"nnUNet_{name}", "")  # what set_paths changes is put back
+        workbench.set_paths(work)
+        yield SimpleNamespace(work=work, plans=workbench.write_cases(work, setting))
+
+
+def build(data, device="cpu", **crln):
+    return workbench.build_trainer(variants.nnUNetTrainer_CRLN, data.work, data.plans, device, **crln)
+
+
+def losses(trainer, batch, steps: int) -> list[dict]:
+    return [{name: value.float().cpu() for name, value in trainer.train_step(batch).items()} for _ in range(steps)]
+
+
+def assert_equal(found: list[dict], expected: list[dict], **tolerance) -> None:
+    for a, b in zip(found, expected, strict=True):
+        for name in b:
+            torch.testing.assert_close(a[name], b[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
+
+
+@pytest.mark.parametrize(
+    "backend",
+    [
+        # The same graphs as the real one, feature taps and backward pass included, without generating code.
+        "aot_eager",
+        pytest.param(
+            "inductor",
+            marks=[pytest.mark.slow, pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")],
+        ),
+    ],
+)
+def test_compiled_steps_equal_eager_ones(data, monkeypatch, backend):
+    eager = build(data)
+    batch = workbench.draw_batch(eager)
+    expected = losses(eager, batch, 3)
+    # nnU-Net compiles on CUDA alone; the code around it is the same here.
+    torch._dynamo.reset()
+    monkeypatch.setattr(nnUNetTrainer, "_do_i_compile", lambda self: True)
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=backend))
+    compiled = build(data)
+    assert hasattr(compiled.network, "_orig_mod")
+    assert hasattr(compiled.teacher_network, "_orig_mod")
+    found = losses(compiled, batch, 2)
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    found += losses(compiled, batch, 1)
+    assert graphs >= 2
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs, "compiled anew in a later step"
+    assert_equal(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_bfloat16_on_a_cpu(data):
+    full, half = build(data), build(data, cpu_bfloat16=True)
+    batch = workbench.draw_batch(full)
+    expected, found = losses(full, batch, 3), losses(half, batch, 3)
+    assert all(torch.isfinite(value) for step in found for value in step.values())
+    assert found[0]["loss"] != expected[0]["loss"], "nothing ran in bfloat16"
+    assert_equal([{"loss": step["loss"]} for step in found], [{"loss": step["loss"]} for step in expected],
+                 rtol=0.1, atol=0.05)  # fmt: skip
+    assert all(p.dtype == torch.float32 for p in half.network.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("compiled", [False, True])
+def test_amp_and_compile_on_cuda(data, monkeypatch, compiled):
+    monkeypatch.setenv("nnUNet_compile", str(compiled))
+    trainer = build(data, "cuda")
+    assert hasattr(trainer.network, "_orig_mod") == compiled
+    assert trainer.grad_scaler is not None
+    found = losses(trainer, workbench.draw_batch(trainer, pin_memory=True), 6)
+    assert all(torch.isfinite(value) for step in found for value in step.values())
+    assert found[-1]["supervised"] < found[0]["supervised"]
