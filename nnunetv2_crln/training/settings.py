@@ -50,7 +50,7 @@ class CRLNSettings:
     consistency_weight: float = _weight(1.0)
     consistency_dice_weight: float = _weight(0.0)
     relationship_map_weight: float = _weight(1.0)
-    cps_weight: float = _weight(0.1)  # article: 1 (Pancreas-CT 6/56: 2)
+    cps_weight: float = _weight(1.0)  # Pancreas-CT 6/56 in the article: 2
 
     # Pseudo labels (Eq. 1-2) and schedule. null: a share of the training, 2 % and 10 %.
     confidence_threshold: float = _share(0.95)
