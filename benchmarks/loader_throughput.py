@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import multiprocessing
 import os
 import statistics
 import tempfile
@@ -39,21 +38,20 @@ def throughput(method: str, work: Path, plans: dict, workers: int, draws: int) -
     workbench.set_paths(work, workers)
     trainer = build(method, work, plans, "cpu")
     loader = trainer.dataloader_train
-    mine = [p.pid for p in loader._processes]
     for _ in range(4 * workers):
         next(loader)
+    mine = [p.pid for p in loader._processes]
     start, cpu = time.perf_counter(), sum(map(cpu_seconds, mine))
     for _ in range(draws):
         batch = next(loader)
     wall, cpu = time.perf_counter() - start, sum(map(cpu_seconds, mine)) - cpu
-    started = {p.pid for p in multiprocessing.active_children()}
     for each in (loader, trainer.dataloader_val):
         each._finish()
     patches = len(batch["data"]) + len(batch.get("unlabelled_weak", ()))
     return {
         "method": method,
         "workers": workers,
-        "worker_processes": len(started),  # the validation's stand by
+        "worker_processes": len(mine),
         "patches": patches,
         "patches_per_s": patches * draws / wall,
         "cpu_s_per_batch": cpu / draws,

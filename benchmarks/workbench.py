@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import runs
 
 DATASET = "Dataset990_Workbench"
 CONFIGURATION = "3d_fullres"
@@ -69,11 +70,8 @@ SETTINGS = {
 
 def set_paths(work: str | Path, workers: int = 0) -> None:
     """Point nnU-Net at ``work``; ``workers`` load data, 0: this process."""
-    for name in ("raw", "preprocessed", "results"):
-        os.environ[f"nnUNet_{name}"] = str(Path(work) / name)
-        (Path(work) / name).mkdir(parents=True, exist_ok=True)
+    runs.set_paths(Path(work))
     os.environ["nnUNet_n_proc_DA"] = str(workers)
-    os.environ["nnUNet_def_n_proc"] = "1"
 
 
 def plans_of(setting: Setting) -> dict:
