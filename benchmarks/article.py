@@ -339,6 +339,12 @@ def measure(segment, cases: list[tuple[str, Path, Path]]) -> dict[str, dict[str,
     return found
 
 
+def deployable(trainer, deploy: str | None) -> dict:
+    """The networks that could be deployed, or the one asked for; a supervised training has its student alone."""
+    found = networks(trainer)
+    return {deploy: found[deploy]} if deploy in found else found
+
+
 def one(args: argparse.Namespace) -> None:
     import torch
 
@@ -372,7 +378,8 @@ def one(args: argparse.Namespace) -> None:
         else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
         "curves": curves,
         "cases": {
-            name: measure(segmenter(trainer, module), judged_cases(args)) for name, module in networks(trainer).items()
+            name: measure(segmenter(trainer, module), judged_cases(args))
+            for name, module in deployable(trainer, args.deploy).items()
         },
         "environment": {**environment(), "gpu": torch.cuda.get_device_name() if cuda else None},
     }
@@ -432,6 +439,7 @@ def _command(args: argparse.Namespace) -> list[str]:
     command += [] if args.fold is None else ["--fold", str(args.fold)]
     command += [] if args.features is None else ["--features", str(args.features)]
     command += ["--best"] if args.best else []
+    command += ["--deploy", args.deploy] if args.deploy else []
     for key, value in args.override:
         command += ["--override", f"{key}={json.dumps(value)}"]
     return command
@@ -550,9 +558,8 @@ def predict(args: argparse.Namespace) -> None:
     args.network, args.seed = args.networks[0], args.seeds[0]
     trainer = build_trainer(args)
     trainer.load_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
-    found = networks(trainer)
-    name = args.deploy or next(iter(found))
-    segment = segmenter(trainer, found[name], args.step_size)
+    name, network = next(iter(deployable(trainer, args.deploy).items()))
+    segment = segmenter(trainer, network, args.step_size)
     scratch = args.work / "predictions"
     scratch.mkdir(exist_ok=True)
     with tarfile.open(args.output, "w:gz") as archive:
@@ -592,7 +599,9 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2, help="prepare: processes")
     parser.add_argument("--images", type=Path, help="predict: folder of *_0000.nii.gz")
     parser.add_argument(
-        "--deploy", choices=["teacher", "student", "rectified_teacher"], help="predict: default teacher"
+        "--deploy",
+        choices=["teacher", "student", "rectified_teacher"],
+        help="measure or predict with this one; default: all, the first",
     )
     parser.add_argument("--step_size", type=float, default=0.5, help="predict: tile step as a share of the patch")
     parser.add_argument("-o", "--output", type=Path, help="predict: archive (.tar.gz)")

@@ -23,7 +23,14 @@ def options(tmp_path, **change):
     values = {
         **{"article": "left_atrium", "num_labelled": 8, "scale": 2, "features": 8, "iterations": 800},
         **{"learning_rate": 0.05, "folds": [0], "fold": 0, "seeds": [0], "seed": 0, "network": "article"},
-        **{"networks": ["article", "nnunet"], "experiments": ["main"], "method": None, "override": [], "best": False},
+        **{
+            "networks": ["article", "nnunet"],
+            "experiments": ["main"],
+            "method": None,
+            "override": [],
+            "best": False,
+            "deploy": None,
+        },
         **{"device": "cpu", "jobs": 1, "work": tmp_path, "results": tmp_path / "results"},
     }
     return argparse.Namespace(**{**values, **change})
