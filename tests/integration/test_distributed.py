@@ -3,6 +3,7 @@
 import copy
 import datetime
 import multiprocessing
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -80,6 +81,8 @@ class TorchWithoutCUDA:
 
 def process(rank, data, batch, folder, name, options):
     torch.set_num_threads(1)
+    if sys.platform == "linux":
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # a machine's name need not lead to an address
     try:
         torch.distributed.init_process_group(
             "gloo",
