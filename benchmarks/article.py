@@ -545,6 +545,8 @@ def curves(args: argparse.Namespace) -> None:
             shown = [f"{(epoch + 1) * r['iterations'] // epochs}"]
             for key in CURVES:
                 value = logged[f"crln_{key}"][epoch]
+                if key == "mu" and METHODS[r["method"]].trainer == "mean_teacher":
+                    value = None  # nothing is rectified
                 shown.append("–" if value is None or np.isnan(value) else f"{value * (1 if key == 'mu' else 100):.2f}")
             print("| " + " | ".join(shown) + " |")
 
