@@ -16,6 +16,7 @@ the labelled cases, the initial weights and the number of iterations.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -249,10 +250,6 @@ def run_name(args: argparse.Namespace, method: str, labelled: int, seed: int) ->
     return f"{method}__{labelled}labelled__seed{seed}__{args.iterations}it{changed}{judge}"
 
 
-def changed_learning_rate(args: argparse.Namespace) -> dict[str, float]:
-    return {} if args.learning_rate == LEARNING_RATE else {"initial_lr": args.learning_rate}
-
-
 def result_file(args: argparse.Namespace, method: str, labelled: int, seed: int) -> Path:
     return args.results / f"{run_name(args, method, labelled, seed)}.json"
 
@@ -281,7 +278,10 @@ def run_one(args: argparse.Namespace, method: str, labelled: int, seed: int) -> 
         "labelled": labelled,
         "seed": seed,
         "iterations": args.iterations,
-        "override": {**dict(args.override), **changed_learning_rate(args)},
+        "learning_rate": args.learning_rate,
+        "override": dict(args.override),
+        # The override is relative to the defaults of its day; these are the settings that were used.
+        "settings": dataclasses.asdict(trainer.settings) if hasattr(trainer, "settings") else {},
         "plan": args.plan,
         "labelled_cases": trainer.dataset_json["crln"]["labelled_cases"],
         "seconds": round(seconds),
@@ -338,7 +338,7 @@ def table(args: argparse.Namespace) -> None:
     results = [r for r in results if r["iterations"] == args.iterations]
     groups: dict[tuple, list[dict]] = {}
     for r in results:
-        key = (r["labelled"], r["method"], json.dumps(r["override"], sort_keys=True))
+        key = (r["labelled"], r["learning_rate"], r["method"], json.dumps(r["override"], sort_keys=True))
         groups.setdefault(key, []).append(r)
     classes = sorted(next(iter(results[0]["test"]["student"].values()))) if results else []
     head = [
@@ -355,9 +355,12 @@ def table(args: argparse.Namespace) -> None:
     print(f"| {' | '.join(head)} |")
     print("|---" * len(head) + "|")
     order = list(METHODS)
-    for labelled, method, override in sorted(groups, key=lambda k: (k[0], order.index(k[1]), k[2])):
-        runs = sorted(groups[labelled, method, override], key=lambda r: r["seed"])
+    for key in sorted(groups, key=lambda k: (k[0], k[1], order.index(k[2]), k[3])):
+        labelled, rate, method, override = key
+        runs = sorted(groups[key], key=lambda r: r["seed"])
         label = method if override == "{}" else f"{method} {override}"
+        if rate != LEARNING_RATE:
+            label += f", learning rate {rate:g}"
         for network in runs[0]["test"]:
             by_class = 100 * np.array([np.nanmean(values(r, network, "Dice"), 0) for r in runs])
             dice = by_class.mean(1)
@@ -367,7 +370,7 @@ def table(args: argparse.Namespace) -> None:
             cells = [str(labelled), label, network, f"{dice.mean():.2f}{spread}", seeds]
             cells += [f"{d:.1f}" for d in by_class.mean(0)] + [f"{distance:.2f}"]
             for other, its_network in (("supervised", "student"), ("mean_teacher", "teacher")):
-                base = groups.get((labelled, other, override), groups.get((labelled, other, "{}"), []))
+                base = groups.get((labelled, rate, other, "{}"), [])
                 itself = method == other and network == its_network
                 cells.append("" if itself else difference(runs, network, base, its_network))
             print(f"| {' | '.join(cells)} |")
