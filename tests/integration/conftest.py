@@ -1,0 +1,86 @@
+"""A preprocessed dataset and trainers on it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from types import SimpleNamespace
+
+import pytest
+import torch
+from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from synthetic import write_dataset
+from tiny_training import CONFIGURATIONS, DATASET, NAME, leave_unannotated, shrink
+
+from nnunetv2_crln.training import variants
+from nnunetv2_crln.unlabelled.preprocessing import preprocess_unlabelled
+
+
+@pytest.fixture(scope="session")
+def preprocessed(tmp_path_factory):
+    """The preprocessed dataset, made once; training only reads it. A part of each label is ignored."""
+    root = tmp_path_factory.mktemp("training")
+    folders = {name: root / name for name in ("raw", "preprocessed", "results")}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, folder in folders.items():
+            folder.mkdir()
+            patch.setenv(f"nnUNet_{name}", str(folder))
+        patch.setenv("nnUNet_def_n_proc", "1")
+        patch.setenv("nnUNet_n_proc_DA", "1")
+        # Spawned workers import torch anew, three times over; forked ones start at once.
+        fork = multiprocessing.get_context("fork")
+        patch.setattr(multiprocessing, "get_context", lambda method=None: fork)
+        torch.set_num_threads(1)
+        write_dataset(folders["raw"], DATASET, "Synthetic", labelled=3, unlabelled=3, shape=(20, 20, 20))
+        leave_unannotated(folders["raw"] / NAME)
+        extract_fingerprints([DATASET], num_processes=1, verbose=False, show_progress_bar=False)
+        plan_experiments([DATASET])
+        plans_file = folders["preprocessed"] / NAME / "nnUNetPlans.json"
+        plans = json.loads(plans_file.read_text(encoding="utf-8"))
+        shrink(plans["configurations"]["3d_fullres"])
+        shrink(plans["configurations"]["2d"])
+        plans_file.write_text(json.dumps(plans))
+        preprocess([DATASET], configurations=CONFIGURATIONS, num_processes=[1, 1], show_progress_bar=False)
+        for name in CONFIGURATIONS:
+            preprocess_unlabelled(
+                folders["raw"] / NAME, folders["preprocessed"] / NAME, PlansManager(str(plans_file)), name
+            )
+    return SimpleNamespace(**folders, plans=plans)
+
+
+@pytest.fixture
+def trainer_of(preprocessed, monkeypatch, tmp_path):
+    """Factory of trainers with their own results folder."""
+    monkeypatch.setenv("nnUNet_raw", str(preprocessed.raw))
+    monkeypatch.setenv("nnUNet_preprocessed", str(preprocessed.preprocessed))
+    monkeypatch.setenv("nnUNet_n_proc_DA", "0")
+    monkeypatch.setenv("nnUNet_def_n_proc", "1")
+    torch.set_num_threads(1)
+
+    def build(
+        name="nnUNetTrainer_CRLN_demo",
+        results="results",
+        epochs=2,
+        fold="all",
+        change=None,
+        which="3d_fullres",
+        **crln,
+    ):
+        monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
+        plans = json.loads(json.dumps(preprocessed.plans))
+        configuration = plans["configurations"][which]
+        configuration["crln"] = {"seed": 1, "save_every": 1, "num_anchors": 8, "num_negatives": 16, **crln}
+        configuration["short_schedule"] = {
+            "num_epochs": epochs,
+            "num_iterations_per_epoch": 3,
+            "num_val_iterations_per_epoch": 1,
+            "seed": 1,
+        }
+        if change is not None:
+            change(plans, configuration)
+        plans["continue_training"] = False
+        dataset_json = json.loads((preprocessed.preprocessed / NAME / "dataset.json").read_text(encoding="utf-8"))
+        return getattr(variants, name)(plans, which, fold, dataset_json, torch.device("cpu"))
+
+    return build
