@@ -1,0 +1,96 @@
+"""Locks of folders that end with the process that holds them, also after kill -9.
+
+POSIX record locks on Linux and macOS: loader workers, which are forked, do not inherit them and so cannot keep the lock
+of a killed training (``flock``, and with it filelock, would let them), and NFS has them too. On Windows
+``msvcrt.locking``, which knows no shared locks: there a shared lock is no lock.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+
+from nnunetv2_crln.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+_FAR_AWAY = 1 << 30  # Windows keeps others from reading locked bytes: lock one behind the text
+
+
+class FolderLock:
+    """A lock on a file that stays where it is; the lock, not the file, tells who works in the folder.
+
+    Args:
+        path: The lock file; its folder must exist.
+        shared: Several processes may hold the lock if all ask for a shared one.
+    """
+
+    def __init__(self, path: str | Path, shared: bool = False) -> None:
+        self.path, self.shared = Path(path), shared
+        self._file: int | None = None
+
+    def acquire(self, refusal: str) -> None:
+        """Take the lock or fail at once; nothing happens if this object holds it already.
+
+        Args:
+            refusal: What to tell the user if another process has it; who that is gets added.
+
+        Raises:
+            UserError: Another process holds the lock.
+        """
+        if self._file is not None or (fcntl is None and self.shared):
+            return
+        try:
+            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            if self.shared:
+                return  # a folder that is only read from here
+            raise
+        try:
+            self._lock(file)
+        except OSError as error:
+            holder = os.read(file, 200).decode(errors="replace").strip()
+            os.close(file)
+            if error.errno in _TAKEN:
+                raise UserError(f"{refusal} (lock {self.path}, {holder or 'holder unknown'})") from None
+            # Some cluster file systems are mounted without locks; a training is worth more than its guard.
+            print(f"WARNING: {self.path.parent} cannot be locked ({error.strerror}): start nothing twice in it.")
+            return
+        if not self.shared:
+            os.ftruncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}\n".encode())
+        self._file = file
+
+    def _lock(self, file: int) -> None:
+        if fcntl is not None:
+            fcntl.lockf(file, (fcntl.LOCK_SH if self.shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            os.lseek(file, _FAR_AWAY, os.SEEK_SET)
+            try:
+                msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            finally:
+                os.lseek(file, 0, os.SEEK_SET)
+
+    def release(self) -> None:
+        """Give the lock back; nothing happens if it is not held."""
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._file)
+            self._file = None
+
+    def __enter__(self) -> "FolderLock":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
