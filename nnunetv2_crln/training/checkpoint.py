@@ -37,6 +37,9 @@ def save(checkpoint: dict, path: str | Path, keep_previous: bool) -> None:
         checkpoint: Tensors and plain types.
         path: Final name.
         keep_previous: Keep the file that stood there under :func:`previous_file`.
+
+    Raises:
+        UserError: The file cannot be written, e.g. because the disk is full; the one that stood there is untouched.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -48,8 +51,35 @@ def save(checkpoint: dict, path: str | Path, keep_previous: bool) -> None:
         if keep_previous and path.exists():
             _keep(path)
         os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+        raise UserError(
+            f"Checkpoint {path} cannot be written ({_reason(error)}). Checkpoints written before are untouched. "
+            "Make room or correct the permissions, then go on with nnUNetv2_train ... --c."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> str:
+    """What the operating system said, also where torch hides it behind an error of its own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def remove_unfinished(folder: str | Path) -> list[str]:
+    """Delete what a killed process left of a checkpoint it was writing; only while nobody else writes there.
+
+    Returns:
+        Names of the files.
+    """
+    leftovers = sorted(path for kind in ("tmp", "previous") for path in Path(folder).glob(f".*.pth.*.{kind}"))
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return [path.name for path in leftovers]
 
 
 def _keep(path: Path) -> None:

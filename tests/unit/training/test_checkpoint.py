@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.checkpoint import load, plain, previous_file, save
+from nnunetv2_crln.training.checkpoint import load, plain, previous_file, remove_unfinished, save
 
 CPU = torch.device("cpu")
 
@@ -51,8 +51,19 @@ def test_nothing_is_kept_where_it_is_not_asked_for(latest):
     assert files(latest.parent) == ["checkpoint_latest.pth"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError("disk full"), OSError(28, "No space left"), KeyboardInterrupt()])
-def test_a_failing_write_leaves_the_old_file_and_nothing_else(latest, monkeypatch, error):
+@pytest.mark.parametrize(
+    ("error", "raised", "message"),
+    [
+        (
+            RuntimeError("failed\nstack"),
+            UserError,
+            r"checkpoint_latest\.pth cannot be written \(failed\)",
+        ),
+        (OSError(28, "No space left"), UserError, r"cannot be written \(No space left\).* untouched.*--c"),
+        (KeyboardInterrupt(), KeyboardInterrupt, ""),
+    ],
+)
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(latest, monkeypatch, error, raised, message):
     save(state(1), latest, keep_previous=True)
 
     def write_half(_checkpoint, file):
@@ -60,10 +71,31 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(latest, monkeypatc
         raise error
 
     monkeypatch.setattr(torch, "save", write_half)
-    with pytest.raises(type(error)):
+    with pytest.raises(raised, match=message):
         save(state(2), latest, keep_previous=True)
     assert files(latest.parent) == ["checkpoint_latest.pth"]
     assert load(latest, CPU)["step"] == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device without space")
+def test_a_full_disk_is_named(latest):
+    """The operating system's own error, on torch's real way of writing."""
+    save(state(1), latest, keep_previous=True)
+    (latest.parent / f".{latest.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
+        save({"weights": torch.zeros(10**6)}, latest, keep_previous=True)
+    assert files(latest.parent) == ["checkpoint_latest.pth"]
+    assert load(latest, CPU)["step"] == 1
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(latest):
+    save(state(1), latest, keep_previous=True)
+    save(state(2), latest, keep_previous=True)
+    for name in (".checkpoint_latest.pth.77.tmp", ".checkpoint_best.pth.8.tmp", ".checkpoint_latest.pth.77.previous"):
+        (latest.parent / name).write_bytes(b"half")
+    (latest.parent / ".crln_training.lock").touch()
+    assert len(remove_unfinished(latest.parent)) == 3
+    assert files(latest.parent) == [".crln_training.lock", "checkpoint_latest.pth", "checkpoint_latest_previous.pth"]
 
 
 def test_bytes_are_on_the_disk_before_the_name_changes(latest, monkeypatch):
