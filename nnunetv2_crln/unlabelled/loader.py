@@ -1,6 +1,9 @@
 """Batches with a labelled and an unlabelled part, made by nnU-Net's own loaders in its own worker processes."""
 
+import queue
+import traceback
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunetv2_crln.training.seeding import derive_seed, seed_everything
 from nnunetv2_crln.training.settings import CRLNSettings
+from nnunetv2_crln.unlabelled.parallel import end_with_parent
 from nnunetv2_crln.unlabelled.views import StrongGeometry, strong_intensity_transforms, weak_transforms
 
 
@@ -91,6 +95,17 @@ class UnlabelledBatches:
         }
 
 
+@dataclass(frozen=True)
+class WorkerFailure:
+    """Travels to the training in place of a batch.
+
+    Attributes:
+        text: The worker's traceback.
+    """
+
+    text: str
+
+
 class SeededBatches:
     """Batches whose content depends on seed, stream and step alone, not on the worker that makes them.
 
@@ -124,24 +139,113 @@ class SeededBatches:
         self.rank = rank
         self.next_step = first_step
         self.num_workers = num_workers
+        self.in_worker = False
 
     def set_thread_id(self, thread_id: int) -> None:
         """Called by batchgenerators in each worker."""
         self.next_step += thread_id
+        self.in_worker = True
+        end_with_parent()
         # A forked worker inherits the parent's OpenMP state without its threads: a parallel region would wait forever.
         torch.set_num_threads(1)
 
     def __iter__(self) -> Iterator[dict]:
         return self
 
-    def __next__(self) -> dict:
-        seed = derive_seed(self.seed, self.stream, self.next_step, self.rank)
+    def __next__(self) -> dict | WorkerFailure:
+        if not self.in_worker:
+            return self._batch()
+        try:
+            return share_memory(self._batch())
+        except Exception:
+            return WorkerFailure(traceback.format_exc())
+
+    def seed_of(self, step: int) -> int:
+        """Where the random numbers of one step start."""
+        return derive_seed(self.seed, self.stream, step, self.rank)
+
+    def _batch(self) -> dict:
+        step = self.next_step
+        seed = self.seed_of(step)
         self.next_step += self.num_workers
         seed_everything(seed)
         batch = next(self.labelled)
         if self.unlabelled is not None:
             batch.update(self.unlabelled.draw(np.random.default_rng(seed)))
-        return batch
+        return {**batch, "step": step}
+
+
+def share_memory(batch: dict) -> dict:
+    """Move all tensors of a batch to shared memory, in place.
+
+    The queue would do so in a thread of its own, which drops the batch if shared memory is full and goes on.
+    """
+    for value in batch.values():
+        for tensor in value if isinstance(value, list) else [value]:
+            if isinstance(tensor, torch.Tensor):
+                tensor.share_memory_()
+    return batch
+
+
+class WatchedWorkers(MultiThreadedAugmenter):
+    """Workers whose end ends the training, with their traceback, and that lose no batch.
+
+    batchgenerators' own class waits forever if a worker is killed while its batch is on the way.
+
+    Args:
+        batches: What each worker makes; without end.
+        num_workers: Number of processes.
+        pin_memory: For a GPU.
+    """
+
+    patience_s = 2.0
+    """Without a batch for so long, look after the workers."""
+
+    def __init__(self, batches: SeededBatches, num_workers: int, pin_memory: bool) -> None:
+        super().__init__(
+            batches,
+            None,
+            num_processes=num_workers,
+            num_cached_per_queue=2,
+            pin_memory=pin_memory,
+            wait_time=0.002,
+        )
+        self._next_step = batches.next_step
+
+    def __next__(self) -> dict:
+        """The next batch.
+
+        Raises:
+            RuntimeError: A worker failed or died; a batch was lost.
+        """
+        if not self.was_initialized:
+            self._start()
+        while True:
+            try:
+                batch = self.pin_memory_queue.get(timeout=self.patience_s)
+            except queue.Empty:
+                self._check_workers()
+                continue
+            if isinstance(batch, WorkerFailure):
+                self._fail(f"A loader worker failed:\n{batch.text}")
+            if batch["step"] != self._next_step:
+                self._fail(f"The batch of step {self._next_step} was lost on its way; the next was {batch['step']}.")
+            self._next_step += 1
+            return batch
+
+    def _check_workers(self) -> None:
+        ended = [process for process in self._processes if not process.is_alive()]
+        if ended or self.abort_event.is_set() or not self.pin_memory_thread.is_alive():
+            codes = ", ".join(str(process.exitcode) for process in ended) or "none"
+            self._fail(
+                f"Loader workers ended (exit codes: {codes}; a negative one is the signal that killed it, -9 "
+                "mostly for lack of memory). Free memory or use fewer workers (nnUNet_n_proc_DA), then continue "
+                "with --c."
+            )
+
+    def _fail(self, message: str) -> None:
+        self._finish(timeout=2, force=True)
+        raise RuntimeError(message)
 
 
 def in_workers(
@@ -158,14 +262,7 @@ def in_workers(
     batches = SeededBatches(labelled, unlabelled, seed, stream, first_step, max(1, num_workers), rank)
     if num_workers == 0:
         return SingleThreadedAugmenter(batches, None)
-    return MultiThreadedAugmenter(
-        batches,
-        None,
-        num_processes=num_workers,
-        num_cached_per_queue=2,
-        pin_memory=pin_memory,
-        wait_time=0.002,
-    )
+    return WatchedWorkers(batches, num_workers, pin_memory)
 
 
 def num_workers(for_validation: bool = False) -> int:

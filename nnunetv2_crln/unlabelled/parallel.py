@@ -63,7 +63,7 @@ def _in_this_process(function: Callable[..., Any], tasks: Mapping[str, Sequence]
 
 def _in_processes(function: Callable[..., Any], tasks: Mapping[str, Sequence], processes: int) -> Iterator[Outcome]:
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context, initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context, initializer=end_with_parent)
     futures: list[Future] = []
     try:
         futures = [pool.submit(_guarded, function, name, arguments) for name, arguments in tasks.items()]
@@ -79,8 +79,8 @@ def _in_processes(function: Callable[..., Any], tasks: Mapping[str, Sequence], p
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """Without this a killed command leaves its processes behind: executors do not notice, unlike nnU-Net's pools."""
+def end_with_parent() -> None:
+    """End this process when its parent has ended: a parent that was killed cannot tell its workers to."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
 

@@ -84,7 +84,7 @@ def test_batches_do_not_depend_on_what_the_process_drew_before():
 
 def test_without_an_unlabelled_stream_the_batches_are_the_labelled_ones():
     batches = SeededBatches(DrawingLoader(), None, 3, "train", 0, 1)
-    assert [set(batch) for batch in take(batches, 2)] == [{"drawn"}] * 2
+    assert [set(batch) for batch in take(batches, 2)] == [{"drawn", "step"}] * 2
     assert [batch["drawn"] for batch in take(seeded(), 2)] == [
         batch["drawn"] for batch in take(SeededBatches(DrawingLoader(), None, 3, "train", 0, 1), 2)
     ]
