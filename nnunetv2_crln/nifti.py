@@ -1,4 +1,4 @@
-"""Truncated NIfTI files, which readers accept."""
+"""Truncated NIfTI files and complex voxels, which readers accept."""
 
 import gzip
 import struct
@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
+_COMPLEX = (32, 1792, 2048)  # NIfTI-1's codes of complex64, complex128 and complex256
+
 
 def check_nifti_is_complete(path: str | Path) -> None:
     """Compare a NIfTI file's length with its header; files of other formats pass.
 
-    ITK 5.4 fills what is missing at the end of a NIfTI file with zeros and says nothing.
+    ITK 5.4 fills what is missing at the end of a NIfTI file with zeros and says nothing; nnU-Net drops the imaginary
+    part of complex voxels.
 
     Raises:
-        RuntimeError: The file is shorter than its header promises, or its compression is damaged.
+        RuntimeError: The file is shorter than its header promises, its compression is damaged, or its voxels are
+            complex.
     """
     path = Path(path)
     if not path.name.endswith((".nii", ".nii.gz")):
@@ -27,18 +31,23 @@ def check_nifti_is_complete(path: str | Path) -> None:
                 found += len(block)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RuntimeError(str(error)) from error
-    expected = _nifti_bytes(header)
+    expected, datatype = _nifti_bytes_and_datatype(header)
+    if datatype in _COMPLEX:
+        raise RuntimeError("its voxels are complex numbers; save their magnitude")
     if found < expected:
         raise RuntimeError(f"{found} bytes, its header promises {expected}")
 
 
-def _nifti_bytes(header: bytes) -> int:
-    """Length of a single-file NIfTI-1 image by its header; 0 for what is no NIfTI-1 header, where ITK will complain."""
+def _nifti_bytes_and_datatype(header: bytes) -> tuple[int, int]:
+    """Length of a single-file NIfTI-1 image and its datatype, by its header.
+
+    Both are 0 for what is no NIfTI-1 header, where ITK will complain.
+    """
     for order in "<>":
         if len(header) == 348 and struct.unpack_from(f"{order}i", header)[0] == 348:
             dimensions = struct.unpack_from(f"{order}8h", header, 40)
             voxels = np.prod([max(1, size) for size in dimensions[1 : 1 + dimensions[0]]], dtype=np.int64)
-            bits = struct.unpack_from(f"{order}h", header, 72)[0]
+            datatype, bits = struct.unpack_from(f"{order}2h", header, 70)
             offset = struct.unpack_from(f"{order}f", header, 108)[0]
-            return int(offset) + int(voxels) * bits // 8
-    return 0
+            return int(offset) + int(voxels) * bits // 8, datatype
+    return 0, 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,11 +15,17 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln import article
 from nnunetv2_crln.cli.run import run
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.locking import FolderLock
+from nnunetv2_crln.unlabelled.atomic import read_json
 from nnunetv2_crln.unlabelled.cases import find_labelled_cases, find_unlabelled_cases
 from nnunetv2_crln.unlabelled.fingerprint import add_unlabelled_to_fingerprint, labelled_fingerprint_is_stale
 from nnunetv2_crln.unlabelled.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.unlabelled.integrity import check_dataset, listing, verify_images
+from nnunetv2_crln.unlabelled.labelled_labels import verify_labels
+from nnunetv2_crln.unlabelled.paths import data_lock_file
 from nnunetv2_crln.unlabelled.planning import (
+    check_block,
+    check_plans,
     describe_configuration,
     find_nnunet_class,
     keep_crln_blocks,
@@ -196,14 +203,11 @@ def command(arguments: list[str] | None = None) -> None:
         plans_name = expected_plans_name(args) if args.unlabelled_only else plan(dataset_id, folders, args)
         if args.article and not args.unlabelled_only:
             add_article_configuration(folders, plans_name, protocols[dataset_id])
-        plans_manager = read_plans(folders, plans_name)
+        plans_manager = read_plans(folders, plans_name, args.c)
         configurations = available_configurations(plans_manager, args)
         if not args.no_pp:
             if not args.unlabelled_only:
-                print("Preprocessing of the labelled cases ...")
-                names = one_configuration_per_data(plans_manager, configurations)
-                processes = [configurations[name] for name in names]
-                preprocess([dataset_id], plans_name, names, processes, args.verbose, not args.no_pbar)
+                preprocess_labelled(dataset_id, folders, plans_manager, configurations, args)
             failed += preprocess_all_unlabelled(folders, plans_manager, configurations, args)
         print_summary(dataset_id, folders, plans_manager, list(configurations), args)
     if failed:
@@ -214,12 +218,13 @@ def command(arguments: list[str] | None = None) -> None:
 
 
 def verify(folders: DatasetFolders, args: argparse.Namespace) -> None:
-    """Open every image and, through nnU-Net, every label in labelsTr.
+    """Open every image and every label in labelsTr, with our checks and with nnU-Net's.
 
     Raises:
         UserError: With everything that was found.
     """
     _print_warnings(verify_images(folders.raw, args.npfp, not args.no_pbar))
+    verify_labels(folders.raw, args.npfp, not args.no_pbar)
     try:
         verify_dataset_integrity(str(folders.raw), args.npfp)
     except (AssertionError, RuntimeError) as error:
@@ -261,11 +266,11 @@ def expected_plans_name(args: argparse.Namespace) -> str:
     return args.overwrite_plans_name or planner_default(planner, "plans_name")
 
 
-def read_plans(folders: DatasetFolders, plans_name: str) -> PlansManager:
-    """Plans of a dataset.
+def read_plans(folders: DatasetFolders, plans_name: str, configurations: list[str]) -> PlansManager:
+    """Plans of a dataset; those of ``configurations`` that they have are checked.
 
     Raises:
-        UserError: They were not made yet.
+        UserError: They were not made yet, or the file is damaged.
     """
     path = folders.preprocessed / f"{plans_name}.json"
     if not path.is_file():
@@ -273,7 +278,15 @@ def read_plans(folders: DatasetFolders, plans_name: str) -> PlansManager:
             f"{path} does not exist: --unlabelled_only needs finished plans. Run the command without it first, "
             "or name other plans with -overwrite_plans_name."
         )
-    return PlansManager(str(path))
+    try:
+        plans = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}. Correct the file or make the plans again.") from error
+    check_plans(plans, path)
+    for name in set(configurations) & set(plans["configurations"]):
+        check_plans(plans, path, name)
+        check_block(PlansManager(plans).get_configuration(name).configuration.get("crln", {}), f"{path}, {name}")
+    return PlansManager(plans)
 
 
 def add_article_configuration(folders: DatasetFolders, plans_name: str, protocol: article.Protocol) -> None:
@@ -317,6 +330,32 @@ def available_configurations(plans_manager: PlansManager, args: argparse.Namespa
     if skipped:
         print(f"Skipping {', '.join(skipped)}: not in the plans of {plans_manager.dataset_name}.")
     return {name: number for name, number in zip(args.c, processes) if name in present}
+
+
+def preprocess_labelled(
+    dataset_id: int,
+    folders: DatasetFolders,
+    plans_manager: PlansManager,
+    configurations: dict[str, int],
+    args: argparse.Namespace,
+) -> None:
+    """nnU-Net's preprocessing, which deletes what was there: not while a training reads it.
+
+    Raises:
+        UserError: A training is running, or another command is preprocessing the same data.
+    """
+    print("Preprocessing of the labelled cases ...")
+    names = one_configuration_per_data(plans_manager, configurations)
+    processes = [configurations[name] for name in names]
+    with contextlib.ExitStack() as locks:
+        for name in names:
+            data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
+            lock = locks.enter_context(FolderLock(data_lock_file(data)))
+            lock.acquire(
+                f"{data} is in use by a training, or is being preprocessed. Wait for its end. "
+                "--unlabelled_only adds unlabelled cases without touching the labelled ones."
+            )
+        preprocess([dataset_id], plans_manager.plans_name, names, processes, args.verbose, not args.no_pbar)
 
 
 def preprocess_all_unlabelled(

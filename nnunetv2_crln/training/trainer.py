@@ -8,13 +8,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.crossval_split import generate_crossval_split
 from torch import autocast, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.locking import FolderLock
 from nnunetv2_crln.losses.partly_labelled import PartlyLabelledLoss
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
 from nnunetv2_crln.reporting.curves import MONITORED, PREFIX, restore
@@ -22,19 +25,23 @@ from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.heads import Heads, build_rectifier
 from nnunetv2_crln.training.monitoring import Monitor, monitor_of
+from nnunetv2_crln.training.numerical_safety import FiniteBuffers, SkippedSteps, finite_mean
 from nnunetv2_crln.training.objective import Objective, PseudoLabels, StudentPass, relationship_map
 from nnunetv2_crln.training.schedule import Phase, Schedule
 from nnunetv2_crln.training.seeding import derive_seed, seed_everything
 from nnunetv2_crln.training.settings import CRLNSettings
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay
+from nnunetv2_crln.unlabelled.atomic import write_json
 from nnunetv2_crln.unlabelled.loader import UnlabelledBatches, UnlabelledDataset, in_workers, num_workers
-from nnunetv2_crln.unlabelled.paths import unlabelled_folder
+from nnunetv2_crln.unlabelled.paths import data_lock_file, unlabelled_folder
+from nnunetv2_crln.unlabelled.planning import check_plans
 from nnunetv2_crln.unlabelled.preprocessing import unlabelled_status
 from nnunetv2_crln.unlabelled.views import StrongGeometry, repeatable
 
 MAX_GRADIENT_NORM = 12  # nnU-Net's
 MAX_SKIPPED_IN_A_ROW = 20
 NUM_FOLDS = 5  # of the split that nnU-Net makes by itself
+FOLD_LOCK = ".crln_training.lock"
 CURVES = ("supervised", "relationship_map", "consistency", "cps", "mu", "confident_raw", "confident", "skipped_steps")
 LOGGED = [f"{PREFIX}{curve}" for curve in (*CURVES, *MONITORED)]
 
@@ -66,6 +73,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
     ):
+        check_plans(plans, _plans_file(plans), configuration)
         super().__init__(plans, configuration, fold, dataset_json, device)
         if self.is_cascaded:
             raise NotImplementedError(
@@ -84,7 +92,9 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         self.seed = self._draw_seed() if self.settings.seed is None else self.settings.seed
         self.phases = Schedule.of(self.settings, total_iterations=0)  # until the length of the training is known
         self.step = 0
-        self.skipped_in_a_row = 0
+        self.skipped = SkippedSteps(self.device)
+        self.skipped_before_epoch = 0
+        self.locks = contextlib.ExitStack()
         self.monitor: Monitor | None = None  # of the first process alone
         restore(self.logger.local_logger.my_fantastic_logging, LOGGED, epochs=0)
 
@@ -99,7 +109,14 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
 
     def initialize(self):
         seed_everything(derive_seed(self.seed, "weights", 0))
-        super().initialize()
+        try:
+            super().initialize()
+        except (ImportError, TypeError, KeyError) as error:
+            architecture = self.configuration_manager.configuration.get("architecture")
+            raise UserError(
+                f"{_plans_file(self.plans_manager.plans)}, configuration {self.configuration_name!r}: this "
+                f"architecture cannot be built ({error}): {architecture}. Correct it or make the plans again."
+            ) from error
         student = unwrap(self.network)
         channels = tapped_channels(student)
         num_classes = self.label_manager.num_segmentation_heads
@@ -108,6 +125,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         self.teacher = EMATeacher(student)
         self._teach_at_full_resolution()
         self.teacher_network = torch.compile(self.teacher.module) if self._do_i_compile() else self.teacher.module
+        self.finite_buffers = FiniteBuffers(student)
         self.student_taps = FeatureTaps(student)
         self.teacher_taps = FeatureTaps(self.teacher.module)
         self.heads = Heads(channels, num_classes, ndim, self.settings).to(self.device)
@@ -210,29 +228,69 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         return UnlabelledDataset(str(folder), status.ready)
 
     def do_split(self):
+        if self.dataset_class is None:
+            self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         folds_file = join(self.preprocessed_dataset_folder_base, "splits_final.json")
+        cases = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
         if self.fold != "all" and not os.path.isfile(folds_file):
-            cases = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
             if len(cases) < NUM_FOLDS:
                 raise UserError(
                     f"{self.plans_manager.dataset_name} has {len(cases)} labelled cases, too few for nnU-Net's "
                     f"{NUM_FOLDS}-fold cross-validation. Train with fold 'all', or write your own {folds_file}."
                 )
-        return super().do_split()
+            # As nnU-Net makes it, but in one step: trainings of other folds may start at this moment.
+            write_json(generate_crossval_split(sorted(cases), seed=12345, n_splits=NUM_FOLDS), folds_file)
+        try:
+            training, validation = super().do_split()
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{folds_file} is damaged ({type(error).__name__}: {error}). Expected a list of objects with 'train' "
+                "and 'val'. Correct the file, or remove it to let nnU-Net make a new split."
+            ) from error
+        # Names are joined to the folder of the data: one of another folder must not be opened.
+        if unknown := sorted({*training, *validation} - set(cases)):
+            raise UserError(
+                f"{folds_file}, fold {self.fold}, names {len(unknown)} case(s) that are not preprocessed in "
+                f"{self.preprocessed_dataset_folder}: {', '.join(map(str, unknown[:5]))}. Correct the names, or remove "
+                "the file to let nnU-Net make a new split."
+            )
+        return training, validation
 
     # ---------------------------------------------------------------- training
 
     def on_train_start(self):
+        self._lock_fold()
+        self._lock_data()
         self.phases = Schedule.of(self.settings, self.num_epochs * self.num_iterations_per_epoch)
         if not self.was_initialized:
             self.initialize()
         if self.step == 0:
             # -pretrained_weights are loaded into the student after it was built.
             self.teacher.copy_from(unwrap(self.network))
+        self.finite_buffers = FiniteBuffers(unwrap(self.network))
         super().on_train_start()
         self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}")
         if self.local_rank == 0:
             self.monitor = monitor_of(self)
+
+    def _lock_fold(self) -> None:
+        """Until :attr:`locks` are closed or the process ends, nobody else writes into the fold's folder."""
+        if self.local_rank != 0:
+            return
+        os.makedirs(self.output_folder, exist_ok=True)
+        lock = FolderLock(join(self.output_folder, FOLD_LOCK))
+        lock.acquire(f"Another training writes into {self.output_folder}. Wait for its end, or train another fold.")
+        self.locks.callback(lock.release)
+        for name in checkpoints.remove_unfinished(self.output_folder):
+            self.print_to_log_file(f"Removed {name}, which a killed training left half written")
+
+    def _lock_data(self) -> None:
+        """Keep preprocessing from deleting what this training reads."""
+        if self.local_rank != 0:
+            return
+        lock = FolderLock(data_lock_file(self.preprocessed_dataset_folder), shared=True)
+        lock.acquire(f"{self.preprocessed_dataset_folder} is being preprocessed. Wait for its end, then train.")
+        self.locks.callback(lock.release)
 
     def on_train_epoch_start(self):
         super().on_train_epoch_start()
@@ -248,6 +306,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             pseudo = pseudo.under(geometry)
             student, student_map = self.student_pass(labelled, self._to_device(batch["unlabelled_strong"]))
             losses = self.objective(student, student_map, self.heads, target, pseudo, phase)
+        self.finite_buffers.repair()
         self.apply_gradients(losses["loss"])
         if phase.rectifying and student_map is not None:
             self.update_rectifier(student.labelled_logits, student_map, target)
@@ -294,32 +353,39 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         self.optimizer.zero_grad(set_to_none=True)
         scaler = self.grad_scaler
         (scaler.scale(loss) if scaler is not None else loss).backward()
+        # Before the scaler looks for infinities: one process's must be seen by all.
+        self._average_head_gradients(self.heads)
         if scaler is not None:
             scaler.unscale_(self.optimizer)
-        self._average_head_gradients(self.heads)
         norms = [
             torch.nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM)
             for module in (self.network, self.heads)
             if next(module.parameters(), None) is not None  # a mean teacher has no heads
         ]
+        finite = self.skipped.count(norms)
         if scaler is not None:
-            scaler.step(self.optimizer)  # looks at the gradients itself
+            scaler.step(self.optimizer)  # looks at the gradients itself; the count is read once an epoch
             scaler.update()
-        elif all(bool(torch.isfinite(norm)) for norm in norms):
+        elif finite:
             self.optimizer.step()
-            self.skipped_in_a_row = 0
         else:
-            self._count_skipped_step()
+            self.print_to_log_file(f"WARNING: non-finite gradient at iteration {self.step}; the step is left out")
+            self._stop_after_too_many_skipped_steps()
 
-    def _count_skipped_step(self) -> None:
-        self.skipped_in_a_row += 1
-        self.print_to_log_file(f"WARNING: non-finite gradient at iteration {self.step}; the step is left out")
-        if self.skipped_in_a_row >= MAX_SKIPPED_IN_A_ROW:
+    def _stop_after_too_many_skipped_steps(self) -> int:
+        """Steps left out so far.
+
+        Raises:
+            RuntimeError: All of the last ones were.
+        """
+        total, in_a_row = self.skipped.read()
+        if in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise RuntimeError(
-                f"{MAX_SKIPPED_IN_A_ROW} iterations in a row had a non-finite loss or gradient (last: {self.step}). "
+                f"{in_a_row} iterations in a row had a non-finite loss or gradient (last: {self.step}). "
                 "Look for NaN in the images (nnUNetv2_crln_plan_and_preprocess --verify_dataset_integrity) or lower "
                 "the learning rate, then continue from the last checkpoint with --c."
             )
+        return total
 
     def update_rectifier(
         self, logits: torch.Tensor, labelled_map: torch.Tensor, target: torch.Tensor | list[torch.Tensor]
@@ -352,11 +418,16 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
     def on_train_epoch_end(self, train_outputs: list[dict]):
         # The only place where the losses leave the device.
         names = list(train_outputs[0])
-        means = torch.stack([torch.stack([o[name].float() for o in train_outputs]).mean() for name in names]).tolist()
+        values = torch.stack([torch.stack([o[name].float() for o in train_outputs]) for name in names], 1)
+        means = finite_mean(values).tolist()  # steps that were left out have no say
         epoch = dict(zip(names, means, strict=True))
         super().on_train_epoch_end([{"loss": np.array(epoch["loss"])}])
         epoch["mu"] = self.rectifier.mu.item() if hasattr(self.rectifier, "mu") else float("nan")
-        epoch["skipped_steps"] = self.skipped_in_a_row
+        skipped = self._stop_after_too_many_skipped_steps()
+        epoch["skipped_steps"] = skipped - self.skipped_before_epoch
+        self.skipped_before_epoch = skipped
+        if epoch["skipped_steps"]:
+            self.print_to_log_file(f"WARNING: {epoch['skipped_steps']} steps of this epoch had a non-finite gradient")
         for curve in CURVES:
             self.logger.log(f"crln_{curve}", epoch.get(curve, float("nan")), self.current_epoch)
         self.print_to_log_file(
@@ -371,9 +442,22 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             # nnU-Net's own log needs every epoch; a chart of NaN in W&B helps nobody.
             logger = self.logger if np.isfinite(value) else self.logger.local_logger
             logger.log(f"{PREFIX}{curve}", value, self.current_epoch)
+        self._save_best()
         super().on_epoch_end()
         if self.monitor:
             self.monitor.draw_curves(self.logger.local_logger.my_fantastic_logging, last)
+
+    def _save_best(self) -> None:
+        """Save a new best network before nnU-Net saves the latest one, which then knows of it.
+
+        In nnU-Net's order a continued training takes the best score from before that epoch and may replace the best
+        network by a worse one.
+        """
+        score = self.logger.get_value("ema_fg_dice", step=-1)
+        if self._best_ema is None or score > self._best_ema:
+            self._best_ema = score
+            self.print_to_log_file(f"Yayy! New best EMA pseudo Dice: {np.round(score, decimals=4)}")
+            self.save_checkpoint(join(self.output_folder, "checkpoint_best.pth"))
 
     # ---------------------------------------------------------------- validation and deployment
 
@@ -405,7 +489,8 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         return result
 
     def perform_actual_validation(self, save_probabilities: bool = False):
-        with self.deployed_network():
+        self._lock_fold()
+        with self.locks, self.deployed_network():
             super().perform_actual_validation(save_probabilities)
 
     # ---------------------------------------------------------------- saving and resuming
@@ -436,6 +521,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
                     "rectifier": self.rectifier.state_dict(),
                     "rectifier_optimizer": self.rectifier_optimizer.state_dict() if self.rectifier_optimizer else None,
                     "step": self.step,
+                    "skipped": self.skipped.state_dict(),
                     "seed": self.seed,
                     "deploy": self.settings.deploy,
                 },
@@ -459,6 +545,9 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         state = loaded[checkpoints.KEY]
         self.seed = state["seed"]
         self.step = state["step"]
+        if "skipped" in state:  # not in checkpoints of the first version
+            self.skipped.load_state_dict(state["skipped"])
+            self.skipped_before_epoch = state["skipped"]["total"]
         unwrap(self.network).load_state_dict(state["student"])
         self.teacher.module.load_state_dict(state["teacher"])
         self.heads.load_state_dict(state["heads"])
@@ -484,6 +573,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             previous.unlink(missing_ok=True)
         if self.monitor:
             self.monitor.after_training(self.current_epoch - 1, self.phase.rectifying)
+        self.locks.close()
 
     # ---------------------------------------------------------------- small helpers
 
@@ -505,6 +595,12 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         if self.device.type == "cpu" and self.settings.cpu_bfloat16:
             return autocast("cpu", dtype=torch.bfloat16)
         return contextlib.nullcontext()
+
+
+def _plans_file(plans: dict) -> str:
+    """Where nnU-Net has these plans from; for messages."""
+    folder = join(os.environ.get("nnUNet_preprocessed", ""), str(plans.get("dataset_name", "")))
+    return join(folder, f"{plans.get('plans_name', 'plans')}.json")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ Labels are never opened here.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -83,6 +84,24 @@ def _check_dataset_json(path: Path, dataset_json: dict) -> None:
     for key, (valid, text) in expected.items():
         if not valid:
             raise UserError(f"{path}: {key!r} is {dataset_json[key]!r}; expected {text}. Correct that entry.")
+    _check_listed_cases(path, dataset_json.get("dataset", {}))
+
+
+def _check_listed_cases(path: Path, listed: object) -> None:
+    """Cases that dataset.json lists itself: their names become file names and must not leave their folder."""
+    if not isinstance(listed, dict):
+        raise UserError(f"{path}: 'dataset' is a {type(listed).__name__}; expected cases with images and label.")
+    if unsafe := [name for name in listed if name in ("", ".", "..") or re.search(r"[/\\:]", name)]:
+        raise UserError(
+            f"{path}: 'dataset' names {listing(map(repr, unsafe))}. Case names become file names: rename these "
+            "without slash, backslash and colon."
+        )
+    for name, files in listed.items():
+        if not isinstance(files, dict) or not isinstance(files.get("images"), list) or "label" not in files:
+            raise UserError(
+                f"{path}: case {name!r} of 'dataset' is {files!r}; expected {{'images': [files], 'label': file}}. "
+                "Correct that entry."
+            )
 
 
 def _is_count(value: object) -> bool:
@@ -277,6 +296,16 @@ def _broken_geometry(survey: Survey) -> Iterator[str]:
         yield (
             f"{len(mismatch)} case(s) whose channels differ in shape or spacing: {listing(mismatch)}. "
             "Resample all channels of a case to the same grid."
+        )
+    turned = [
+        name
+        for name, reports in survey.reports.items()
+        if not all(np.allclose(report.direction, reports[0].direction, atol=1e-2) for report in reports)
+    ]
+    if turned:
+        yield (
+            f"{len(turned)} case(s) whose channels point in different directions: {listing(turned)}. nnU-Net stacks "
+            "the voxels as they are: bring all channels of a case into one orientation."
         )
     flat = {is_flat(reports) for reports in survey.of(IMAGES_LABELLED).values()}
     other = [name for name, reports in survey.of(IMAGES_UNLABELLED).items() if flat == {not is_flat(reports)}]

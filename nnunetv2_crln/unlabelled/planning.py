@@ -37,6 +37,48 @@ def find_nnunet_class(package: str, name: str, flag: str) -> type:
     return found
 
 
+PLANS_KEYS = ("dataset_name", "plans_name", "image_reader_writer", "transpose_forward", "configurations")
+CONFIGURATION_KEYS = ("data_identifier", "preprocessor_name", "batch_size", "patch_size", "spacing")
+
+
+def check_plans(plans: object, path: str | Path, configuration: str | None = None) -> None:
+    """Look for what every part of nnU-Net reads from plans, before it fails with a bare key.
+
+    Args:
+        plans: Content of the file.
+        path: Of the file, for the message.
+        configuration: To check too.
+
+    Raises:
+        UserError: Something is missing or of the wrong type.
+    """
+    again = "Make the plans again (nnUNetv2_crln_plan_and_preprocess --no_pp), or correct the file."
+    if not isinstance(plans, dict):
+        raise UserError(f"{path} holds a {type(plans).__name__}; expected nnU-Net's plans, an object. {again}")
+    if missing := [key for key in PLANS_KEYS if key not in plans]:
+        raise UserError(f"{path} has no {', '.join(missing)}. {again}")
+    configurations = plans["configurations"]
+    if not isinstance(configurations, dict) or not all(isinstance(entry, dict) for entry in configurations.values()):
+        raise UserError(f"{path}: 'configurations' is no object of objects. {again}")
+    if configuration is None:
+        return
+    if configuration not in configurations:
+        raise UserError(f"{path} has no configuration {configuration!r}. It has: {', '.join(configurations)}. {again}")
+    resolved: dict = {}
+    parents: list[str] = [configuration]
+    while parents[-1] in configurations and parents[-1] not in parents[:-1]:
+        resolved = {**configurations[parents[-1]], **resolved}
+        parents.append(configurations[parents[-1]].get("inherits_from", ""))
+    if missing := [key for key in CONFIGURATION_KEYS if key not in resolved]:
+        raise UserError(f"{path}: configuration {configuration!r} has no {', '.join(missing)}. {again}")
+    size = resolved["patch_size"]
+    if not isinstance(size, list) or not all(isinstance(value, int) and value > 0 for value in size):
+        raise UserError(f"{path}: patch_size of {configuration!r} is {size!r}; expected integers above 0. {again}")
+    batch = resolved["batch_size"]
+    if not isinstance(batch, int) or batch < 1:
+        raise UserError(f"{path}: batch_size of {configuration!r} is {batch!r}; expected an integer above 0. {again}")
+
+
 def planner_default(planner: type, argument: str) -> Any:
     """Default of an argument of a planner class, such as ``plans_name``."""
     return inspect.signature(planner).parameters[argument].default

@@ -35,6 +35,7 @@ class ChannelReport:
     file: str
     shape: tuple[int, ...]  # (C, X, Y, Z) in nnU-Net's order; X is 1 for 2D images
     spacing: tuple[float, ...]  # mm
+    direction: tuple[float, ...]  # of the axes; empty for formats without
     placement: tuple[float, ...]  # origin and direction, or the affine; empty for formats without
     finite: bool
     constant: bool
@@ -51,6 +52,7 @@ def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelRepo
         file=file,
         shape=tuple(image.shape),
         spacing=tuple(float(value) for value in properties["spacing"]),
+        direction=direction_of(properties),
         placement=_placement(properties),
         finite=bool(np.isfinite(image).all()),
         constant=bool(image.min() == image.max()),
@@ -63,6 +65,16 @@ def _placement(properties: dict) -> tuple[float, ...]:
         return (*stuff["origin"], *stuff["direction"])
     if stuff := properties.get("nibabel_stuff"):
         return tuple(np.asarray(stuff["original_affine"], dtype=float).ravel())
+    return ()
+
+
+def direction_of(properties: dict) -> tuple[float, ...]:
+    """Which way the axes of an image point; empty for formats that do not tell."""
+    if stuff := properties.get("sitk_stuff"):
+        return tuple(stuff["direction"])
+    if stuff := properties.get("nibabel_stuff"):
+        axes = np.asarray(stuff["original_affine"], dtype=float)[:3, :3]
+        return tuple((axes / np.linalg.norm(axes, axis=0)).ravel())
     return ()
 
 
