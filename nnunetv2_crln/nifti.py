@@ -1,13 +1,27 @@
-"""Truncated NIfTI files and complex voxels, which readers accept."""
+"""What readers of NIfTI files accept in silence: missing ends, complex voxels, NaN and infinity."""
 
 import gzip
 import struct
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 _COMPLEX = (32, 1792, 2048)  # NIfTI-1's codes of complex64, complex128 and complex256
+_FLOAT = {16: "f4", 64: "f8"}
+_HEADER = 348
+_BLOCK = 1 << 24
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Of a single-file NIfTI-1 image; all 0 for what is no NIfTI-1 header, where ITK will complain."""
+
+    offset: int = 0
+    length: int = 0  # of the file, in bytes
+    datatype: int = 0
+    order: str = "<"
 
 
 def check_nifti_is_complete(path: str | Path) -> None:
@@ -20,34 +34,48 @@ def check_nifti_is_complete(path: str | Path) -> None:
         RuntimeError: The file is shorter than its header promises, its compression is damaged, or its voxels are
             complex.
     """
-    path = Path(path)
+    _read(Path(path), look_at_voxels=False)
+
+
+def nifti_is_finite(path: str | Path) -> bool:
+    """Whether a complete NIfTI file is free of NaN and infinity, which ITK reads as 0; True for other formats.
+
+    Raises:
+        RuntimeError: As :func:`check_nifti_is_complete`.
+    """
+    return _read(Path(path), look_at_voxels=True)
+
+
+def _read(path: Path, look_at_voxels: bool) -> bool:
     if not path.name.endswith((".nii", ".nii.gz")):
-        return
+        return True
+    finite = True
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            header = file.read(348)
-            found = len(header)
-            while block := file.read(1 << 24):
+            header = file.read(_HEADER)
+            layout = _layout(header)
+            if layout.datatype in _COMPLEX:
+                raise RuntimeError("its voxels are complex numbers; save their magnitude")
+            found = len(header) + len(file.read(max(0, layout.offset - _HEADER)))
+            kind = layout.order + _FLOAT[layout.datatype] if look_at_voxels and layout.datatype in _FLOAT else None
+            while block := file.read(_BLOCK):
                 found += len(block)
+                if kind:
+                    whole = block[: len(block) - len(block) % int(kind[-1])]
+                    finite = finite and bool(np.isfinite(np.frombuffer(whole, kind)).all())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RuntimeError(str(error)) from error
-    expected, datatype = _nifti_bytes_and_datatype(header)
-    if datatype in _COMPLEX:
-        raise RuntimeError("its voxels are complex numbers; save their magnitude")
-    if found < expected:
-        raise RuntimeError(f"{found} bytes, its header promises {expected}")
+    if found < layout.length:
+        raise RuntimeError(f"{found} bytes, its header promises {layout.length}")
+    return finite
 
 
-def _nifti_bytes_and_datatype(header: bytes) -> tuple[int, int]:
-    """Length of a single-file NIfTI-1 image and its datatype, by its header.
-
-    Both are 0 for what is no NIfTI-1 header, where ITK will complain.
-    """
+def _layout(header: bytes) -> _Layout:
     for order in "<>":
-        if len(header) == 348 and struct.unpack_from(f"{order}i", header)[0] == 348:
+        if len(header) == _HEADER and struct.unpack_from(f"{order}i", header)[0] == _HEADER:
             dimensions = struct.unpack_from(f"{order}8h", header, 40)
             voxels = np.prod([max(1, size) for size in dimensions[1 : 1 + dimensions[0]]], dtype=np.int64)
             datatype, bits = struct.unpack_from(f"{order}2h", header, 70)
-            offset = struct.unpack_from(f"{order}f", header, 108)[0]
-            return int(offset) + int(voxels) * bits // 8, datatype
-    return 0, 0
+            offset = int(struct.unpack_from(f"{order}f", header, 108)[0])
+            return _Layout(offset, offset + int(voxels) * bits // 8, datatype, order)
+    return _Layout()

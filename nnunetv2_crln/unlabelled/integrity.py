@@ -300,7 +300,12 @@ def _broken_geometry(survey: Survey) -> Iterator[str]:
     turned = [
         name
         for name, reports in survey.reports.items()
-        if not all(np.allclose(report.direction, reports[0].direction, atol=1e-2) for report in reports)
+        # Of other lengths, other numbers of dimensions: an error of its own.
+        if any(
+            len(report.direction) == len(reports[0].direction)
+            and not np.allclose(report.direction, reports[0].direction, atol=1e-2)
+            for report in reports
+        )
     ]
     if turned:
         yield (

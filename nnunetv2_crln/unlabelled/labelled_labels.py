@@ -10,7 +10,7 @@ import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.nifti import check_nifti_is_complete
+from nnunetv2_crln.nifti import nifti_is_finite
 from nnunetv2_crln.unlabelled.cases import find_labelled_cases, read_dataset_json
 from nnunetv2_crln.unlabelled.integrity import listing
 from nnunetv2_crln.unlabelled.parallel import run_parallel
@@ -79,7 +79,8 @@ def check_label(images: list[str], label: str, allowed: list[int], reader_class:
     """
     name = Path(label).name
     try:
-        check_nifti_is_complete(label)
+        if not nifti_is_finite(label):
+            return [f"{name} has NaN or infinite voxels"]
         voxels, properties = reader_class().read_seg(label)
         image, image_properties = reader_class().read_images(images[:1])
     except Exception as error:

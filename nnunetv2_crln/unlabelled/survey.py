@@ -13,7 +13,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES, determine_reader_writer_from_dataset_json
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.nifti import check_nifti_is_complete
+from nnunetv2_crln.nifti import nifti_is_finite
 from nnunetv2_crln.unlabelled.cases import (
     IMAGES_LABELLED,
     IMAGES_TEST,
@@ -44,7 +44,7 @@ class ChannelReport:
 
 def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelReport:
     """Read one image file with nnU-Net's reader and describe it."""
-    check_nifti_is_complete(file)
+    finite_on_disk = nifti_is_finite(file)
     image, properties = reader_class().read_images([file])
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
@@ -54,7 +54,7 @@ def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelRepo
         spacing=tuple(float(value) for value in properties["spacing"]),
         direction=direction_of(properties),
         placement=_placement(properties),
-        finite=bool(np.isfinite(image).all()),
+        finite=finite_on_disk and bool(np.isfinite(image).all()),
         constant=bool(image.min() == image.max()),
         digest=digest.hexdigest(),
     )

@@ -206,6 +206,8 @@ IMAGES = {
     "negative label": (LABEL, voxels(put(-1)), "lab_000.nii.gz has the value.* -1"),
     "label of another shape": (LABEL, voxels(lambda a: a[1:]), "lab_000.nii.gz has .* voxels"),
     "label of another spacing": (LABEL, voxels(same, spacing=10), "lab_000.nii.gz has the spacing"),
+    "NaN in a label": (LABEL, voxels(put(np.nan)), "lab_000.nii.gz has NaN"),
+    "NaN that ITK reads as 0": (UNLABELLED, voxels(put(np.nan)), "imagesUl/unl_000_0000.nii.gz"),
     "label flipped": (LABEL, voxels(same, direction=FLIPPED), "lab_000.nii.gz has another direction"),
     "label for an unlabelled case": (LABEL, rename("unl_000.nii.gz"), "lab_000"),
 }
@@ -400,7 +402,7 @@ def test_splits_when_training(dataset, name):
 @pytest.mark.parametrize(("value", "text"), [(np.nan, "NaN"), (np.inf, "infinite")])
 @pytest.mark.parametrize("folder", ["imagesTr", "imagesUl"])
 def test_not_a_number(nnunet_folders, monkeypatch, capsys, folder, value, text):
-    """In a format whose reader keeps NaN; SimpleITK reads NaN of a NIfTI file as 0."""
+    """In a format whose reader keeps NaN; ITK reads NaN of a NIfTI file as 0."""
     root = nnunet_folders.raw.parent
     raw = write_dataset(root / "raw", labelled=2, unlabelled=2, test=0, shape=(12, 12, 12), file_ending=".nrrd")
     path = sorted((raw / folder).iterdir())[0]
