@@ -60,7 +60,7 @@ class FiniteBuffers:
 
     @torch.no_grad()
     def repair(self) -> None:
-        """Put the last finite values in place of those that are not; call after each forward pass."""
+        """Put the last finite values in place of others; call after each backward pass, which reads them."""
         for buffer, finite in zip(self._buffers, self._finite, strict=True):
             torch.where(torch.isfinite(buffer), buffer, finite, out=finite)
             buffer.copy_(finite)

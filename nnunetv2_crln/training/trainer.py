@@ -306,8 +306,8 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             pseudo = pseudo.under(geometry)
             student, student_map = self.student_pass(labelled, self._to_device(batch["unlabelled_strong"]))
             losses = self.objective(student, student_map, self.heads, target, pseudo, phase)
-        self.finite_buffers.repair()
         self.apply_gradients(losses["loss"])
+        self.finite_buffers.repair()  # not before the backward pass, which reads them
         if phase.rectifying and student_map is not None:
             self.update_rectifier(student.labelled_logits, student_map, target)
         decay = ema_decay(self.step, self.settings.ema_decay)

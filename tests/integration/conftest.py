@@ -6,6 +6,7 @@ import json
 import multiprocessing
 from types import SimpleNamespace
 
+import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet_trainer
 import pytest
 import torch
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
@@ -56,6 +57,10 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_preprocessed", str(preprocessed.preprocessed))
     monkeypatch.setenv("nnUNet_n_proc_DA", "0")
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
+    # The final validation starts nnU-Net's number of processes, each of which imports torch anew if it is spawned.
+    monkeypatch.setattr(nnunet_trainer, "default_num_processes", 1)
+    fork = multiprocessing.get_context("fork")
+    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: fork)
     torch.set_num_threads(1)
 
     def build(

@@ -86,9 +86,13 @@ def test_edge_cases_train_without_nan(trainer_of, name, rectification):
 @pytest.mark.parametrize(("cases", "batch_size"), [(1, 1), (1, 2), (2, 5)])
 def test_few_unlabelled_cases(trainer_of, monkeypatch, cases, batch_size):
     trainer = trainer_of(unlabelled_batch_size=batch_size, **AT_ONCE)
-    whole = trainer.unlabelled_dataset()
-    few = UnlabelledDataset(whole.source_folder, whole.identifiers[:cases])
-    monkeypatch.setattr(trainer, "unlabelled_dataset", lambda: few)
+    find = trainer.unlabelled_dataset
+
+    def few() -> UnlabelledDataset:
+        whole = find()
+        return UnlabelledDataset(whole.source_folder, whole.identifiers[:cases])
+
+    monkeypatch.setattr(trainer, "unlabelled_dataset", few)
     train_epochs(trainer, 1)
     assert np.isfinite(trainer.logger.get_checkpoint()["train_losses"]).all()
     assert trainer.skipped.read() == (0, 0)

@@ -61,7 +61,7 @@ def pickled_names(checkpoint: Path) -> set[str]:
 
 def test_an_exported_model_holds_tensors_and_plain_types_alone(tmp_path):
     weights = {"a.weight": torch.ones(2), "a.steps": torch.tensor(3)}
-    fold = tmp_path / "model" / "fold_all"
+    fold = tmp_path / "nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres" / "fold_all"
     fold.mkdir(parents=True)
     configurations = {"3d_fullres": {"architecture": {"network_class_name": "x"}, "crln": {"seed": 1}}}
     (fold.parent / "plans.json").write_text(json.dumps({"configurations": configurations}))
