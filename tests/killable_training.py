@@ -202,7 +202,7 @@ def main(folder: Path) -> None:
     first = ["before the first step", "best half written"]
     last = ["final half written", "final in place, latest not removed"]
     plan: list[tuple[str | None, float | None]] = [(name, None) for name in MOMENTS if name not in (*first, *last)]
-    plan += [(None, rng.uniform(0.1, 0.5) * whole["seconds"]) for _ in range(job["random"])]
+    plan += [(None, rng.uniform(0.05, 0.35) * whole["seconds"]) for _ in range(job["random"])]
     rng.shuffle(plan)
     plan = [*((name, None) for name in first), *plan, *((name, None) for name in last), (None, None)]
     attempts = [

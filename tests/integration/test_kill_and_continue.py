@@ -2,14 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from synthetic import write_dataset
-from tiny_training import DATASET, NAME, shrink
+from tiny_training import NAME
 
 SCRIPT = Path(__file__).parents[1] / "killable_training.py"
 TRAINER = "nnUNetTrainer_CRLN_demo"
@@ -17,28 +17,28 @@ SAVE_EVERY = 2
 EPOCHS = 12
 KILLED = -9
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and writes to /dev/full")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="reads /proc and writes to /dev/full"),
+    pytest.mark.timeout(1500),
+]
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
+def outcome(preprocessed, tmp_path_factory):
     """Attempts, folder of the uninterrupted training and that of the interrupted one."""
     root = tmp_path_factory.mktemp("killed")
-    folders = {f"nnUNet_{name}": str(root / name) for name in ("raw", "preprocessed", "results")}
+    (root / "raw").mkdir()
+    shutil.copytree(preprocessed.preprocessed, root / "preprocessed")
     environment = {
         **os.environ,
-        **folders,
+        **{f"nnUNet_{name}": str(root / name) for name in ("raw", "preprocessed", "results")},
         "nnUNet_extTrainer": str(SCRIPT.parents[1] / "nnunetv2_crln" / "nnunet_trainers"),
         "nnUNet_def_n_proc": "1",
         "OMP_NUM_THREADS": "1",
     }
-    write_dataset(root / "raw", DATASET, "Synthetic", labelled=2, unlabelled=3, shape=(20, 20, 20))
-    plan = [sys.executable, "-m", "nnunetv2_crln.cli.plan_and_preprocess", "-d", str(DATASET), "-c", "3d_fullres"]
-    subprocess.run([*plan, "-np", "1", "-npfp", "1", "--no_pbar"], env=environment, check=True, timeout=500)
     plans_file = root / "preprocessed" / NAME / "nnUNetPlans.json"
     plans = json.loads(plans_file.read_text(encoding="utf-8"))
     configuration = plans["configurations"]["3d_fullres"]
-    shrink(configuration)
     configuration["short_schedule"] = {
         "num_epochs": EPOCHS,
         "num_iterations_per_epoch": 3,
@@ -55,7 +55,7 @@ def outcome(tmp_path_factory):
         "quality_cases": 0,
     }
     plans_file.write_text(json.dumps(plans))
-    job = {"dataset": str(DATASET), "plans": "nnUNetPlans", "trainer": TRAINER, "random": 10, "seed": 0}
+    job = {"dataset": NAME, "plans": "nnUNetPlans", "trainer": TRAINER, "random": 10, "seed": 0}
     (root / "job.json").write_text(json.dumps(job))
     # The script's children write their logs; an error in the script itself shows here.
     subprocess.run([sys.executable, str(SCRIPT), str(root)], env=environment, check=True, timeout=900)
@@ -64,7 +64,6 @@ def outcome(tmp_path_factory):
     return {**result, "whole_folder": root / "whole" / fold, "folder": root / "parts" / fold, "parts": root / "parts"}
 
 
-@pytest.mark.timeout(1500)
 def test_twenty_kills_change_nothing(outcome):
     attempts = outcome["attempts"]
     log = (outcome["parts"] / "log.txt").read_text()
