@@ -86,6 +86,11 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
             change(plans, configuration)
         plans["continue_training"] = False
         dataset_json = json.loads((preprocessed.preprocessed / NAME / "dataset.json").read_text(encoding="utf-8"))
-        return getattr(variants, name)(plans, which, fold, dataset_json, torch.device("cpu"))
+        trainer = getattr(variants, name)(plans, which, fold, dataset_json, torch.device("cpu"))
+        built.append(trainer)
+        return trainer
 
-    return build
+    built: list = []
+    yield build
+    for trainer in built:
+        trainer.locks.close()  # a training that was stopped half way holds them as long as its process lives
