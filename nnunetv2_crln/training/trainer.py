@@ -94,6 +94,7 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         self.step = 0
         self.skipped = SkippedSteps(self.device)
         self.skipped_before_epoch = 0
+        self._best_ema: float | None = None
         self.locks = contextlib.ExitStack()
         self.monitor: Monitor | None = None  # of the first process alone
         restore(self.logger.local_logger.my_fantastic_logging, LOGGED, epochs=0)

@@ -149,7 +149,7 @@ class SeededBatches:
         # A forked worker inherits the parent's OpenMP state without its threads: a parallel region would wait forever.
         torch.set_num_threads(1)
 
-    def __iter__(self) -> Iterator[dict]:
+    def __iter__(self) -> Iterator[dict | WorkerFailure]:
         return self
 
     def __next__(self) -> dict | WorkerFailure:
