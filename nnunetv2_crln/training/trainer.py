@@ -32,7 +32,7 @@ from nnunetv2_crln.training.seeding import derive_seed, seed_everything
 from nnunetv2_crln.training.settings import CRLNSettings
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay
 from nnunetv2_crln.unlabelled.atomic import write_json
-from nnunetv2_crln.unlabelled.loader import UnlabelledBatches, UnlabelledDataset, in_workers, num_workers
+from nnunetv2_crln.unlabelled.loader import SeededBatches, UnlabelledBatches, UnlabelledDataset, in_workers, num_workers
 from nnunetv2_crln.unlabelled.paths import data_lock_file, unlabelled_folder
 from nnunetv2_crln.unlabelled.planning import check_plans
 from nnunetv2_crln.unlabelled.preprocessing import unlabelled_status
@@ -183,19 +183,11 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             "validation": len(validation.indices),
             "unlabelled": len(dataset.identifiers),
         }
-        return (
-            in_workers(labelled, unlabelled, self.seed, "train", self.step, num_workers(), self.local_rank, pin_memory),
-            in_workers(
-                validation,
-                None,
-                self.seed,
-                "validation",
-                self.current_epoch * self.num_val_iterations_per_epoch,
-                num_workers(for_validation=True),
-                self.local_rank,
-                pin_memory,
-            ),
-        )
+        training = SeededBatches(labelled, unlabelled, self.seed, "train", self.step, num_workers(), self.local_rank)
+        validated = self.current_epoch * self.num_val_iterations_per_epoch
+        workers = num_workers(for_validation=True)
+        online = SeededBatches(validation, None, self.seed, "validation", validated, workers, self.local_rank)
+        return in_workers(training, pin_memory), in_workers(online, pin_memory)
 
     def unlabelled_dataset(self) -> UnlabelledDataset:
         """The preprocessed unlabelled cases.

@@ -118,7 +118,7 @@ class SeededBatches:
         seed: Of the training.
         stream: Name that separates this stream's random numbers from others'.
         first_step: Step of the first batch; the current one when a training is resumed.
-        num_workers: W, 1 in the main process.
+        num_workers: W, or 0 for the main process alone.
         rank: Of this process in distributed training.
     """
 
@@ -167,7 +167,7 @@ class SeededBatches:
     def _batch(self) -> dict:
         step = self.next_step
         seed = self.seed_of(step)
-        self.next_step += self.num_workers
+        self.next_step += max(1, self.num_workers)
         seed_everything(seed)
         batch = next(self.labelled)
         if self.unlabelled is not None:
@@ -248,21 +248,11 @@ class WatchedWorkers(MultiThreadedAugmenter):
         raise RuntimeError(message)
 
 
-def in_workers(
-    labelled: nnUNetDataLoader,
-    unlabelled: UnlabelledBatches | None,
-    seed: int,
-    stream: str,
-    first_step: int,
-    num_workers: int,
-    rank: int,
-    pin_memory: bool,
-) -> MultiThreadedAugmenter | SingleThreadedAugmenter:
-    """Run :class:`SeededBatches` in ``num_workers`` processes, or in this one if that is 0."""
-    batches = SeededBatches(labelled, unlabelled, seed, stream, first_step, max(1, num_workers), rank)
-    if num_workers == 0:
+def in_workers(batches: SeededBatches, pin_memory: bool) -> MultiThreadedAugmenter | SingleThreadedAugmenter:
+    """Make the batches in their number of worker processes, or in this one if that is 0."""
+    if batches.num_workers == 0:
         return SingleThreadedAugmenter(batches, None)
-    return WatchedWorkers(batches, num_workers, pin_memory)
+    return WatchedWorkers(batches, batches.num_workers, pin_memory)
 
 
 def num_workers(for_validation: bool = False) -> int:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from test_training import assert_equal_weights, preprocessed, train_epochs, trainer_of, weights  # noqa: F401
+from tiny_training import assert_equal_weights, train_epochs, weights
 
 from nnunetv2_crln.cli import report
 from nnunetv2_crln.reporting.curves import MONITORED, PREFIX
@@ -35,7 +35,7 @@ def run_command(monkeypatch, *arguments) -> None:
     report.main()
 
 
-def test_watching_changes_nothing(trainer_of):  # noqa: F811
+def test_watching_changes_nothing(trainer_of):
     watched = trainer_of(results="watched", overlay_every=1)
     # As nnU-Net adds its logger for Weights & Biases.
     elsewhere = []
@@ -60,7 +60,7 @@ def test_watching_changes_nothing(trainer_of):  # noqa: F811
         assert [math.isnan(value) for value in logged["alone"][key]] == [True, True], key
 
 
-def test_an_older_checkpoint_continues_with_complete_curves(trainer_of):  # noqa: F811
+def test_an_older_checkpoint_continues_with_complete_curves(trainer_of):
     train_epochs(trainer_of(epochs=3), 1)
     second = trainer_of(epochs=3)
     path = f"{second.output_folder}/checkpoint_latest.pth"
@@ -76,7 +76,7 @@ def test_an_older_checkpoint_continues_with_complete_curves(trainer_of):  # noqa
     assert os.path.isfile(f"{second.output_folder}/progress_crln.png")
 
 
-def test_the_report_shows_a_training_in_a_browser(trainer_of, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_the_report_shows_a_training_in_a_browser(trainer_of, tmp_path, monkeypatch, capsys):
     trainer = trainer_of(overlay_every=1)
     trainer.run_training()
     page = tmp_path / "page" / "report.html"

@@ -93,7 +93,9 @@ def test_without_an_unlabelled_stream_the_batches_are_the_labelled_ones():
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
 def test_nnunets_augmenters_deliver_the_same_batches(workers):
     """Real processes; more batches than fit into the queues."""
-    augmenter = in_workers(DrawingLoader(), DrawingUnlabelled(), 3, "train", 7, workers, 0, pin_memory=False)
+    augmenter = in_workers(
+        SeededBatches(DrawingLoader(), DrawingUnlabelled(), 3, "train", 7, workers), pin_memory=False
+    )
     try:
         delivered = [next(augmenter) for _ in range(11)]
     finally:

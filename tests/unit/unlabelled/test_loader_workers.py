@@ -34,7 +34,7 @@ class BrokenCase(Images):
 
 
 def workers(loader, number: int = 2) -> WatchedWorkers:
-    return in_workers(loader, None, 0, "train", 0, number, 0, False)
+    return in_workers(SeededBatches(loader, None, 0, "train", 0, number), pin_memory=False)
 
 
 def take_until_error(batches, limit: int = 3000) -> str:
