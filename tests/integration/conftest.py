@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from types import SimpleNamespace
 
 import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet_trainer
 import pytest
 import torch
+from light_workers import use_light_workers
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from synthetic import write_dataset
@@ -29,9 +29,7 @@ def preprocessed(tmp_path_factory):
             patch.setenv(f"nnUNet_{name}", str(folder))
         patch.setenv("nnUNet_def_n_proc", "1")
         patch.setenv("nnUNet_n_proc_DA", "1")
-        # Spawned workers import torch anew, three times over; forked ones start at once.
-        fork = multiprocessing.get_context("fork")
-        patch.setattr(multiprocessing, "get_context", lambda method=None: fork)
+        use_light_workers(patch)
         torch.set_num_threads(1)
         write_dataset(folders["raw"], DATASET, "Synthetic", labelled=3, unlabelled=3, shape=(20, 20, 20))
         leave_unannotated(folders["raw"] / NAME)
@@ -59,8 +57,7 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
     # The final validation starts nnU-Net's number of processes, each of which imports torch anew if it is spawned.
     monkeypatch.setattr(nnunet_trainer, "default_num_processes", 1)
-    fork = multiprocessing.get_context("fork")
-    monkeypatch.setattr(multiprocessing, "get_context", lambda method=None: fork)
+    use_light_workers(monkeypatch)
     torch.set_num_threads(1)
 
     def build(

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import multiprocessing
 import shutil
 from types import SimpleNamespace
 
@@ -13,6 +12,7 @@ import SimpleITK as sitk
 import torch
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
+from light_workers import use_light_workers
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from synthetic import write_dataset
 
@@ -36,8 +36,7 @@ def planned(tmp_path_factory):
         for name in ("raw", "preprocessed", "results"):
             (root / name).mkdir()
             patch.setenv(f"nnUNet_{name}", str(root / name))
-        fork = multiprocessing.get_context("fork")
-        patch.setattr(multiprocessing, "get_context", lambda method=None: fork)
+        use_light_workers(patch)
         torch.set_num_threads(1)
         patch.setenv("nnUNet_def_n_proc", "1")
         patch.setenv("nnUNet_n_proc_DA", "1")

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import json
-import multiprocessing
 import os
 import re
 import shutil
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from light_workers import use_light_workers
 from nnunetv2.run.run_training import get_trainer_from_args
 from synthetic import write_dataset
 from tiny_training import shrink
@@ -301,9 +301,7 @@ def set_up(patch, root: Path) -> None:
         patch.setenv(f"nnUNet_{key}", str(root / key))
     patch.setenv("nnUNet_n_proc_DA", "1")
     patch.setenv("nnUNet_extTrainer", TRAINERS)
-    # Spawned workers import torch anew; forked ones start at once.
-    fork = multiprocessing.get_context("fork")
-    patch.setattr(multiprocessing, "get_context", lambda method=None: fork)
+    use_light_workers(patch)
     torch.set_num_threads(1)
 
 
