@@ -260,6 +260,8 @@ def build_trainer(trainer_class: type, work: str | Path, plans: dict, device: st
         )
         trainer.on_train_start()
         trainer.on_train_epoch_start()
+    if hasattr(trainer, "locks"):  # several trainers may share this folder, none of them writes into it
+        trainer.locks.close()
     return trainer
 
 

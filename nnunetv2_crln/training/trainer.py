@@ -479,7 +479,8 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
             result = super().validation_step(batch)
         self.teacher_taps.clear()
         self.student_taps.clear()
-        return result
+        # In the precision in which checkpoints keep the log: a moving average continued from there must not differ.
+        return {name: np.asarray(value, dtype=np.float64) for name, value in result.items()}
 
     def perform_actual_validation(self, save_probabilities: bool = False):
         self._lock_fold()
