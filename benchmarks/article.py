@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from runs import Run, environment, networks, parse_override, run_queue, segmenter, set_paths, write_result
+from runs import Run, environment, link, networks, parse_override, run_queue, segmenter, set_paths, write_result
 
 RESULTS = Path(__file__).parent / "results" / "article"
 METRICS = ("Dice", "Jaccard", "ASD_voxel", "HD95_voxel")
@@ -186,23 +186,17 @@ def write_raw_dataset(args: argparse.Namespace) -> Path:
         for case in cases:
             for channel in range(channels):
                 name = f"{case}_{channel:04d}{ending}"
-                _link(args.raw / f"images{where[case]}" / name, folder / f"images{role}" / name)
+                link(args.raw / f"images{where[case]}" / name, folder / f"images{role}" / name)
             label = args.raw / f"labels{where[case]}" / f"{case}{ending}"
             if label.exists():
-                _link(label, folder / f"labels{role}" / label.name)
+                link(label, folder / f"labels{role}" / label.name)
     for kind in ("images", "labels"):
         for path in (args.raw / f"{kind}Ts").glob(f"*{ending}"):
-            _link(path, folder / f"{kind}Ts" / path.name)
+            link(path, folder / f"{kind}Ts" / path.name)
     source["numTraining"] = len(roles["Tr"])
     source["crln"] |= {"labelled_cases": roles["Tr"], "held_out_cases": roles["HeldOut"]}
     (folder / "dataset.json").write_text(json.dumps(source, indent=1))
     return folder
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    target.symlink_to(source.resolve())
 
 
 def plans_name(args: argparse.Namespace) -> str:

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from runs import Run, environment, networks, parse_override, run_queue, segmenter, set_paths, write_result
+from runs import Run, environment, link, networks, parse_override, run_queue, segmenter, set_paths, write_result
 
 METHODS = {
     "supervised": "nnUNetTrainer_demo",
@@ -78,10 +78,8 @@ def write_raw_dataset(data: Path, raw: Path, labelled: int, seed: int) -> Path:
         split = "Tr" if case in chosen else "Ul"
         image = folder / f"images{split}" / f"{case}_0000.nii.gz"
         label = folder / f"labels{split}" / f"{case}.nii.gz"
-        for path in (image, label):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        image.unlink(missing_ok=True)
-        image.symlink_to((data / "imagesTr" / f"{case}.nii.gz").resolve())
+        label.parent.mkdir(parents=True, exist_ok=True)
+        link(data / "imagesTr" / f"{case}.nii.gz", image)
         sitk.WriteImage(read_label(data / "labelsTr" / f"{case}.nii.gz"), str(label))
     source = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
     dataset_json = {
@@ -148,9 +146,7 @@ def prepare(args: argparse.Namespace) -> None:
     cases = sorted(p.name[: -len(".nii.gz")] for p in (args.data / "labelsTr").glob("hippocampus*.nii.gz"))
     for case in sorted(held_out(cases)):
         for kind, source in (("image", "imagesTr"), ("label", "labelsTr")):
-            link = test / f"{case}_{kind}.nii.gz"
-            if not link.exists():
-                link.symlink_to((args.data / source / f"{case}.nii.gz").resolve())
+            link(args.data / source / f"{case}.nii.gz", test / f"{case}_{kind}.nii.gz")
 
 
 def write_recipe_dataset(work: Path, labelled: int, seed: int, predictor) -> None:
@@ -162,22 +158,17 @@ def write_recipe_dataset(work: Path, labelled: int, seed: int, predictor) -> Non
     for sub in ("imagesTr", "labelsTr"):
         (folder / sub).mkdir(parents=True, exist_ok=True)
     for image in (source / "imagesTr").iterdir():
-        _link(image, folder / "imagesTr" / image.name)
+        link(image, folder / "imagesTr" / image.name)
     for label in (source / "labelsTr").iterdir():
-        _link(label, folder / "labelsTr" / label.name)
+        link(label, folder / "labelsTr" / label.name)
     for image in (source / "imagesUl").iterdir():
-        _link(image, folder / "imagesTr" / image.name)
+        link(image, folder / "imagesTr" / image.name)
         segmentation = sitk.GetImageFromArray(predictor(image).astype(np.uint8))
         segmentation.CopyInformation(sitk.ReadImage(str(image)))
         sitk.WriteImage(segmentation, str(folder / "labelsTr" / image.name.replace("_0000", "")))
     dataset_json = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
     dataset_json["numTraining"] = len(list((folder / "imagesTr").iterdir()))
     (folder / "dataset.json").write_text(json.dumps(dataset_json, indent=1))
-
-
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    target.symlink_to(source.resolve())
 
 
 # ---------------------------------------------------------------------------- one run
@@ -410,6 +401,8 @@ def main() -> None:
         "--override", type=parse_override, action="append", default=[], help="a crln setting, e.g. cps_weight=1"
     )
     args = parser.parse_args()
+    if args.command == "prepare" and args.data is None:
+        parser.error("prepare needs --data, the folder Task04_Hippocampus")
     args.work = args.work.resolve()
     args.work.mkdir(parents=True, exist_ok=True)
     set_paths(args.work)

@@ -101,6 +101,13 @@ def write_result(result: dict, file: Path) -> None:
     os.replace(temporary, file)
 
 
+def link(source: Path, target: Path) -> None:
+    """Let ``target`` point to a file, whatever stood there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)
+    target.symlink_to(source.resolve())
+
+
 @dataclass(frozen=True)
 class Run:
     """One entry of a queue.

@@ -18,30 +18,25 @@ PARENT = "3d_fullres"
 TRAINER = "nnUNetTrainer_CRLN_article"
 STAGES = 5
 
-VNET = {
-    "network_class_name": "nnunetv2_crln.networks.vnet.VNet",
-    "arch_kwargs": {
-        "features_per_stage": [16, 32, 64, 128, 256],
-        "n_conv_per_stage": [1, 2, 3, 3, 3],
-        "n_conv_per_stage_decoder": [3, 3, 2, 1],
-        "norm_op": "torch.nn.modules.batchnorm.BatchNorm3d",
-        "dropout": 0.5,
-        "strides": [[1, 1, 1]] + [[2, 2, 2]] * (STAGES - 1),
-    },
-    "_kw_requires_import": ["norm_op"],
-}
-UNET3D = {
-    "network_class_name": "nnunetv2_crln.networks.unet3d.UNet3D",
-    "arch_kwargs": {
-        "features_per_stage": [16, 32, 64, 128, 256],
-        "n_conv_per_stage": [2, 2, 2, 2, 2],
-        "n_conv_per_stage_decoder": [2, 2, 2, 2],
-        "norm_op": "torch.nn.modules.instancenorm.InstanceNorm3d",
-        "dropout": 0.3,
-        "strides": [[1, 1, 1]] + [[2, 2, 2]] * (STAGES - 1),
-    },
-    "_kw_requires_import": ["norm_op"],
-}
+
+def _architecture(name: str, norm: str, encoder: list[int], decoder: list[int], dropout: float) -> dict[str, Any]:
+    """Entry of the plans for one of :mod:`nnunetv2_crln.networks`, with the article's 16 to 256 channels."""
+    return {
+        "network_class_name": f"nnunetv2_crln.networks.{name}",
+        "arch_kwargs": {
+            "features_per_stage": [16, 32, 64, 128, 256],
+            "n_conv_per_stage": encoder,
+            "n_conv_per_stage_decoder": decoder,
+            "norm_op": f"torch.nn.modules.{norm}",
+            "dropout": dropout,
+            "strides": [[1, 1, 1]] + [[2, 2, 2]] * (STAGES - 1),
+        },
+        "_kw_requires_import": ["norm_op"],
+    }
+
+
+VNET = _architecture("vnet.VNet", "batchnorm.BatchNorm3d", [1, 2, 3, 3, 3], [3, 3, 2, 1], 0.5)
+UNET3D = _architecture("unet3d.UNet3D", "instancenorm.InstanceNorm3d", [2] * STAGES, [2] * (STAGES - 1), 0.3)
 # Of all protocols; docs/settings.md has our own values beside them.
 SETTINGS = {
     "detach_features": False,

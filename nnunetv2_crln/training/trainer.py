@@ -126,7 +126,6 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         self.teacher = EMATeacher(student)
         self._teach_at_full_resolution()
         self.teacher_network = torch.compile(self.teacher.module) if self._do_i_compile() else self.teacher.module
-        self.finite_buffers = FiniteBuffers(student)
         self.student_taps = FeatureTaps(student)
         self.teacher_taps = FeatureTaps(self.teacher.module)
         self.heads = Heads(channels, num_classes, ndim, self.settings).to(self.device)

@@ -1,19 +1,14 @@
 """torch.compile and autocast around the whole step: student, teacher, DIM and losses."""
 
 import functools
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from workbench_data import nnunet_paths_in, tiny_setting, workbench
 
 from nnunetv2_crln.training import variants
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import workbench
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +16,8 @@ def data(tmp_path_factory):
     """A preprocessed dataset."""
     torch.set_num_threads(1)
     work = tmp_path_factory.mktemp("compile")
-    setting = workbench.Setting((16, 16, 16), (4, 8, 8), 2, (1, 1, 1), crln={"num_anchors": 8, "num_negatives": 16})
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("raw", "preprocessed", "results", "n_proc_DA", "def_n_proc"):
-            patch.setenv(f"nnUNet_{name}", "")  # what set_paths changes is put back
-        workbench.set_paths(work)
-        yield SimpleNamespace(work=work, plans=workbench.write_cases(work, setting))
+    with nnunet_paths_in(work):
+        yield SimpleNamespace(work=work, plans=workbench.write_cases(work, tiny_setting(num_negatives=16)))
 
 
 def build(data, device="cpu", **crln):

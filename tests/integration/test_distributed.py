@@ -6,20 +6,16 @@ import multiprocessing
 import os
 import sys
 import traceback
-from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
 import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet_trainer
 import pytest
 import torch
+from tiny_training import weights
+from workbench_data import nnunet_paths_in, tiny_setting, workbench
 
 from nnunetv2_crln.training import variants
-from nnunetv2_crln.training.trainer import unwrap
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
-import workbench
 
 WORLD = 2
 STEPS = 2
@@ -32,12 +28,8 @@ def data(tmp_path_factory):
     """A preprocessed dataset and plans for four labelled and four unlabelled patches."""
     torch.set_num_threads(1)
     work = tmp_path_factory.mktemp("distributed")
-    setting = workbench.Setting((16, 16, 16), (4, 8, 8), 4, (1, 1, 1), crln={"num_anchors": 8, "num_negatives": 16})
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("raw", "preprocessed", "results", "n_proc_DA", "def_n_proc"):
-            patch.setenv(f"nnUNet_{name}", "")  # what set_paths changes is put back
-        workbench.set_paths(work)
-        yield SimpleNamespace(work=work, plans=workbench.write_cases(work, setting))
+    with nnunet_paths_in(work):
+        yield SimpleNamespace(work=work, plans=workbench.write_cases(work, tiny_setting(4, num_negatives=16)))
 
 
 def build(data, name, batch_dice=False, **crln):
@@ -61,15 +53,7 @@ def part(batch: dict, rank: int) -> dict:
 
 
 def result_of(trainer, outputs) -> dict:
-    parts = {
-        "student": unwrap(trainer.network),
-        "teacher": trainer.teacher.module,
-        "heads": trainer.heads,
-        "teacher_heads": trainer.teacher_heads.module,
-        "rectifier": trainer.rectifier,
-    }
-    weights = {f"{name}.{key}": v for name, module in parts.items() for key, v in module.state_dict().items()}
-    return {"outputs": outputs, "weights": weights, "seed": trainer.seed}
+    return {"outputs": outputs, "weights": weights(trainer), "seed": trainer.seed}
 
 
 class TorchWithoutCUDA:

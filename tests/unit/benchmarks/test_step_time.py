@@ -7,17 +7,15 @@ from types import SimpleNamespace
 import pytest
 import step_time
 import workbench
+from workbench_data import nnunet_paths_in, tiny_setting
 
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A small setting's folder and plans."""
     work = tmp_path_factory.mktemp("workbench")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("raw", "preprocessed", "results", "n_proc_DA", "def_n_proc"):
-            patch.setenv(f"nnUNet_{name}", "")  # what set_paths changes is put back
-        workbench.set_paths(work)
-        setting = workbench.Setting((16, 16, 16), (4, 8, 8), 2, (1, 1, 1), crln={"num_anchors": 8})
+    setting = tiny_setting()
+    with nnunet_paths_in(work):
         yield SimpleNamespace(work=work, plans=workbench.write_cases(work, setting), setting=setting)
 
 

@@ -6,33 +6,25 @@ whole step on that device therefore reads nothing. On a GPU, torch's own check i
 """
 
 import contextlib
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
-
-import workbench
+from workbench_data import nnunet_paths_in, tiny_setting, workbench
 
 from nnunetv2_crln.training import variants
 from nnunetv2_crln.training.fused_optimiser import _use_fused
 
-SETTING = workbench.Setting((16, 16, 16), (4, 8, 8), 2, (1, 1, 1), crln={"num_anchors": 8, "num_negatives": 16})
+SETTING = tiny_setting(num_negatives=16)
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["all labelled", "ignore label"])
 def data(request, tmp_path_factory):
     """A preprocessed dataset, with or without an ignore label."""
     work = tmp_path_factory.mktemp("host_sync")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("raw", "preprocessed", "results", "n_proc_DA", "def_n_proc"):
-            patch.setenv(f"nnUNet_{name}", "")  # what set_paths changes is put back
+    with nnunet_paths_in(work) as patch:
         patch.setenv("nnUNet_compile", "false")
-        workbench.set_paths(work)
         if request.param:
             described = workbench.dataset_json
 
