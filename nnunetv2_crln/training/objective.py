@@ -139,10 +139,9 @@ class Objective:
             known = (true_labels >= 0) & (true_labels < self.num_classes)
             all_labels = torch.cat([torch.where(known, true_labels, 0), pseudo.labels])
             valid = torch.cat([known, pseudo.confidence >= s.cps_confidence])
-            logits = torch.cat([student.labelled_logits, student.unlabelled_logits]).float()
-            # Only p of the voxel's own class is needed: exp(logit - logsumexp) instead of a softmax of all classes.
-            own = logits.gather(1, all_labels.unsqueeze(1)).squeeze(1)
-            uncertain = (own - logits.logsumexp(1)).exp() < s.anchor_uncertainty
+            logits = torch.cat([student.labelled_logits, student.unlabelled_logits])
+            own = torch.softmax(logits.float(), 1).gather(1, all_labels.unsqueeze(1)).squeeze(1)
+            uncertain = own < s.anchor_uncertainty
         prototypes = heads.dim.prototypes if heads.dim is not None and phase.rectifying else None
         with torch.autocast(logits.device.type, enabled=False):
             features = student.features.full.float()
