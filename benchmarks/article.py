@@ -139,7 +139,13 @@ TRAINERS = {
         "crln": "nnUNetTrainer_CRLN_demo",
     },
 }
-METHODS_OF_NNUNET = ("supervised", "mean_teacher", "crln_no_cps", "crln")  # with our settings, not the article's
+# With our settings and nnU-Net's augmentation, not the article's.
+METHODS_OF_NNUNET = {
+    "supervised": "labelled cases alone",
+    "mean_teacher": "mean teacher",
+    "crln_no_cps": "CRLN without CPS",
+    "crln": "CRLN",
+}
 CONFIGURATION = "3d_article"
 
 
@@ -482,7 +488,8 @@ def table(args: argparse.Namespace) -> None:
             for method in methods:
                 runs = [r for r in results if r["network"] == network and r["method"] == method]
                 for r in sorted(runs, key=lambda r: (r["fold"] is None, r["fold"], r["seed"], str(r["override"]))):
-                    rows += _rows(r, results, published.get(method, "–") if network == "article" else "–")
+                    comparable = network == "article" and not r["override"]
+                    rows += _rows(r, results, published.get(method, "–") if comparable else "–")
         if not rows:
             continue
         print(f"\n{title}: {args.article} {args.num_labelled}, {args.iterations} iterations, scale {args.scale}\n")
@@ -497,16 +504,21 @@ def _rows(r: dict, results: list[dict], published: str) -> list[list[str]]:
     same = ("network", "fold", "seed", "learning_rate")
     base = [b for b in results if b["method"] == "mean_teacher" and all(b[k] == r[k] for k in same)]
     base = [b for b in base if not b["override"]]
-    label = METHODS[r["method"]].label + "".join(f", {k} {v}" for k, v in r["override"].items())
+    label = _label(r)
     judged = "test" if r["fold"] is None else f"fold {r['fold']}"
     rows = []
     for name, cases in {**r["cases"], **_best(r)}.items():
         against = ""
-        if base and (r["method"], name) != ("mean_teacher", "teacher"):
+        if base and (r is not base[0] or name != "teacher"):
             against = difference(cases, base[0]["cases"]["teacher"])
         first = name == next(iter(r["cases"]))
         rows.append([r["network"], label, judged, name, *cells(cases), against, published if first else ""])
     return rows
+
+
+def _label(r: dict) -> str:
+    label = METHODS_OF_NNUNET[r["method"]] if r["network"] == "nnunet" else METHODS[r["method"]].label
+    return label + "".join(f", {key} {value}" for key, value in r["override"].items())
 
 
 def _best(r: dict) -> dict:
@@ -532,7 +544,7 @@ def curves(args: argparse.Namespace) -> None:
             continue
         epochs = len(logged["crln_mu"])
         fold = "test" if r["fold"] is None else f"fold {r['fold']}"
-        print(f"\n{METHODS[r['method']].label}, {r['network']}, {fold}, seed {r['seed']}\n")
+        print(f"\n{_label(r)}, {r['network']}, {fold}, seed {r['seed']}\n")
         print("| iteration | " + " | ".join(CURVES.values()) + " |")
         print("|---" * (len(CURVES) + 1) + "|")
         for epoch in np.unique(np.linspace(0, epochs - 1, 10).round().astype(int)):
