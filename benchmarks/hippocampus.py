@@ -141,12 +141,10 @@ def prepare(args: argparse.Namespace) -> None:
                 continue
             write_raw_dataset(args.data, args.work / "raw", labelled, seed)
             plan_and_preprocess(args.work, name, True, args.plan == "small", 2)
-    test = args.work / "test"
-    test.mkdir(exist_ok=True)
     cases = sorted(p.name[: -len(".nii.gz")] for p in (args.data / "labelsTr").glob("hippocampus*.nii.gz"))
     for case in sorted(held_out(cases)):
         for kind, source in (("image", "imagesTr"), ("label", "labelsTr")):
-            link(args.data / source / f"{case}.nii.gz", test / f"{case}_{kind}.nii.gz")
+            link(args.data / source / f"{case}.nii.gz", args.work / "test" / f"{case}_{kind}.nii.gz")
 
 
 def write_recipe_dataset(work: Path, labelled: int, seed: int, predictor) -> None:
@@ -155,8 +153,6 @@ def write_recipe_dataset(work: Path, labelled: int, seed: int, predictor) -> Non
 
     source = work / "raw" / dataset_name(labelled, seed)
     folder = work / "raw" / dataset_name(labelled, seed, recipe=True)
-    for sub in ("imagesTr", "labelsTr"):
-        (folder / sub).mkdir(parents=True, exist_ok=True)
     for image in (source / "imagesTr").iterdir():
         link(image, folder / "imagesTr" / image.name)
     for label in (source / "labelsTr").iterdir():

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
-# `tests` is no package: its helper modules (`import synthetic`) are found through this entry.
+# Neither `tests` nor `benchmarks` is a package: their modules (`import synthetic`, `import workbench`) are found so.
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 from synthetic import write_dataset
 

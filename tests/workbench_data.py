@@ -1,14 +1,10 @@
 """The random preprocessed data of benchmarks/workbench.py, small enough for tests."""
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-
 import workbench
 
 

@@ -319,14 +319,16 @@ class nnUNetTrainer_CRLN(nnUNetTrainer):
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
         threshold = self.settings.confidence_threshold
-        # Not of PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
-        raw_confidence = torch.softmax(logits.float(), 1).amax(1)
-        monitored = {"confident_raw": (raw_confidence >= threshold).float().mean()}
         if not rectifying:
-            return PseudoLabels.from_logits(logits), {**monitored, "confident": monitored["confident_raw"]}
+            raw = PseudoLabels.from_logits(logits)
+            confident = (raw.confidence >= threshold).float().mean()
+            return raw, {"confident_raw": confident, "confident": confident}
+        # Not of PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
+        confident_raw = (torch.softmax(logits.float(), 1).amax(1) >= threshold).float().mean()
         teacher_map = relationship_map(self.teacher_heads.module, features, logits.shape[2:], detach=True)
         rectified = PseudoLabels.from_logits(self.rectifier(logits.float(), teacher_map.float()))
-        return rectified, {**monitored, "confident": (rectified.confidence >= threshold).float().mean()}
+        confident = (rectified.confidence >= threshold).float().mean()
+        return rectified, {"confident_raw": confident_raw, "confident": confident}
 
     def student_pass(self, labelled: torch.Tensor, strong: torch.Tensor) -> tuple[StudentPass, torch.Tensor | None]:
         """One forward pass over both batches; M of the labelled patches."""

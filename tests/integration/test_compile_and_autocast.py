@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import workbench
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from workbench_data import nnunet_paths_in, tiny_setting, workbench
+from workbench_data import nnunet_paths_in, tiny_setting
 
 from nnunetv2_crln.training import variants
 

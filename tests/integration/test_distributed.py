@@ -12,8 +12,9 @@ from unittest import mock
 import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet_trainer
 import pytest
 import torch
+import workbench
 from tiny_training import weights
-from workbench_data import nnunet_paths_in, tiny_setting, workbench
+from workbench_data import nnunet_paths_in, tiny_setting
 
 from nnunetv2_crln.training import variants
 

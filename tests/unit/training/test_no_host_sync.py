@@ -10,8 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import workbench
 from torch.utils._python_dispatch import TorchDispatchMode
-from workbench_data import nnunet_paths_in, tiny_setting, workbench
+from workbench_data import nnunet_paths_in, tiny_setting
 
 from nnunetv2_crln.training import variants
 from nnunetv2_crln.training.fused_optimiser import _use_fused
