@@ -30,122 +30,23 @@ import resource
 import sys
 import tarfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from article_experiments import (
+    EXPERIMENTS,
+    ITERATIONS,
+    LABELLED_OF_ARTICLE,
+    METHODS,
+    TRAINERS,
+    methods_of,
+    settings_of,
+)
+from article_tables import curves, table
 from runs import Run, environment, link, networks, parse_override, run_queue, segmenter, set_paths, write_result
 
 RESULTS = Path(__file__).parent / "results" / "article"
-METRICS = ("Dice", "Jaccard", "ASD_voxel", "HD95_voxel")
 HELD_OUT = 20
-ITERATIONS = 40_000
-LABELLED_OF_ARTICLE = {"left_atrium": 8, "pancreas_ct": 6, "brats19": 25}  # of its ablations and tables
-
-
-@dataclass(frozen=True)
-class Method:
-    """One training.
-
-    Attributes:
-        label: In tables.
-        trainer: ``supervised``, ``mean_teacher``, ``crln_no_cps`` or ``crln``.
-        settings: Of the "crln" block, over the protocol's. ``rectification_share`` becomes ``rectification_start``.
-    """
-
-    label: str
-    trainer: str
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-LINEAR = {"aggregation": "linear"}  # Table 6 switches parts of it
-METHODS = {
-    "supervised": Method("labelled cases alone", "supervised"),
-    "baseline": Method(
-        "mean teacher, views alike", "mean_teacher", {"cutmix_probability": 0, "strong_intensity": "none"}
-    ),
-    "mean_teacher": Method("+ CutMix and noise", "mean_teacher"),
-    "crln_no_cps": Method("+ CRLN and DIM", "crln_no_cps"),
-    "cps_mean": Method("+ CPS, class means alone", "crln", {"cps_positive": "mean"}),
-    "cps_prototype": Method("+ CPS, prototypes alone", "crln", {"cps_positive": "prototype"}),
-    "crln": Method("CRLN, whole", "crln"),
-    "sum": Method("mean of the maps", "crln", LINEAR | {"spatial_awareness": False, "integration": False}),
-    "sa": Method("+ spatial awareness", "crln", LINEAR | {"integration": False}),
-    "sa_ci": Method("+ convolutional integration", "crln", LINEAR | {"shared_classes": False}),
-    "sa_ci_cr": Method("+ cross-class reasoning", "crln", LINEAR),
-    "fixed": Method("r-fixed-v1", "crln", {"rectification": "fixed"}),
-    "concat": Method("r-learnable-v2", "crln", {"rectification": "concat"}),
-    "our_settings": Method("CRLN, our default settings", "crln", {"strong_intensity": "noise"}),
-    **{f"prototypes_{r}": Method(f"R = {r}", "crln", {"num_prototypes": r}) for r in (1, 2, 4, 8, 16, 32)},
-    **{
-        f"start_{start}": Method(f"start at {start} of 40,000", "crln", {"rectification_share": start / ITERATIONS})
-        for start in (0, 400, 800, 1200, 1600, 2000)
-    },
-    **{f"xi_{xi}": Method(f"xi = {xi}", "crln", {"prototype_weight": xi}) for xi in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)},
-}
-DEFAULTS = "our_settings"  # does not start from the protocol's block
-
-EXPERIMENTS = {
-    "main": ("Methods", ("supervised", "mean_teacher", "crln", "our_settings")),
-    "table5": ("Table 5", ("baseline", "mean_teacher", "crln_no_cps", "cps_mean", "cps_prototype", "crln")),
-    "table6": ("Table 6 (linear aggregation)", ("sum", "sa", "sa_ci", "sa_ci_cr")),
-    "table7": ("Table 7", ("fixed", "concat", "crln")),
-    "fig10": ("Fig. 10, prototypes", tuple(f"prototypes_{r}" for r in (1, 2, 4, 8, 16, 32))),
-    "fig12": ("Fig. 12, start of rectification", tuple(f"start_{s}" for s in (0, 400, 800, 1200, 1600, 2000))),
-    "fig13": ("Fig. 13, xi", tuple(f"xi_{x}" for x in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))),
-}
-
-# Dice %, Jaccard %, ASD voxel, 95HD voxel with their bootstrap standard deviations; final checkpoint, test cases.
-PUBLISHED = {
-    ("left_atrium", 8): {
-        "baseline": "84.19±0.10, 72.97±0.59, 3.95±0.61, 13.12±2.58",
-        "mean_teacher": "88.67±1.04, 79.90±1.59, 2.98±0.60, 10.97±3.14",
-        "crln_no_cps": "89.87±0.75, 81.73±1.20, 2.12±0.28, 6.64±0.97",
-        "cps_mean": "91.63±0.37, 84.59±0.63, 1.49±0.09, 4.77±0.32",
-        "cps_prototype": "91.53±0.31, 84.42±0.52, 1.55±0.09, 4.70±0.28",
-        "crln": "91.74±0.38, 84.79±0.64, 1.46±0.09, 4.60±0.33",
-        "sum": "90.22±0.90, 82.42±1.33, 1.58±0.11, 6.06±0.77",
-        "sa": "90.89±0.54, 83.40±0.88, 1.55±0.12, 5.44±0.43",
-        "sa_ci": "91.04±0.40, 83.61±0.67, 1.46±0.09, 5.26±0.38",
-        "sa_ci_cr": "91.74±0.38, 84.79±0.64, 1.46±0.09, 4.60±0.33",
-        "fixed": "91.14±0.43, 83.79±0.71, 1.56±0.09, 5.07±0.38",
-        "concat": "90.69±0.64, 83.09±1.01, 1.66±0.13, 5.58±0.45",
-    },
-    ("left_atrium", 16): {"crln": "91.88±0.43, 85.05±0.72, 1.46±0.08, 4.51±0.32"},
-    ("pancreas_ct", 6): {
-        "baseline": "56.14±3.67, 41.04±3.57, 7.42±1.06, 21.99±3.10",
-        "mean_teacher": "76.73±2.12, 63.28±2.59, 2.59±0.70, 9.89±2.52",
-        "crln_no_cps": "78.58±1.47, 65.27±1.97, 3.19±0.66, 9.83±2.46",
-        "cps_mean": "74.68±2.42, 60.75±2.84, 1.94±0.26, 8.56±1.17",
-        "cps_prototype": "73.90±1.82, 59.31±2.24, 2.00±0.29, 9.67±1.26",
-        "crln": "79.17±1.82, 66.32±2.33, 1.94±0.52, 7.27±1.12",
-    },
-    ("pancreas_ct", 12): {"crln": "82.76±1.01, 70.90±1.45, 1.35±0.19, 4.81±0.60"},
-    ("brats19", 25): {"crln": "86.73±1.46, 77.85±2.02, 1.67±0.30, 7.15±1.12"},
-    ("brats19", 50): {"crln": "87.17±1.24, 78.19±1.80, 1.62±0.32, 6.79±1.05"},
-}
-TRAINERS = {
-    "article": {
-        "supervised": "nnUNetTrainer_article",
-        "mean_teacher": "nnUNetTrainer_MeanTeacher_article",
-        "crln_no_cps": "nnUNetTrainer_CRLN_noCPS_article",
-        "crln": "nnUNetTrainer_CRLN_article",
-    },
-    "nnunet": {
-        "supervised": "nnUNetTrainer_demo",
-        "mean_teacher": "nnUNetTrainer_MeanTeacher_demo",
-        "crln_no_cps": "nnUNetTrainer_CRLN_noCPS_demo",
-        "crln": "nnUNetTrainer_CRLN_demo",
-    },
-}
-# With our settings and nnU-Net's augmentation, not the article's.
-METHODS_OF_NNUNET = {
-    "supervised": "labelled cases alone",
-    "mean_teacher": "mean teacher",
-    "crln_no_cps": "CRLN without CPS",
-    "crln": "CRLN",
-}
 CONFIGURATION = "3d_article"
 
 
@@ -247,21 +148,6 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 # ---------------------------------------------------------------------------- one run
-
-
-def settings_of(args: argparse.Namespace, protocol_block: dict) -> dict[str, Any]:
-    """The "crln" block of a run."""
-    method = METHODS[args.method]
-    block = {} if args.network == "nnunet" or args.method == DEFAULTS else dict(protocol_block)
-    if "rectification_start" in block:  # the same share of a shorter training
-        block["rectification_start"] = round(block["rectification_start"] / ITERATIONS * args.iterations)
-    changed = dict(method.settings)
-    if "rectification_share" in changed:
-        changed["rectification_start"] = round(changed.pop("rectification_share") * args.iterations)
-    if args.features is not None:
-        changed["representation_kernel"] = 1  # a dense head would cost as much as a network of eight channels
-    looks = {"overlay_every": 0, "quality_cases": 0, "save_every": 2}
-    return {**block, **changed, **looks, "seed": args.seed, **dict(args.override)}
 
 
 def narrow(kwargs: dict, features: int, dropout: bool) -> None:
@@ -409,12 +295,6 @@ def result_file(args: argparse.Namespace) -> Path:
 # ---------------------------------------------------------------------------- queue, table, predictions
 
 
-def methods_of(args: argparse.Namespace, network: str) -> list[str]:
-    """Of the experiments asked for, each once; for nnU-Net's network the methods, not the article's ablations."""
-    names = [args.method] if args.method else [m for e in args.experiments for m in EXPERIMENTS[e][1]]
-    return [m for m in dict.fromkeys(names) if network == "article" or m in METHODS_OF_NNUNET]
-
-
 def queued(args: argparse.Namespace) -> list[Run]:
     """All runs that the options ask for, in order."""
     queue = []
@@ -443,118 +323,6 @@ def _command(args: argparse.Namespace) -> list[str]:
     for key, value in args.override:
         command += ["--override", f"{key}={json.dumps(value)}"]
     return command
-
-
-def read_results(args: argparse.Namespace) -> list[dict]:
-    results = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(args.results.glob("*.json"))]
-    wanted = {"article": args.article, "num_labelled": args.num_labelled, "scale": args.scale}
-    wanted |= {"iterations": args.iterations, "features": args.features}
-    return [r for r in results if all(r[key] == value for key, value in wanted.items())]
-
-
-def values(cases: dict[str, dict[str, float]], metric: str) -> np.ndarray:
-    """(cases,), NaN where undefined."""
-    return np.array([np.nan if c[metric] is None else c[metric] for _, c in sorted(cases.items())], float)
-
-
-def cells(cases: dict[str, dict[str, float]]) -> list[str]:
-    """Mean and bootstrap standard deviation (100 resamples, as in the article) of each metric."""
-    from nnunetv2_crln.evaluation.bootstrap import bootstrap_mean
-
-    found = []
-    for metric in METRICS:
-        factor = 100 if metric in ("Dice", "Jaccard") else 1
-        b = bootstrap_mean(factor * values(cases, metric))
-        undefined = f" ({b['n_nan']} undefined)" if b["n_nan"] else ""
-        found.append(f"{b['mean']:.2f} ± {b['sd']:.2f}{undefined}")
-    return found
-
-
-def difference(cases: dict, base: dict) -> str:
-    from nnunetv2_crln.evaluation.comparison import paired_difference
-
-    d = paired_difference(100 * values(cases, "Dice"), 100 * values(base, "Dice"))
-    return f"{d['difference']:+.2f} [{d['ci_low']:+.2f}, {d['ci_high']:+.2f}]"
-
-
-def table(args: argparse.Namespace) -> None:
-    """Markdown: per experiment a row per method, fold, seed and deployed network, published numbers beside it."""
-    results = read_results(args)
-    published = PUBLISHED.get((args.article, args.num_labelled), {})
-    for experiment in args.experiments:
-        title, methods = EXPERIMENTS[experiment]
-        rows = []
-        for network in args.networks:
-            for method in methods:
-                runs = [r for r in results if r["network"] == network and r["method"] == method]
-                for r in sorted(runs, key=lambda r: (r["fold"] is None, r["fold"], r["seed"], str(r["override"]))):
-                    comparable = network == "article" and not r["override"]
-                    rows += _rows(r, results, published.get(method, "–") if comparable else "–")
-        if not rows:
-            continue
-        print(f"\n{title}: {args.article} {args.num_labelled}, {args.iterations} iterations, scale {args.scale}\n")
-        measures = "Dice % | Jaccard % | ASD voxel | 95HD voxel"
-        print(f"| network | method | judged on | deployed | {measures} | Dice against mean teacher | published |")
-        print("|---" * 10 + "|")
-        for row in rows:
-            print("| " + " | ".join(row) + " |")
-
-
-def _rows(r: dict, results: list[dict], published: str) -> list[list[str]]:
-    same = ("network", "fold", "seed", "learning_rate")
-    base = [b for b in results if b["method"] == "mean_teacher" and all(b[k] == r[k] for k in same)]
-    base = [b for b in base if not b["override"]]
-    label = _label(r)
-    judged = "test" if r["fold"] is None else f"fold {r['fold']}"
-    rows = []
-    for name, cases in {**r["cases"], **_best(r)}.items():
-        against = ""
-        if base and (r is not base[0] or name != "teacher"):
-            against = difference(cases, base[0]["cases"]["teacher"])
-        first = name == next(iter(r["cases"]))
-        rows.append([r["network"], label, judged, name, *cells(cases), against, published if first else ""])
-    return rows
-
-
-def _label(r: dict) -> str:
-    label = METHODS_OF_NNUNET[r["method"]] if r["network"] == "nnunet" else METHODS[r["method"]].label
-    return label + "".join(f", {key} {value}" for key, value in r["override"].items())
-
-
-def _best(r: dict) -> dict:
-    found = r.get("best_checkpoint_diagnostic", {})
-    return {f"{name}, best epoch (diagnostic only)": cases for name, cases in found.items()}
-
-
-CURVES = {
-    "mu": "μ",
-    "confident_raw": "confident voxels before rectification %",
-    "confident": "and after %",
-    "pseudo_dice_raw": "Dice of pseudo labels before %",
-    "pseudo_dice": "and after %",
-    "pseudo_dice_map": "Dice of M alone %",
-}
-
-
-def curves(args: argparse.Namespace) -> None:
-    """Markdown: what the monitored unlabelled cases and mu say in ten places of each semi-supervised training."""
-    for r in read_results(args):
-        logged = r["curves"]
-        if "crln_mu" not in logged:
-            continue
-        epochs = len(logged["crln_mu"])
-        fold = "test" if r["fold"] is None else f"fold {r['fold']}"
-        print(f"\n{_label(r)}, {r['network']}, {fold}, seed {r['seed']}\n")
-        print("| iteration | " + " | ".join(CURVES.values()) + " |")
-        print("|---" * (len(CURVES) + 1) + "|")
-        for epoch in np.unique(np.linspace(0, epochs - 1, 10).round().astype(int)):
-            shown = [f"{(epoch + 1) * r['iterations'] // epochs}"]
-            for key in CURVES:
-                value = logged[f"crln_{key}"][epoch]
-                if key == "mu" and METHODS[r["method"]].trainer == "mean_teacher":
-                    value = None  # nothing is rectified
-                shown.append("–" if value is None or np.isnan(value) else f"{value * (1 if key == 'mu' else 100):.2f}")
-            print("| " + " | ".join(shown) + " |")
 
 
 def predict(args: argparse.Namespace) -> None:

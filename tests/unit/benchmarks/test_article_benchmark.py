@@ -5,6 +5,8 @@ import copy
 import json
 
 import article as benchmark
+import article_experiments as experiments
+import article_tables as tables
 import pytest
 from runs import write_result
 
@@ -66,7 +68,7 @@ def test_half_resolution_has_half_the_patch_and_a_network_that_fits_it():
     assert all(size % 8 == 0 for size in configuration["patch_size"])
 
 
-@pytest.mark.parametrize("name", list(benchmark.METHODS))
+@pytest.mark.parametrize("name", list(experiments.METHODS))
 def test_every_row_is_a_trainer_and_valid_settings(tmp_path, name):
     trainers = {
         **vars(variants),
@@ -76,27 +78,27 @@ def test_every_row_is_a_trainer_and_valid_settings(tmp_path, name):
     protocol = find_protocol("left_atrium", 8).settings
     for network in ("article", "nnunet"):
         args = options(tmp_path, method=name, network=network)
-        trainer = trainers[benchmark.TRAINERS[network][benchmark.METHODS[name].trainer]]
+        trainer = trainers[experiments.TRAINERS[network][experiments.METHODS[name].trainer]]
         CRLNSettings.from_plans(
-            {"crln": benchmark.settings_of(args, protocol)}, **getattr(trainer, "fixed_settings", {})
+            {"crln": experiments.settings_of(args, protocol)}, **getattr(trainer, "fixed_settings", {})
         )
 
 
 def test_a_shorter_training_starts_to_rectify_at_the_same_share(tmp_path):
     protocol = find_protocol("left_atrium", 8).settings
     at = [
-        benchmark.settings_of(options(tmp_path, method=m), protocol)["rectification_start"]
+        experiments.settings_of(options(tmp_path, method=m), protocol)["rectification_start"]
         for m in ("crln", "start_2000")
     ]
     assert at == [16, 40]
-    assert "rectification_start" not in benchmark.settings_of(options(tmp_path, method="our_settings"), protocol)
+    assert "rectification_start" not in experiments.settings_of(options(tmp_path, method="our_settings"), protocol)
 
 
 def test_rows_of_all_experiments_differ_in_what_is_trained(tmp_path):
     protocol = find_protocol("left_atrium", 8).settings
-    for _, methods in benchmark.EXPERIMENTS.values():
+    for _, methods in experiments.EXPERIMENTS.values():
         made = [
-            (benchmark.METHODS[m].trainer, json.dumps(benchmark.settings_of(options(tmp_path, method=m), protocol)))
+            (experiments.METHODS[m].trainer, json.dumps(experiments.settings_of(options(tmp_path, method=m), protocol)))
             for m in methods
         ]
         assert len(set(made)) == len(made)
@@ -110,6 +112,16 @@ def test_the_queue_holds_each_run_once_and_nnunets_network_no_ablations(tmp_path
     assert sum("__nnunet__" in name for name in names) == 2 * 4
     command = queue[0].command
     assert command[command.index("--fold") + 1] == "0" and command[command.index("--features") + 1] == "8"
+
+
+def test_a_value_that_the_whole_crln_has_is_no_run_of_its_own(tmp_path):
+    figures = ["main", "fig10", "fig12", "fig13"]
+    names = experiments.methods_of(options(tmp_path, experiments=figures), "article")
+    assert {"prototypes_16", "start_800", "xi_0.6"}.isdisjoint(names) and names.count("crln") == 1
+    assert {"prototypes_8", "start_400", "xi_0.8", "our_settings"} <= set(names)
+    pancreas = options(tmp_path, experiments=figures, article="pancreas_ct", num_labelled=6)
+    names = experiments.methods_of(pancreas, "article")
+    assert "prototypes_4" not in names and "prototypes_16" in names
 
 
 def result(method, network, dice, fold=0):
@@ -127,7 +139,7 @@ def test_curves_are_shown_where_they_were_measured(tmp_path, capsys):
     logged = {f"crln_{name}": [i / 100 for i in range(20)] for name in names} | {"crln_pseudo_dice_map": [None] * 20}
     write_result(result("crln", "article", 0.8) | {"curves": logged}, args.results / "crln.json")
     write_result(result("supervised", "article", 0.8) | {"curves": {}}, args.results / "supervised.json")
-    benchmark.curves(args)
+    tables.curves(args)
     lines = capsys.readouterr().out.splitlines()
     assert "CRLN, whole, article, fold 0, seed 0" in lines
     assert lines[-1] == "| 800 | 0.19 | 19.00 | 19.00 | 19.00 | 19.00 | – |"
@@ -139,10 +151,37 @@ def test_the_table_has_published_numbers_beside_ours(tmp_path, capsys):
     for method, dice in (("supervised", 0.6), ("mean_teacher", 0.7), ("crln", 0.8)):
         write_result(result(method, "article", dice), args.results / f"{method}.json")
     write_result(result("crln", "article", 0.1) | {"iterations": 7}, args.results / "another_length.json")
-    benchmark.table(args)
+    tables.table(args)
     rows = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| article")]
     assert len(rows) == 4
     assert "61.50 ± " in rows[0] and "-10.00 [-10.00, -10.00]" in rows[0]
     assert rows[1].endswith("| 88.67±1.04, 79.90±1.59, 2.98±0.60, 10.97±3.14 |")
     assert "+10.00 [+10.00, +10.00]" in rows[2] and "91.74±0.38" in rows[2]
     assert "best epoch (diagnostic only)" in rows[3] and "91.74" not in rows[3]
+
+
+def test_a_method_of_several_folds_has_a_row_over_all_their_cases(tmp_path, capsys):
+    args = options(tmp_path, networks=["article"], experiments=["fig13"], folds=[0, 1])
+    for fold, dice in ((0, 0.6), (1, 0.8)):
+        write_result(result("crln", "article", dice, fold), args.results / f"crln{fold}.json")
+        write_result(result("xi_0.2", "article", dice - 0.1, fold), args.results / f"xi{fold}.json")
+    write_result(result("mean_teacher", "article", 0.5), args.results / "mean_teacher.json")
+    tables.table(args)
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| article")]
+    whole = [row for row in rows if row[1] == "xi = 0.6" and "diagnostic" not in row[3]]
+    assert [row[2] for row in whole] == ["fold 0", "fold 1", "fold 0, fold 1"]
+    assert [row[4][:5] for row in whole] == ["61.50", "81.50", "71.50"]
+    # The mean teacher of the second fold is missing: no difference over both.
+    assert [bool(row[8].strip()) for row in whole] == [True, False, False]
+    assert whole[2][9].startswith("91.74")
+    assert [row[4][:5] for row in rows if row[1] == "xi = 0.2"] == ["51.50", "71.50", "61.50"]
+
+
+def test_several_seeds_of_a_case_are_one_case():
+    runs = [
+        {"fold": 0, "seed": seed, "cases": {"teacher": {"a": dict.fromkeys(tables.METRICS, 0.2 + 0.4 * seed)}}}
+        for seed in (0, 1)
+    ]
+    assert tables.over_runs(runs, "teacher") == {"0 a": pytest.approx(dict.fromkeys(tables.METRICS, 0.4))}
+    runs[1]["cases"]["teacher"]["a"]["HD95_voxel"] = None
+    assert tables.over_runs(runs, "teacher")["0 a"]["HD95_voxel"] is None
