@@ -329,6 +329,7 @@ def predict(args: argparse.Namespace) -> None:
     """Segment a folder of images with the final checkpoint of one run; one compressed archive of NIfTI masks."""
     import SimpleITK as sitk
     import torch
+    from nnunetv2.postprocessing.remove_connected_components import remove_all_but_largest_component_from_segmentation
 
     torch.set_num_threads(1)
     args.network, args.seed = args.networks[0], args.seeds[0]
@@ -340,7 +341,10 @@ def predict(args: argparse.Namespace) -> None:
     scratch.mkdir(exist_ok=True)
     with tarfile.open(args.output, "w:gz") as archive:
         for image in sorted(args.images.glob("*_0000.nii.gz")):
-            mask = sitk.GetImageFromArray(segment(image).astype(np.uint8))
+            voxels = segment(image)
+            if args.largest_component:
+                voxels = remove_all_but_largest_component_from_segmentation(voxels, 1)
+            mask = sitk.GetImageFromArray(voxels.astype(np.uint8))
             mask.CopyInformation(sitk.ReadImage(str(image)))
             file = scratch / image.name.replace("_0000", "")
             sitk.WriteImage(mask, str(file), True)
@@ -380,6 +384,7 @@ def main() -> None:
         help="measure or predict with this one; default: all, the first",
     )
     parser.add_argument("--step_size", type=float, default=0.5, help="predict: tile step as a share of the patch")
+    parser.add_argument("--largest_component", action="store_true", help="predict: nnU-Net's postprocessing")
     parser.add_argument("-o", "--output", type=Path, help="predict: archive (.tar.gz)")
     args = parser.parse_args()
     args.num_labelled = args.num_labelled or LABELLED_OF_ARTICLE[args.article]

@@ -3,11 +3,15 @@
 import argparse
 import copy
 import json
+import tarfile
+from types import SimpleNamespace
 
 import article as benchmark
 import article_experiments as experiments
 import article_tables as tables
+import numpy as np
 import pytest
+import SimpleITK as sitk
 from runs import write_result
 
 from nnunetv2_crln.article import VNET, find_protocol
@@ -185,3 +189,24 @@ def test_several_seeds_of_a_case_are_one_case():
     assert tables.over_runs(runs, "teacher") == {"0 a": pytest.approx(dict.fromkeys(tables.METRICS, 0.4))}
     runs[1]["cases"]["teacher"]["a"]["HD95_voxel"] = None
     assert tables.over_runs(runs, "teacher")["0 a"]["HD95_voxel"] is None
+
+
+@pytest.mark.parametrize("largest_component", [False, True])
+def test_predictions_are_an_archive_of_masks_in_the_geometry_of_the_images(tmp_path, monkeypatch, largest_component):
+    image = sitk.GetImageFromArray(np.zeros((4, 5, 6), np.float32))
+    image.SetSpacing((0.5, 1.0, 2.0))
+    sitk.WriteImage(image, str(tmp_path / "heart_0000.nii.gz"))
+    found = np.zeros((4, 5, 6), np.uint8)
+    found[:2, :2, :2] = found[3, 4, 5] = 1
+    trainer = SimpleNamespace(load_checkpoint=lambda file: None, output_folder=tmp_path)
+    monkeypatch.setattr(benchmark, "build_trainer", lambda args: trainer)
+    monkeypatch.setattr(benchmark, "deployable", lambda trainer, deploy: {deploy: None})
+    monkeypatch.setattr(benchmark, "segmenter", lambda *_: lambda file: found.copy())
+    chosen = {"method": "crln", "deploy": "student", "step_size": 0.5, "largest_component": largest_component}
+    benchmark.predict(options(tmp_path, images=tmp_path, output=tmp_path / "masks.tar.gz", **chosen))
+    with tarfile.open(tmp_path / "masks.tar.gz") as archive:
+        assert archive.getnames() == ["heart.nii.gz"]
+        archive.extract("heart.nii.gz", tmp_path / "extracted", filter="data")
+    mask = sitk.ReadImage(str(tmp_path / "extracted" / "heart.nii.gz"))
+    assert mask.GetSpacing() == (0.5, 1.0, 2.0)
+    assert sitk.GetArrayFromImage(mask).sum() == (8 if largest_component else 9)
