@@ -82,11 +82,13 @@ def _method_rows(args: argparse.Namespace, method: str, runs: list[dict], result
         alike = sorted((r for r in runs if _setting(r) == setting), key=_judged)
         base = [b for b in results if _is_base_of(b, alike[0])]
         comparable = alike[0]["network"] == "article" and not alike[0]["override"]
+        beside = published if comparable else "–"
         groups = [[r] for r in alike] + ([alike] if len(alike) > 1 else [])
         for group in groups:
             of_base = sorted((b for b in base if _judged(b) in map(_judged, group)), key=_judged)
             complete = list(map(_judged, of_base)) == list(map(_judged, group))
-            rows += _rows(label(alike[0], method), group, of_base if complete else [], published if comparable else "–")
+            rows += _rows(label(alike[0], method), group, of_base if complete else [], beside)
+            beside = ""  # the first row has it
     return rows
 
 
@@ -124,7 +126,7 @@ def _rows(method: str, group: list[dict], base: list[dict], published: str) -> l
     """A row per network that all runs of the group have measured; a single run has its best epoch as well."""
     folds, seeds = sorted({_judged(r)[:2] for r in group}), {r["seed"] for r in group}
     judged = ", ".join("test" if is_test else f"fold {fold}" for is_test, fold in folds)
-    judged += f", mean of {len(seeds)} seeds" if len(seeds) > 1 else ""
+    judged += f", mean of {len(seeds)} seeds" if len(seeds) > 1 else f", seed {max(seeds)}" if max(seeds) else ""
     deployed = [name for name in group[0]["cases"] if all(name in r["cases"] for r in group)]
     measured = {name: over_runs(group, name) for name in deployed} | (_best(group[0]) if len(group) == 1 else {})
     is_base = [r["method"] for r in group] == ["mean_teacher"] * len(group) and not group[0]["override"]
