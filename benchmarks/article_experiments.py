@@ -137,14 +137,16 @@ def settings_of(args: argparse.Namespace, protocol_block: dict) -> dict[str, Any
     return {**block, **changed, **looks, "seed": args.seed, **dict(args.override)}
 
 
-def trained_as(args: argparse.Namespace, method: str) -> str:
+def trained_as(args: argparse.Namespace, method: str, network: str) -> str:
     """The method whose run is this one's too: one value of each ablation is that of the whole CRLN (16 for R of LA)."""
     from nnunetv2_crln.article import find_protocol
 
+    if network == "nnunet":  # has no ablations
+        return method
     block = find_protocol(args.article, args.num_labelled).settings
 
     def training(name: str) -> tuple[str, dict]:
-        entry = argparse.Namespace(**{**vars(args), "method": name, "network": "article"})
+        entry = argparse.Namespace(**{**vars(args), "method": name, "network": network})
         return METHODS[name].trainer, settings_of(entry, block)
 
     return WHOLE if training(method) == training(WHOLE) else method
@@ -153,6 +155,5 @@ def trained_as(args: argparse.Namespace, method: str) -> str:
 def methods_of(args: argparse.Namespace, network: str) -> list[str]:
     """Of the experiments asked for, each once; for nnU-Net's network the methods, not the article's ablations."""
     names = [args.method] if args.method else [m for e in args.experiments for m in EXPERIMENTS[e][1]]
-    if network == "nnunet":
-        return [m for m in dict.fromkeys(names) if m in METHODS_OF_NNUNET]
-    return list(dict.fromkeys(trained_as(args, m) for m in names))
+    names = [m for m in names if network == "article" or m in METHODS_OF_NNUNET]
+    return list(dict.fromkeys(trained_as(args, m, network) for m in names))

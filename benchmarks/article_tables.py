@@ -62,7 +62,7 @@ def table(args: argparse.Namespace) -> None:
         rows = []
         for network in args.networks:
             for method in methods:
-                run_as = trained_as(args, method) if network == "article" else method
+                run_as = trained_as(args, method, network)
                 runs = [r for r in results if r["network"] == network and r["method"] == run_as]
                 rows += _method_rows(args, method, runs, results)
         if not rows:
@@ -80,14 +80,13 @@ def _method_rows(args: argparse.Namespace, method: str, runs: list[dict], result
     rows = []
     for setting in sorted({_setting(r) for r in runs}):
         alike = sorted((r for r in runs if _setting(r) == setting), key=_judged)
-        base = [b for b in results if _is_base_of(b, alike[0])]
+        base = {_judged(b): b for b in results if _is_base_of(b, alike[0])}
         comparable = alike[0]["network"] == "article" and not alike[0]["override"]
         beside = published if comparable else "–"
         groups = [[r] for r in alike] + ([alike] if len(alike) > 1 else [])
         for group in groups:
-            of_base = sorted((b for b in base if _judged(b) in map(_judged, group)), key=_judged)
-            complete = list(map(_judged, of_base)) == list(map(_judged, group))
-            rows += _rows(label(alike[0], method), group, of_base if complete else [], beside)
+            of_base = [base[_judged(r)] for r in group if _judged(r) in base]
+            rows += _rows(label(alike[0], method), group, of_base if len(of_base) == len(group) else [], beside)
             beside = ""  # the first row has it
     return rows
 
@@ -100,6 +99,10 @@ def _setting(r: dict) -> tuple[float, str]:
 def _judged(r: dict) -> tuple[bool, int, int]:
     """Fold and seed; the test cases, which are no fold, last."""
     return r["fold"] is None, r["fold"] or 0, r["seed"]
+
+
+def _judged_on(r: dict) -> str:
+    return "test" if r["fold"] is None else f"fold {r['fold']}"
 
 
 def _is_base_of(b: dict, r: dict) -> bool:
@@ -124,17 +127,20 @@ def over_runs(runs: list[dict], deployed: str) -> dict[str, dict[str, float]]:
 
 def _rows(method: str, group: list[dict], base: list[dict], published: str) -> list[list[str]]:
     """A row per network that all runs of the group have measured; a single run has its best epoch as well."""
-    folds, seeds = sorted({_judged(r)[:2] for r in group}), {r["seed"] for r in group}
-    judged = ", ".join("test" if is_test else f"fold {fold}" for is_test, fold in folds)
-    judged += f", mean of {len(seeds)} seeds" if len(seeds) > 1 else f", seed {max(seeds)}" if max(seeds) else ""
+    judged = ", ".join(dict.fromkeys(_judged_on(r) for r in group))
+    seeds = {r["seed"] for r in group}
+    if len(seeds) > 1:
+        judged += f", mean of {len(seeds)} seeds"
+    elif seeds != {0}:
+        judged += f", seed {group[0]['seed']}"
     deployed = [name for name in group[0]["cases"] if all(name in r["cases"] for r in group)]
     measured = {name: over_runs(group, name) for name in deployed} | (_best(group[0]) if len(group) == 1 else {})
-    is_base = [r["method"] for r in group] == ["mean_teacher"] * len(group) and not group[0]["override"]
+    of_base = over_runs(base, "teacher")
     rows = []
     for name, cases in measured.items():
         against = ""
-        if base and not (is_base and name == "teacher"):
-            against = difference(cases, over_runs(base, "teacher"))
+        if base and not (group == base and name == "teacher"):
+            against = difference(cases, of_base)
         first = name == deployed[0]
         rows.append([group[0]["network"], method, judged, name, *cells(cases), against, published if first else ""])
     return rows
@@ -162,8 +168,7 @@ def curves(args: argparse.Namespace) -> None:
         if "crln_mu" not in logged:
             continue
         epochs = len(logged["crln_mu"])
-        fold = "test" if r["fold"] is None else f"fold {r['fold']}"
-        print(f"\n{label(r)}, {r['network']}, {fold}, seed {r['seed']}\n")
+        print(f"\n{label(r)}, {r['network']}, {_judged_on(r)}, seed {r['seed']}\n")
         print("| iteration | " + " | ".join(CURVES.values()) + " |")
         print("|---" * (len(CURVES) + 1) + "|")
         for epoch in np.unique(np.linspace(0, epochs - 1, 10).round().astype(int)):
