@@ -33,15 +33,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from article_experiments import (
-    EXPERIMENTS,
-    ITERATIONS,
-    LABELLED_OF_ARTICLE,
-    METHODS,
-    TRAINERS,
-    methods_of,
-    settings_of,
-)
+from article_experiments import EXPERIMENTS, ITERATIONS, LABELLED_OF_ARTICLE, METHODS, TRAINERS, methods_of, settings_of
 from article_tables import curves, table
 from runs import Run, environment, link, networks, parse_override, run_queue, segmenter, set_paths, write_result
 
@@ -127,7 +119,7 @@ def prepare(args: argparse.Namespace) -> None:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunetv2_crln.cli.plan_and_preprocess import command
-    from nnunetv2_crln.unlabelled.preprocessing import preprocess_unlabelled
+    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 
     raw = write_raw_dataset(args)
     number = int(raw.name[7:10])

@@ -139,7 +139,7 @@ def settings_of(args: argparse.Namespace, protocol_block: dict) -> dict[str, Any
 
 def trained_as(args: argparse.Namespace, method: str, network: str) -> str:
     """The method whose run is this one's too: one value of each ablation is that of the whole CRLN (16 for R of LA)."""
-    from nnunetv2_crln.article import find_protocol
+    from nnunetv2_crln.plan_and_preprocess.article import find_protocol
 
     if network == "nnunet":  # has no ablations
         return method

@@ -113,14 +113,10 @@ def write_plan(folder: Path, small: bool) -> None:
 
 
 def plan_and_preprocess(work: Path, name: str, unlabelled: bool, small: bool, processes: int) -> None:
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import (
-        extract_fingerprints,
-        plan_experiments,
-        preprocess,
-    )
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnunetv2_crln.unlabelled.preprocessing import preprocess_unlabelled
+    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 
     number = int(name[7:10])
     extract_fingerprints([number], num_processes=processes, clean=True, verbose=False)

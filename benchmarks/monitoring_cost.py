@@ -17,7 +17,6 @@ import torch
 
 from nnunetv2_crln.reporting.curves import PANELS
 from nnunetv2_crln.reporting.progress_png import save_progress_png
-from nnunetv2_crln.training.monitoring import monitor_of
 from nnunetv2_crln.training.variants import nnUNetTrainer_CRLN_demo
 
 
@@ -47,7 +46,7 @@ def main() -> None:
     trainer.on_train_start()
     trainer.on_train_epoch_start()
     step = seconds(lambda: trainer.train_step(next(trainer.dataloader_train)), arguments.steps)
-    monitor = monitor_of(trainer)
+    monitor = trainer.build_monitor()
     look = seconds(lambda: monitor.after_epoch(0, False, True), 5)
     curves = {line.key: [0.1 * (i % 7) for i in range(1000)] for panel in PANELS for line in panel.lines}
     progress = seconds(lambda: save_progress_png(curves, trainer.output_folder), 5)

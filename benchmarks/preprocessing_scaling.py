@@ -40,7 +40,7 @@ def write_raw(raw: Path, cases: int, size: int) -> Path:
 def measure(raw: Path, preprocessed: Path, processes: int) -> dict:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnunetv2_crln.unlabelled import preprocessing
+    from nnunetv2_crln.plan_and_preprocess import unlabelled_cases as preprocessing
 
     plans = PlansManager(copy.deepcopy(workbench.plans_of(workbench.SETTINGS["hippocampus"])))
     done: list[float] = []

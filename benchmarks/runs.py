@@ -60,18 +60,19 @@ def segmenter(trainer, network, step_size: float = 0.5) -> Callable[[Path], np.n
 
 def networks(trainer) -> dict:
     """The networks that could be deployed, without deep supervision."""
-    from nnunetv2_crln.training.rectified_network import RectifiedNetwork
-    from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN, unwrap
+    from nnunetv2_crln.modules.rectified_network import RectifiedNetwork
+    from nnunetv2_crln.training.method import unwrap
+    from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 
     student = unwrap(trainer.network)
     student.decoder.deep_supervision = False
     if not isinstance(trainer, nnUNetTrainer_CRLN):
         return {"student": student}
-    trainer.teacher.module.decoder.deep_supervision = False
-    found = {"teacher": trainer.teacher.module, "student": student}
+    trainer.method.teacher.module.decoder.deep_supervision = False
+    found = {"teacher": trainer.method.teacher.module, "student": student}
     if trainer.settings.dim:
         found["rectified_teacher"] = RectifiedNetwork(
-            trainer.teacher.module, trainer.teacher_heads.module.dim, trainer.rectifier
+            trainer.method.teacher.module, trainer.method.teacher_heads.module.dim, trainer.method.rectifier
         )
     return found
 

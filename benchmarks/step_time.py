@@ -129,19 +129,19 @@ def parts_of(trainer) -> list[tuple[Any, str, str]]:
         (trainer, "pseudo_labels", "teacher forward, pseudo labels"),
         (trainer, "student_pass", "student forward"),
         (trainer, "apply_gradients", "clipping"),
-        (trainer.teacher, "update", "EMA"),
-        (trainer.teacher_heads, "update", "EMA"),
+        (trainer.method.teacher, "update", "EMA"),
+        (trainer.method.teacher_heads, "update", "EMA"),
         (objective, "consistency_loss", "consistency"),
     ]
-    if trainer.heads.dim is not None:
+    if trainer.method.heads.dim is not None:
         parts += [
-            (trainer.heads.dim, "forward", "DIM"),
-            (trainer.teacher_heads.module.dim, "forward", "teacher's DIM"),
-            (trainer.objective, "full_resolution", "loss of M and mu"),
+            (trainer.method.heads.dim, "forward", "DIM"),
+            (trainer.method.teacher_heads.module.dim, "forward", "teacher's DIM"),
+            (trainer.method.objective, "full_resolution", "loss of M and mu"),
             (trainer, "update_rectifier", "mu"),
         ]
-    if trainer.heads.representation is not None:
-        parts.append((trainer.objective, "_cps", "CPS"))
+    if trainer.method.heads.representation is not None:
+        parts.append((trainer.method.objective, "_cps", "CPS"))
     return parts
 
 

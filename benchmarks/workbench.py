@@ -146,8 +146,8 @@ def write_cases(work: str | Path, setting: Setting, labelled: int = 2, unlabelle
     """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnunetv2_crln.unlabelled.paths import unlabelled_folder
-    from nnunetv2_crln.unlabelled.preprocessing import KEY, info_file, plan_key, save_case
+    from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder
+    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import info_file, plan_key, save_case
 
     folder = Path(work) / "preprocessed" / DATASET
     plans = plans_of(setting)
@@ -161,7 +161,7 @@ def write_cases(work: str | Path, setting: Setting, labelled: int = 2, unlabelle
             image, labels = random_case(setting, rng)
             properties: dict[str, Any] = {"class_locations": locations(labels, setting.num_classes)}
             if prefix == "unl":
-                labels, properties = np.zeros_like(labels), {KEY: {"plan_key": key, "files": {}}}
+                labels, properties = np.zeros_like(labels), {CASE_RECORD: {"plan_key": key, "files": {}}}
             name = f"{prefix}_{index:05d}"
             save_case(image, labels, properties, folders[prefix] / name, list(setting.patch_size))
     names = [f"unl_{index:05d}" for index in range(unlabelled)]
@@ -174,8 +174,8 @@ def write_cases(work: str | Path, setting: Setting, labelled: int = 2, unlabelle
 
 def multiply_unlabelled(work: str | Path, total: int) -> None:
     """Let the pool have ``total`` cases: links to those that are there."""
-    from nnunetv2_crln.unlabelled.paths import unlabelled_folder
-    from nnunetv2_crln.unlabelled.preprocessing import SUFFIXES, info_file
+    from nnunetv2_crln.layout import unlabelled_folder
+    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import SUFFIXES, info_file
 
     folder = unlabelled_folder(Path(work) / "preprocessed" / DATASET, f"{PLANS}_{CONFIGURATION}")
     info = json.loads(info_file(folder).read_text())

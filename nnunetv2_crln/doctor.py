@@ -194,9 +194,9 @@ def _folders() -> Iterator[Finding]:
 
 
 def _files(dataset_id: int, _: int) -> Iterator[Finding]:
-    from nnunetv2_crln.unlabelled.cases import find_labelled_cases, find_unlabelled_cases
-    from nnunetv2_crln.unlabelled.folders import find_dataset
-    from nnunetv2_crln.unlabelled.integrity import check_dataset
+    from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
+    from nnunetv2_crln.raw_dataset.check_names import check_dataset
+    from nnunetv2_crln.raw_dataset.folders import find_dataset
 
     raw = find_dataset(dataset_id).raw
     for warning in check_dataset(raw):
@@ -206,8 +206,8 @@ def _files(dataset_id: int, _: int) -> Iterator[Finding]:
 
 
 def _duplicates(dataset_id: int, processes: int) -> Iterator[Finding]:
-    from nnunetv2_crln.unlabelled.folders import find_dataset
-    from nnunetv2_crln.unlabelled.integrity import find_duplicate_images, leaks
+    from nnunetv2_crln.raw_dataset.check_images import find_duplicate_images, leaks
+    from nnunetv2_crln.raw_dataset.folders import find_dataset
 
     groups = find_duplicate_images(find_dataset(dataset_id).raw, processes)
     leaking = leaks(groups)
@@ -223,7 +223,7 @@ def _duplicates(dataset_id: int, processes: int) -> Iterator[Finding]:
 def _preprocessed(dataset_id: int, _: int) -> Iterator[Finding]:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnunetv2_crln.unlabelled.folders import find_dataset
+    from nnunetv2_crln.raw_dataset.folders import find_dataset
 
     folder = find_dataset(dataset_id).preprocessed
     command = f"nnUNetv2_crln_plan_and_preprocess -d {dataset_id}"
@@ -237,8 +237,8 @@ def _preprocessed(dataset_id: int, _: int) -> Iterator[Finding]:
 
 
 def _configuration(folder: Path, manager, configuration: str, command: str) -> Finding:
-    from nnunetv2_crln.training.settings import CRLNSettings
-    from nnunetv2_crln.unlabelled.preprocessing import unlabelled_status
+    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import unlabelled_status
+    from nnunetv2_crln.settings import CRLNSettings
 
     name = f"{manager.plans_name} {configuration}"
     try:

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 import torch
 from synthetic import write_image
 
-from nnunetv2_crln.training.trainer import unwrap
+from nnunetv2_crln.training.method import unwrap
 
 DATASET = 990
 NAME = f"Dataset{DATASET}_Synthetic"
@@ -45,10 +45,10 @@ def shrink(configuration: dict, stages: int = 3) -> None:
 def weights(trainer) -> dict[str, torch.Tensor]:
     parts = {
         "student": unwrap(trainer.network),
-        "teacher": trainer.teacher.module,
-        "heads": trainer.heads,
-        "teacher_heads": trainer.teacher_heads.module,
-        "rectifier": trainer.rectifier,
+        "teacher": trainer.method.teacher.module,
+        "heads": trainer.method.heads,
+        "teacher_heads": trainer.method.teacher_heads.module,
+        "rectifier": trainer.method.rectifier,
     }
     return {f"{part}.{key}": value for part, module in parts.items() for key, value in module.state_dict().items()}
 

@@ -5,8 +5,8 @@ import signal
 import sys
 from pathlib import Path
 
-from nnunetv2_crln.cli.run import run
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.run_command import run
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from nnunetv2_crln.cli.run import run
+from nnunetv2_crln.utilities.run_command import run
 
 
 def main() -> None:

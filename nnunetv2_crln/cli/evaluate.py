@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_crln.cli.run import run
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import EVALUATION_FILE
+from nnunetv2_crln.utilities.run_command import run
 
 # Not summary.json: nnU-Net writes one of that name into its validation folders and reads it again.
-DEFAULT_OUTPUT = "summary_crln.json"
 
 
 def main() -> None:
@@ -20,8 +20,9 @@ def _evaluate() -> None:
     # Imported after parsing: --help and typing mistakes need not wait for SciPy.
     from nnunetv2_crln.evaluation.comparison import COMPARISON_RESAMPLES, compare_evaluations
     from nnunetv2_crln.evaluation.folder import check_folders, evaluate_folder
-    from nnunetv2_crln.evaluation.summary_file import save_summary, write_text
+    from nnunetv2_crln.evaluation.summary_file import save_summary
     from nnunetv2_crln.evaluation.tables import csv_table, markdown_table, terminal_table
+    from nnunetv2_crln.utilities.files import write_text
 
     output = _output_file(arguments)
     folders = [arguments.predictions] + ([arguments.compare] if arguments.compare else [])
@@ -53,9 +54,9 @@ def _evaluate() -> None:
 
 
 def _output_file(arguments: argparse.Namespace) -> Path:
-    output = arguments.o or arguments.predictions / DEFAULT_OUTPUT
+    output = arguments.o or arguments.predictions / EVALUATION_FILE
     if output.suffix != ".json" or output.is_dir():
-        raise UserError(f"Output {output} must be a file name ending in .json, such as {output / DEFAULT_OUTPUT}.")
+        raise UserError(f"Output {output} must be a file name ending in .json, such as {output / EVALUATION_FILE}.")
     return output
 
 
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="dataset.json with the classes; default: beside the LABELS folder, else in PREDICTIONS",
     )
-    parser.add_argument("-o", type=Path, metavar="FILE", help=f"result; default: PREDICTIONS/{DEFAULT_OUTPUT}")
+    parser.add_argument("-o", type=Path, metavar="FILE", help=f"result; default: PREDICTIONS/{EVALUATION_FILE}")
     parser.add_argument("--csv", action="store_true", help="also write each case and class as CSV, beside the result")
     parser.add_argument("--markdown", action="store_true", help="also write the means as Markdown, beside the result")
     parser.add_argument("-np", type=int, metavar="N", help="worker processes; default: nnU-Net's, at most one per core")

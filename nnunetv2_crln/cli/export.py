@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_crln.cli.run import run
+from nnunetv2_crln.utilities.run_command import run
 
 
 def main() -> None:
@@ -15,7 +15,7 @@ def _export() -> None:
     arguments = _parser().parse_args()
     from nnunetv2.utilities.file_path_utilities import get_output_folder
 
-    from nnunetv2_crln.training.export import export_model
+    from nnunetv2_crln.export import export_model
 
     model = Path(get_output_folder(arguments.d, arguments.tr, arguments.p, arguments.c))
     output = arguments.o / model.parent.name / model.name

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nnunetv2_crln.cli.run import run
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.run_command import run
 
 DEFAULT_OUTPUT = "report.html"
 
@@ -17,8 +17,8 @@ def main() -> None:
 def _report() -> None:
     arguments = _parser().parse_args()
     # Imported after parsing: --help need not wait for torch.
-    from nnunetv2_crln.evaluation.summary_file import write_text
     from nnunetv2_crln.reporting.report import build_report
+    from nnunetv2_crln.utilities.files import write_text
 
     output = arguments.o or arguments.model_folder / DEFAULT_OUTPUT
     if output.suffix not in (".html", ".htm") or output.is_dir():

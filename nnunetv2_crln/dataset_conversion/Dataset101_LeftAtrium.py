@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_crln.conversion.command import build_parser, convert_dataset
-from nnunetv2_crln.conversion.converted_case import ConvertedCase, SourceCase, check_scan, recoded
-from nnunetv2_crln.conversion.converter import Recipe
-from nnunetv2_crln.conversion.hdf5 import read_arrays, require_h5py
-from nnunetv2_crln.conversion.image_files import read_image
-from nnunetv2_crln.conversion.label_crop import add_crop_option, crop_around_label, crop_options
-from nnunetv2_crln.conversion.labels import integer_values
-from nnunetv2_crln.conversion.orientation import align_label
-from nnunetv2_crln.conversion.protocol import published_split
-from nnunetv2_crln.conversion.search import Found, walk
+from nnunetv2_crln.dataset_conversion.common.command import build_parser, convert_dataset
+from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase, SourceCase, check_scan, recoded
+from nnunetv2_crln.dataset_conversion.common.converter import Recipe
+from nnunetv2_crln.dataset_conversion.common.hdf5 import read_arrays, require_h5py
+from nnunetv2_crln.dataset_conversion.common.image_files import read_image
+from nnunetv2_crln.dataset_conversion.common.label_crop import add_crop_option, crop_around_label, crop_options
+from nnunetv2_crln.dataset_conversion.common.labels import integer_values
+from nnunetv2_crln.dataset_conversion.common.orientation import align_label
+from nnunetv2_crln.dataset_conversion.common.search import Found, walk
+from nnunetv2_crln.dataset_conversion.common.splits import published_split
 
 DESCRIPTION = """\
 Converts the Left Atrium dataset (2018 Atrial Segmentation Challenge) for semi-supervised training.

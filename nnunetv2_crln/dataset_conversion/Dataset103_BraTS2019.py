@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_crln.conversion.command import build_parser, convert_dataset
-from nnunetv2_crln.conversion.converted_case import ConvertedCase, SourceCase, check_scan, on_one_grid, recoded
-from nnunetv2_crln.conversion.converter import Recipe
-from nnunetv2_crln.conversion.image_files import read_image
-from nnunetv2_crln.conversion.orientation import align_label
-from nnunetv2_crln.conversion.protocol import published_split
-from nnunetv2_crln.conversion.search import Found, walk
+from nnunetv2_crln.dataset_conversion.common.command import build_parser, convert_dataset
+from nnunetv2_crln.dataset_conversion.common.converted_case import (
+    ConvertedCase,
+    SourceCase,
+    check_scan,
+    on_one_grid,
+    recoded,
+)
+from nnunetv2_crln.dataset_conversion.common.converter import Recipe
+from nnunetv2_crln.dataset_conversion.common.image_files import read_image
+from nnunetv2_crln.dataset_conversion.common.orientation import align_label
+from nnunetv2_crln.dataset_conversion.common.search import Found, walk
+from nnunetv2_crln.dataset_conversion.common.splits import published_split
 
 DESCRIPTION = """\
 Converts BraTS 2019 for semi-supervised training.

@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_crln.cli.run import run
-from nnunetv2_crln.conversion.roles import Role
-from nnunetv2_crln.conversion.semi_supervised import Choice, Plan, make_plan, write
-from nnunetv2_crln.unlabelled.integrity import listing
+from nnunetv2_crln.dataset_conversion.common.hide_labels import Choice, Plan, make_plan
+from nnunetv2_crln.dataset_conversion.common.hide_labels_write import write
+from nnunetv2_crln.dataset_conversion.common.roles import Role
+from nnunetv2_crln.errors import listing
+from nnunetv2_crln.utilities.run_command import run
 
 DESCRIPTION = """\
 Makes a semi-supervised dataset out of a labelled one in nnUNet_raw.

@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_crln.demo.anatomy import DEMO_DIFFICULTY, LABELS, Difficulty, draw_case
-from nnunetv2_crln.unlabelled.paths import IMAGES_UNLABELLED, LABELS_UNLABELLED
+from nnunetv2_crln.layout import IMAGES_UNLABELLED, LABELS_UNLABELLED
 
 DATASET_NAME = "Dataset999_DemoHeart"
 SPACING = (1.8, 1.8, 2.5)  # mm, x y z

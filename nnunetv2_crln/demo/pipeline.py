@@ -16,6 +16,7 @@ from nnunetv2_crln.demo.commands import Command, run_together
 from nnunetv2_crln.demo.dataset import DATASET_NAME, write_demo_dataset
 from nnunetv2_crln.demo.plans import DEMO_PLANS, write_demo_plans
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import EVALUATION_FILE
 
 BASELINE = "nnUNetTrainer_demo"
 METHOD = "nnUNetTrainer_CRLN_demo"
@@ -159,7 +160,7 @@ class Demo:
         return Command(f"predicting with {trainer}", arguments, self._log(f"predict_{trainer}"), folder)
 
     def _summary_file(self, trainer: str) -> Path:
-        return self.output / "predictions" / trainer / "summary_crln.json"
+        return self.output / "predictions" / trainer / EVALUATION_FILE
 
     def _evaluate(self, trainer: str) -> Command:
         arguments = ["nnUNetv2_crln_evaluate", str(self.raw / "labelsTs"), str(self.output / "predictions" / trainer)]

@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from nnunetv2_crln.layout import PLANS_BLOCK
+
 DEMO_PLANS = "nnUNetPlans_demo"
 
 _STAGES = 3
@@ -37,7 +39,7 @@ def write_demo_plans(preprocessed_dataset_folder: str | Path, epochs: int, seed:
         n_conv_per_stage_decoder=[2] * (_STAGES - 1),
     )
     full_resolution["short_schedule"] = {"num_epochs": epochs, "seed": seed}
-    full_resolution["crln"] = {**full_resolution.get("crln", {}), "seed": seed}
+    full_resolution[PLANS_BLOCK] = {**full_resolution.get(PLANS_BLOCK, {}), "seed": seed}
     plans["plans_name"] = DEMO_PLANS
     plans["configurations"] = {"3d_fullres": full_resolution}
     path = folder / f"{DEMO_PLANS}.json"

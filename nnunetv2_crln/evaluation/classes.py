@@ -1,6 +1,5 @@
 """Which classes or regions of a dataset.json are evaluated, and which label values may occur."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,23 +42,6 @@ def find_dataset_json(labels_folder: Path, predictions_folder: Path) -> Path:
         f"No dataset.json found; looked for {candidates[0]} and {candidates[1]}. "
         f"Name it with -djfile PATH (dataset_json=... in Python)."
     )
-
-
-def read_dataset_json(path: Path) -> dict:
-    """Read a dataset.json.
-
-    Raises:
-        UserError: The file is missing, or is no JSON object.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"Cannot read {path} ({error.strerror}). Give the path of the dataset.json.") from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Correct the file.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} holds a JSON {type(content).__name__}, expected a dataset.json as nnU-Net v2 has it.")
-    return content
 
 
 def required_entry(dataset_json: Mapping, key: str) -> Any:

@@ -1,33 +1,22 @@
 """Evaluate a folder of predictions against a folder of labels, in parallel."""
 
-import multiprocessing
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Mapping
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.evaluation.bootstrap import CONFIDENCE_LEVEL, bootstrap_mean
 from nnunetv2_crln.evaluation.case import Case, evaluate_case
-from nnunetv2_crln.evaluation.classes import (
-    LabelDefinition,
-    find_dataset_json,
-    label_definition,
-    read_dataset_json,
-    required_entry,
-)
+from nnunetv2_crln.evaluation.classes import LabelDefinition, find_dataset_json, label_definition, required_entry
 from nnunetv2_crln.evaluation.metrics import METRICS
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.utilities.parallel import run_parallel
 
 FORMAT_VERSION = 1
 LISTED_OFFENDERS = 5
-
-Outcome = tuple[str, dict, str]
 
 
 def evaluate_folder(
@@ -135,14 +124,14 @@ def pair_cases(
     extra = sorted(set(predicted) - set(references))
     if extra:
         raise UserError(
-            f"{len(extra)} prediction(s) in {predictions} have no label in {labels}: {_listing(extra)}. "
+            f"{len(extra)} prediction(s) in {predictions} have no label in {labels}: {listing(extra)}. "
             f"Remove them or name the folder that holds their labels."
         )
     missing = sorted(set(references) - set(predicted))
     if missing and not allow_missing:
         raise UserError(
             f"{len(missing)} of {len(references)} label(s) in {labels} have no prediction in {predictions}: "
-            f"{_listing(missing)}. Predict them, or evaluate only the others: --chill (allow_missing=True in Python)."
+            f"{listing(missing)}. Predict them, or evaluate only the others: --chill (allow_missing=True in Python)."
         )
     return [Case(name, references[name], predicted[name]) for name in sorted(predicted)], missing
 
@@ -154,13 +143,9 @@ def _files(folder: Path, file_ending: str) -> dict[str, Path]:
         others = sorted(path.name for path in files)
         raise UserError(
             f"No file ending in {file_ending} (file_ending in dataset.json) in {folder}, which holds "
-            f"{_listing(others) if others else 'no file'}. Correct the folder or the dataset.json."
+            f"{listing(others) if others else 'no file'}. Correct the folder or the dataset.json."
         )
     return found
-
-
-def _listing(names: list[str]) -> str:
-    return ", ".join(names[:LISTED_OFFENDERS]) + (", …" if len(names) > LISTED_OFFENDERS else "")
 
 
 def _check_options(num_processes: int | None, resamples: int) -> None:
@@ -200,50 +185,25 @@ def _evaluate_cases(
     num_processes: int | None,
     show_progress: bool,
 ) -> dict[str, dict]:
-    """Case name → metrics. Stops at the fifth case that cannot be evaluated and reports them together."""
+    """Measure all cases; stop at the fifth that cannot be evaluated and report them together.
+
+    Returns:
+        Metrics by case name.
+    """
     measured: dict[str, dict] = {}
     problems: list[str] = []
-    processes = min(num_processes or _default_processes(), len(cases))
-    attempt = partial(_attempt, reader_class=reader_class, definition=definition)
-    bar = tqdm(total=len(cases), desc="Evaluating", unit="case", disable=not show_progress)
-    with bar, closing(_outcomes(attempt, cases, processes)) as outcomes:
-        for name, metrics, problem in outcomes:
-            measured[name] = metrics
-            problems += [problem] if problem else []
-            bar.update()
+    tasks = {case.name: (case, reader_class, definition) for case in cases}
+    processes = num_processes or _default_processes()
+    with closing(run_parallel(evaluate_case, tasks, processes, "Evaluating", show_progress)) as outcomes:
+        for outcome in outcomes:
+            measured[outcome.name] = outcome.value
+            problems += [outcome.error] if outcome.error else []
             if len(problems) == LISTED_OFFENDERS:
                 break
     if problems:
         found = f"{len(problems)} of {len(measured)} case(s) read so far cannot be evaluated:"
         raise UserError("\n".join([found, *sorted(problems)]))
     return measured
-
-
-def _attempt(case: Case, reader_class: type, definition: LabelDefinition) -> Outcome:
-    """Name, metrics and problem (empty text if none) of one case; runs in a worker process."""
-    try:
-        return case.name, evaluate_case(case, reader_class, definition), ""
-    except UserError as error:
-        return case.name, {}, str(error)
-
-
-def _outcomes(attempt: Callable[[Case], Outcome], cases: list[Case], processes: int) -> Generator[Outcome, None, None]:
-    """What ``attempt`` makes of each case, in the order of completion; closing it abandons the cases not yet begun."""
-    if processes == 1:
-        yield from map(attempt, cases)
-        return
-    # spawn, as nnU-Net does: forking a process that has loaded torch or SimpleITK's threads can hang.
-    executor = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
-    try:
-        for future in as_completed([executor.submit(attempt, case) for case in cases]):
-            yield future.result()
-    except BrokenProcessPool:
-        raise UserError(
-            f"A worker process ended while evaluating with {processes} processes. Was it killed for lack of memory? "
-            f"Use fewer (-np 1). A script that calls evaluate_folder itself needs the usual __main__ guard."
-        ) from None
-    finally:
-        executor.shutdown(cancel_futures=True)
 
 
 def _default_processes() -> int:

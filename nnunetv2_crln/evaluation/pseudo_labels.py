@@ -28,7 +28,7 @@ def expected_dice(probabilities: np.ndarray, inside: np.ndarray) -> float:
     return float(np.mean(scores)) if scores else float("nan")
 
 
-def sureness(probabilities: np.ndarray, inside: np.ndarray, threshold: float) -> dict[str, float]:
+def confidence_summary(probabilities: np.ndarray, inside: np.ndarray, threshold: float) -> dict[str, float]:
     """What a reader needs to judge one pseudo label.
 
     Args:

@@ -1,5 +1,5 @@
 """Every trainer of this package. The module's name is unique because nnU-Net imports it as a top-level module."""
 
-from nnunetv2_crln.training.article_protocol import nnUNetTrainer_article as nnUNetTrainer_article
-from nnunetv2_crln.training.short_schedule import nnUNetTrainer_demo as nnUNetTrainer_demo
 from nnunetv2_crln.training.variants import *  # noqa: F403
+from nnunetv2_crln.training.variants import nnUNetTrainer_article as nnUNetTrainer_article
+from nnunetv2_crln.training.variants import nnUNetTrainer_demo as nnUNetTrainer_demo

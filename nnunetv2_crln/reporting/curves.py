@@ -1,11 +1,8 @@
 """The curves CRLN adds to nnU-Net's epoch log, and how to read them back; knows lists of numbers, no trainer."""
 
 import math
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-PREFIX = "crln_"
-"""Of the keys in nnU-Net's logger."""
 
 MONITORED = (
     "monitor_confidence_raw",
@@ -85,21 +82,6 @@ PANELS = (
         share=True,
     ),
 )
-
-
-def restore(logging: MutableMapping[str, list], keys: Sequence[str], epochs: int) -> None:
-    """Make the log of a checkpoint complete: nnU-Net wants one value per key and epoch.
-
-    A checkpoint of an older version lacks some keys; their past is unknown, so NaN.
-
-    Args:
-        logging: The logger's dictionary, changed in place.
-        keys: Keys that must be there.
-        epochs: Epochs finished.
-    """
-    for key in keys:
-        values = logging.setdefault(key, [])
-        values.extend([math.nan] * (epochs - len(values)))
 
 
 def finite_points(logging: Mapping[str, Sequence], key: str) -> tuple[list[int], list[float]]:

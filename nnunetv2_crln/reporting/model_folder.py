@@ -14,9 +14,9 @@ import torch
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.summary_file import load_summary
+from nnunetv2_crln.layout import EVALUATION_FILE, FACTS_FILE, OVERLAY_FOLDER, QUALITY_FILE
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
-EVALUATION = "summary_crln.json"
 OVERLAY_NAME = re.compile(r"epoch_(\d+)_(.+)\.png")
 
 
@@ -101,11 +101,11 @@ def read_fold(fold_folder: Path) -> Fold:
         logging=logging,
         checkpoint=checkpoint,
         debug=_optional_json(fold_folder / "debug.json", notes) or {},
-        facts=_optional_json(fold_folder / "crln_training.json", notes),
+        facts=_optional_json(fold_folder / FACTS_FILE, notes),
         validation=_optional_json(fold_folder / "validation" / "summary.json", notes),
         evaluations=_read_evaluations(fold_folder, notes),
-        overlays=find_overlays(fold_folder / "crln_overlays"),
-        quality=_optional_json(fold_folder / "pseudo_label_quality.json", notes),
+        overlays=find_overlays(fold_folder / OVERLAY_FOLDER),
+        quality=_optional_json(fold_folder / QUALITY_FILE, notes),
         notes=tuple(notes),
     )
 
@@ -151,7 +151,7 @@ def _optional_json(path: Path, notes: list[str]) -> dict | None:
 
 def _read_evaluations(fold_folder: Path, notes: list[str]) -> dict[Path, dict]:
     evaluations = {}
-    for path in sorted(fold_folder.glob(f"*/{EVALUATION}")):
+    for path in sorted(fold_folder.glob(f"*/{EVALUATION_FILE}")):
         try:
             evaluations[path] = load_summary(path)
         except UserError as error:

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from nnunetv2_crln.layout import PROGRESS_FILE
 from nnunetv2_crln.reporting.curves import Panel, drawable, finite_points
 from nnunetv2_crln.reporting.style import LINE_COLOURS, LINE_STYLES, plain_style, save_figure
 
-FILE_NAME = "progress_crln.png"
 COLUMNS = 3
 # More points than this cannot be told apart in a panel, but make a long training's figure slow.
 MAX_POINTS = 400
@@ -63,4 +63,4 @@ def draw_panel(axes: Axes, panel: Panel, logging: Mapping[str, Sequence]) -> Non
 def save_progress_png(logging: Mapping[str, Sequence], folder: str | Path) -> None:
     """Draw and write ``progress_crln.png`` into the output folder of a fold."""
     with plain_style():
-        save_figure(draw_progress(logging), Path(folder) / FILE_NAME, dpi=90)
+        save_figure(draw_progress(logging), Path(folder) / PROGRESS_FILE, dpi=90)

@@ -14,12 +14,13 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
 from nnunetv2_crln.evaluation.metrics import METRICS, Metric
 from nnunetv2_crln.evaluation.summary_file import load_summary
+from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.reporting import html
 from nnunetv2_crln.reporting.figures import draw_comparison, file_uri, png_uri
 from nnunetv2_crln.reporting.model_folder import Fold, find_folds, read_fold
 from nnunetv2_crln.reporting.progress_png import draw_progress
 from nnunetv2_crln.reporting.remarks import FEWEST_EPOCHS, remarks
-from nnunetv2_crln.training.settings import CRLNSettings
+from nnunetv2_crln.settings import CRLNSettings
 
 OVERLAYS_PER_CASE = 6
 RANKED_CASES = 15
@@ -103,7 +104,7 @@ def _facts(fold: Fold) -> list[tuple[str, object]]:
         ("Network", _network(plan)),
         ("Progress", _progress(fold)),
     ]
-    rows += [("crln block of the plans", _settings_text(plan.get("crln", {})) or "none: all defaults")]
+    rows += [("crln block of the plans", _settings_text(plan.get(PLANS_BLOCK, {})) or "none: all defaults")]
     if recorded:
         rows += [("Settings that differ from the defaults", _settings_text(_changed(recorded["settings"])) or "none")]
         rows += [("Seed", recorded["seed"]), ("Device", recorded["device"])]

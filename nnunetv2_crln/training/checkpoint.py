@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,7 @@ import numpy as np
 import torch
 
 from nnunetv2_crln.errors import UserError
-
-KEY = "crln"  # our state in a checkpoint, beside nnU-Net's own keys
+from nnunetv2_crln.utilities.files import finished_file, remove_leftovers
 
 
 def previous_file(path: str | Path) -> Path:
@@ -42,22 +42,17 @@ def save(checkpoint: dict, path: str | Path, keep_previous: bool) -> None:
         UserError: The file cannot be written, e.g. because the disk is full; the one that stood there is untouched.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        if keep_previous and path.exists():
-            _keep(path)
-        os.replace(temporary, path)
+        with finished_file(path) as temporary:
+            with open(temporary, "wb") as file:
+                torch.save(checkpoint, file)
+            if keep_previous and path.exists():
+                _keep(path)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         raise UserError(
             f"Checkpoint {path} cannot be written ({_reason(error)}). Checkpoints written before are untouched. "
             "Make room or correct the permissions, then go on with nnUNetv2_train ... --c."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _reason(error: BaseException) -> str:
@@ -76,15 +71,12 @@ def remove_unfinished(folder: str | Path) -> list[str]:
     Returns:
         Names of the files.
     """
-    leftovers = sorted(path for kind in ("tmp", "previous") for path in Path(folder).glob(f".*.pth.*.{kind}"))
-    for path in leftovers:
-        path.unlink(missing_ok=True)
-    return [path.name for path in leftovers]
+    return remove_leftovers(folder, "*.pth")
 
 
 def _keep(path: Path) -> None:
     """Give the file a second name; it never loses its own, under which nnU-Net's ``--c`` looks for it."""
-    second_name = path.with_name(f".{path.name}.{os.getpid()}.previous")
+    second_name = path.with_name(f".{uuid.uuid4().hex[:8]}_{previous_file(path).name}")
     try:
         os.link(path, second_name)
     except OSError:  # a file system without hard links

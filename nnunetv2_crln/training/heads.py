@@ -5,7 +5,7 @@ from torch import nn
 from nnunetv2_crln.modules.dim import DynamicInteractionModule
 from nnunetv2_crln.modules.rectification import ConcatRectification, CorrectionParameter, FixedRectification
 from nnunetv2_crln.modules.representation import RepresentationHead
-from nnunetv2_crln.training.settings import CRLNSettings
+from nnunetv2_crln.settings import CRLNSettings
 
 
 class Heads(nn.Module):

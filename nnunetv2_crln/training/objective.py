@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from nnunetv2_crln.losses.consistency import consistency_dice_loss, consistency_loss
 from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_positive_supervision
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
+from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.heads import Heads
-from nnunetv2_crln.training.schedule import Phase
-from nnunetv2_crln.training.settings import CRLNSettings
-from nnunetv2_crln.unlabelled.views import StrongGeometry
+from nnunetv2_crln.training.phases import Phase
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PseudoLabels:
         confidence, labels = torch.softmax(logits.float(), 1).max(1)
         return cls(labels, confidence)
 
-    def under(self, geometry: StrongGeometry) -> "PseudoLabels":
+    def warped_by(self, geometry: StrongGeometry) -> "PseudoLabels":
         """The same pseudo labels in the geometry of the strong view."""
         return PseudoLabels(geometry.apply(self.labels), geometry.apply(self.confidence))
 

@@ -1,7 +1,8 @@
 """Every trainer of this package, by the name given to ``nnUNetv2_train -tr``."""
 
-from nnunetv2_crln.training.article_protocol import ArticleProtocol
-from nnunetv2_crln.training.short_schedule import ShortSchedule
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunetv2_crln.training.schedules import ArticleProtocol, ShortSchedule
 from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 
 
@@ -18,39 +19,39 @@ class nnUNetTrainer_MeanTeacher(nnUNetTrainer_CRLN):
 
 
 class nnUNetTrainer_CRLN_1epoch(nnUNetTrainer_CRLN):
-    schedule = {"num_epochs": 1}
+    training_attributes = {"num_epochs": 1}
 
 
 class nnUNetTrainer_CRLN_5epochs(nnUNetTrainer_CRLN):
-    schedule = {"num_epochs": 5}
+    training_attributes = {"num_epochs": 5}
 
 
 class nnUNetTrainer_CRLN_10epochs(nnUNetTrainer_CRLN):
-    schedule = {"num_epochs": 10}
+    training_attributes = {"num_epochs": 10}
 
 
 class nnUNetTrainer_CRLN_20epochs(nnUNetTrainer_CRLN):
-    schedule = {"num_epochs": 20}
+    training_attributes = {"num_epochs": 20}
 
 
 class nnUNetTrainer_CRLN_50epochs(nnUNetTrainer_CRLN):
-    schedule = {"num_epochs": 50}
+    training_attributes = {"num_epochs": 50}
 
 
 class nnUNetTrainer_CRLN_100epochs(nnUNetTrainer_CRLN):
-    schedule = {"num_epochs": 100}
+    training_attributes = {"num_epochs": 100}
 
 
 class nnUNetTrainer_CRLN_250epochs(nnUNetTrainer_CRLN):
-    schedule = {"num_epochs": 250}
+    training_attributes = {"num_epochs": 250}
 
 
 class nnUNetTrainer_CRLN_500epochs(nnUNetTrainer_CRLN):
-    schedule = {"num_epochs": 500}
+    training_attributes = {"num_epochs": 500}
 
 
 class nnUNetTrainer_CRLN_2000epochs(nnUNetTrainer_CRLN):
-    schedule = {"num_epochs": 2000}
+    training_attributes = {"num_epochs": 2000}
 
 
 class nnUNetTrainer_CRLN_demo(ShortSchedule, nnUNetTrainer_CRLN):
@@ -78,3 +79,11 @@ class nnUNetTrainer_MeanTeacher_article(ArticleProtocol, nnUNetTrainer_MeanTeach
 
 
 __all__ = [name for name in dir() if name.startswith("nnUNetTrainer_")]
+
+
+class nnUNetTrainer_demo(ShortSchedule, nnUNetTrainer):
+    """Supervised-only baseline of the demo and the benchmarks."""
+
+
+class nnUNetTrainer_article(ArticleProtocol, nnUNetTrainer):
+    """Labelled cases alone, trained as the article trains."""

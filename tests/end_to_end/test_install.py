@@ -218,7 +218,7 @@ def test_uninstalling_leaves_nothing(tmp_path, wheel):
     environment = Environment(tmp_path / "venv", pip=True)
     before = environment.files()
     environment.install(wheel)
-    environment.run("-c", "import nnunetv2_crln.cli.run, nnunetv2_crln.unlabelled.paths")  # writes __pycache__
+    environment.run("-c", "import nnunetv2_crln.utilities.run_command, nnunetv2_crln.layout")  # writes __pycache__
     assert environment.files() > before
     environment.uninstall()
     assert environment.files() == before

@@ -14,8 +14,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from synthetic import write_dataset
 from tiny_training import CONFIGURATIONS, DATASET, NAME, leave_unannotated, shrink
 
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.training import variants
-from nnunetv2_crln.unlabelled.preprocessing import preprocess_unlabelled
 
 
 @pytest.fixture(scope="session")

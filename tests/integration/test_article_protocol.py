@@ -18,10 +18,10 @@ from synthetic import write_dataset
 
 from nnunetv2_crln.cli.plan_and_preprocess import command
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.export import export_model
 from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers as trainers
-from nnunetv2_crln.training.article_protocol import ArticleProtocol
-from nnunetv2_crln.training.export import export_model
-from nnunetv2_crln.training.trainer import unwrap
+from nnunetv2_crln.training.method import unwrap
+from nnunetv2_crln.training.schedules import ArticleProtocol
 
 DATASET = 980
 NAME = f"Dataset{DATASET}_Synthetic"
@@ -99,7 +99,7 @@ def test_crln_article_trains_and_its_model_predicts(trainer_of, planned, tmp_pat
     assert logged["crln_supervised"][-1] < logged["crln_supervised"][0]
     assert trainer.optimizer.param_groups[0]["weight_decay"] == 5e-4
     assert not trainer.enable_deep_supervision and trainer.inference_allowed_mirroring_axes is None
-    student, teacher = unwrap(trainer.network).state_dict(), trainer.teacher.module.state_dict()
+    student, teacher = unwrap(trainer.network).state_dict(), trainer.method.teacher.module.state_dict()
     running = [key for key in student if key.endswith("running_mean")]
     assert running and any(not torch.equal(student[key], teacher[key]) for key in running)
 

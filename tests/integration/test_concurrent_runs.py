@@ -16,9 +16,9 @@ from tiny_training import DATASET, NAME, train_epochs
 
 from nnunetv2_crln.cli.plan_and_preprocess import command
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.locking import FolderLock
+from nnunetv2_crln.layout import data_lock_file
 from nnunetv2_crln.training.trainer import FOLD_LOCK
-from nnunetv2_crln.unlabelled.paths import data_lock_file
+from nnunetv2_crln.utilities.locking import FolderLock
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="uses fork")
 FORK = multiprocessing.get_context("fork")

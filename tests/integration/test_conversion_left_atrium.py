@@ -13,8 +13,8 @@ import pytest
 import SimpleITK as sitk
 from conversion_sources import as_image, files_in, save, scan_and_label, truncate, voxels, write_list
 
-from nnunetv2_crln.conversion.protocol import published_split
 from nnunetv2_crln.dataset_conversion import Dataset101_LeftAtrium as script
+from nnunetv2_crln.dataset_conversion.common.splits import published_split
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,8 @@ from conversion_sources import files_in, truncate, voxels, write_list
 from synthetic import write_dataset
 
 from nnunetv2_crln.dataset_conversion import make_semi_supervised as script
-from nnunetv2_crln.unlabelled.integrity import check_dataset, verify_images
+from nnunetv2_crln.raw_dataset.check_images import verify_images
+from nnunetv2_crln.raw_dataset.check_names import check_dataset
 
 ROOT = Path(__file__).parents[2]
 

@@ -12,7 +12,7 @@ from tiny_training import NAME, train_epochs
 
 from nnunetv2_crln.cli.plan_and_preprocess import command
 from nnunetv2_crln.doctor import examine_dataset
-from nnunetv2_crln.unlabelled.hidden_labels import HiddenLabels
+from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
 OFF = {"monitor_every": 0, "overlay_every": 0, "quality_cases": 0}

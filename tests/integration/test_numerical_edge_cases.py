@@ -7,8 +7,9 @@ import pytest
 import torch
 from tiny_training import assert_equal_weights, train_epochs, weights
 
-from nnunetv2_crln.training.trainer import MAX_SKIPPED_IN_A_ROW, unwrap
-from nnunetv2_crln.unlabelled.loader import UnlabelledDataset
+from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
+from nnunetv2_crln.training.method import unwrap
+from nnunetv2_crln.training.trainer import MAX_SKIPPED_IN_A_ROW
 
 IGNORE = 3
 AT_ONCE = {"rectification_start": 0, "ramp_up": 0}
@@ -62,8 +63,8 @@ EDGE_CASES = {
 
 def assert_sound(trainer) -> None:
     assert all(torch.isfinite(value).all() for value in weights(trainer).values())
-    if hasattr(trainer.rectifier, "mu"):
-        assert 0 <= trainer.rectifier.mu.item() <= 1
+    if hasattr(trainer.method.rectifier, "mu"):
+        assert 0 <= trainer.method.rectifier.mu.item() <= 1
 
 
 @pytest.mark.parametrize("rectification", ["learned", "fixed", "concat"])
@@ -79,7 +80,7 @@ def test_edge_cases_train_without_nan(trainer_of, name, rectification):
         change(batch)
         result = trainer.train_step(batch)
         assert all(torch.isfinite(value).all() for value in result.values()), result
-    assert trainer.skipped.read() == (0, 0)
+    assert trainer.gradient_step.skipped.read() == (0, 0)
     assert_sound(trainer)
 
 
@@ -95,7 +96,7 @@ def test_few_unlabelled_cases(trainer_of, monkeypatch, cases, batch_size):
     monkeypatch.setattr(trainer, "unlabelled_dataset", few)
     train_epochs(trainer, 1)
     assert np.isfinite(trainer.logger.get_checkpoint()["train_losses"]).all()
-    assert trainer.skipped.read() == (0, 0)
+    assert trainer.gradient_step.skipped.read() == (0, 0)
     assert_sound(trainer)
 
 
@@ -153,7 +154,7 @@ def test_with_a_gradient_scaler_the_count_is_read_once_an_epoch(trainer_of):
     batch = next(trainer.dataloader_train)
     batch["data"][:] = math.nan
     outputs = [trainer.train_step(batch) for _ in range(MAX_SKIPPED_IN_A_ROW)]  # no error inside of the epoch
-    assert trainer.skipped.read() == (MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED_IN_A_ROW)
+    assert trainer.gradient_step.skipped.read() == (MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED_IN_A_ROW)
     assert_equal_weights(before, {k: v for k, v in weights(trainer).items() if k.startswith("student")})
     assert_sound(trainer)
     with pytest.raises(RuntimeError, match=rf"{MAX_SKIPPED_IN_A_ROW} iterations in a row .*verify_dataset_integrity"):
@@ -171,7 +172,7 @@ def test_with_a_gradient_scaler_a_few_left_out_steps_are_no_error(trainer_of):
             batch["data"][:] = math.inf
         outputs.append(trainer.train_step(batch))
     trainer.on_train_epoch_end(outputs)
-    assert trainer.skipped.read() == (3, 0)
+    assert trainer.gradient_step.skipped.read() == (3, 0)
     assert trainer.grad_scaler.get_scale() == 2.0**4 / 2**3
 
 

@@ -8,7 +8,7 @@ import torch
 from tiny_training import NAME, assert_equal_weights, shrink, train_epochs, weights
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.trainer import unwrap
+from nnunetv2_crln.training.method import unwrap
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ def test_every_variant_trains_and_the_teacher_differs_from_the_student(trainer_o
     logged = trainer.logger.get_checkpoint()
     assert len(logged["train_losses"]) == len(logged["crln_mu"]) == 2
     assert np.isfinite(logged["train_losses"]).all()
-    student, teacher = unwrap(trainer.network).state_dict(), trainer.teacher.module.state_dict()
+    student, teacher = unwrap(trainer.network).state_dict(), trainer.method.teacher.module.state_dict()
     assert any(not torch.equal(student[key], teacher[key]) for key in student)
     saved = torch.load(f"{trainer.output_folder}/checkpoint_final.pth", weights_only=True)
     assert all(torch.equal(saved["network_weights"][key], teacher[key]) for key in teacher)
@@ -95,7 +95,7 @@ def test_ignored_voxels_have_no_say(trainer_of):
     logits = torch.randn(2, trainer.label_manager.num_segmentation_heads, 16, 16, 16)
     other = logits.clone()
     other[:, :, :4] = torch.randn_like(other[:, :, :4])
-    loss = trainer.objective.full_resolution
+    loss = trainer.method.objective.full_resolution
     assert torch.allclose(loss(logits, target), loss(other, target))
     other[:, :, 4:8] = torch.randn_like(other[:, :, 4:8])
     assert not torch.allclose(loss(logits, target), loss(other, target))
@@ -108,7 +108,7 @@ def test_pretrained_weights_reach_the_teacher(trainer_of):
         for parameter in trainer.network.parameters():
             parameter.fill_(0.5)
     trainer.on_train_start()
-    assert all((parameter == 0.5).all() for parameter in trainer.teacher.module.parameters())
+    assert all((parameter == 0.5).all() for parameter in trainer.method.teacher.module.parameters())
 
 
 def test_non_finite_steps_are_left_out_and_stop_the_training_in_the_end(trainer_of):

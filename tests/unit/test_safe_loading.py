@@ -10,15 +10,16 @@ import pytest
 import torch
 
 import nnunetv2_crln
-from nnunetv2_crln.conversion.case_names import check_case_name, read_case_list
+from nnunetv2_crln.dataset_conversion.common.case_names import check_case_name, read_case_list
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.checkpoint import KEY, save
-from nnunetv2_crln.training.export import export_model
-from nnunetv2_crln.unlabelled.integrity import check_dataset
+from nnunetv2_crln.export import export_model
+from nnunetv2_crln.layout import CHECKPOINT_STATE
+from nnunetv2_crln.raw_dataset.check_names import check_dataset
+from nnunetv2_crln.training.checkpoint import save
 
 PACKAGE = Path(nnunetv2_crln.__file__).parent
 # nnU-Net stores the properties of preprocessed cases as pickles; see docs/reliability.md for whom one has to trust.
-UNPICKLING_ALLOWED = {("unlabelled/preprocessing.py", "load_pickle")}
+UNPICKLING_ALLOWED = {("plan_and_preprocess/unlabelled_cases.py", "load_pickle")}
 EXECUTING = {"pickle.load", "pickle.loads", "eval", "exec"}
 HARMLESS = {
     "collections OrderedDict",
@@ -72,7 +73,7 @@ def test_an_exported_model_holds_tensors_and_plain_types_alone(tmp_path):
             "trainer_name": "nnUNetTrainer_CRLN",
             "init_args": {"configuration": "3d_fullres", "fold": "all", "plans": {"secret": "/path"}},
             "inference_allowed_mirroring_axes": (0, 1),
-            KEY: {"student": weights, "teacher": weights},
+            CHECKPOINT_STATE: {"student": weights, "teacher": weights},
         },
         fold / "checkpoint_final.pth",
         keep_previous=False,

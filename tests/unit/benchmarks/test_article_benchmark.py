@@ -14,12 +14,11 @@ import pytest
 import SimpleITK as sitk
 from runs import write_result
 
-from nnunetv2_crln.article import VNET, find_protocol
 from nnunetv2_crln.networks.vnet import VNet
+from nnunetv2_crln.plan_and_preprocess.article import VNET, find_protocol
+from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import variants
-from nnunetv2_crln.training.article_protocol import nnUNetTrainer_article
-from nnunetv2_crln.training.settings import CRLNSettings
-from nnunetv2_crln.training.short_schedule import nnUNetTrainer_demo
+from nnunetv2_crln.training.variants import nnUNetTrainer_article, nnUNetTrainer_demo
 
 LABELLED = [f"a{i}" for i in range(8)]
 OTHERS = [f"b{i:02d}" for i in range(72)]

@@ -6,7 +6,8 @@ import SimpleITK as sitk
 
 from nnunetv2_crln.demo.dataset import write_demo_dataset
 from nnunetv2_crln.demo.plans import write_demo_plans
-from nnunetv2_crln.unlabelled.integrity import check_dataset, find_duplicate_images
+from nnunetv2_crln.raw_dataset.check_images import find_duplicate_images
+from nnunetv2_crln.raw_dataset.check_names import check_dataset
 
 
 def write(folder, **options):

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from nnunetv2_crln.training.settings import CRLNSettings
+from nnunetv2_crln.settings import CRLNSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "reproducing_the_article.md"
 

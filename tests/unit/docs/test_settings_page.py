@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from nnunetv2_crln.training.settings import CRLNSettings
+from nnunetv2_crln.settings import CRLNSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "settings.md"
 ROW = re.compile(r"^\| `(\w+)` \| `([^`]+)` \| ([^|]+) \| [^|]+ \| [^|]{20,} \|$", re.MULTILINE)

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.evaluation.classes import find_dataset_json, label_definition, read_dataset_json, required_entry
+from nnunetv2_crln.evaluation.classes import find_dataset_json, label_definition, required_entry
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 
 REGIONS = {"background": 0, "whole tumour": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
 
@@ -70,7 +71,7 @@ def test_dataset_json_is_found_beside_the_labels_first(tmp_path: Path) -> None:
     assert find_dataset_json(labels, predictions) == labels.parent / "dataset.json"
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), (json.dumps([1]), "holds a JSON list")])
+@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), (json.dumps([1]), "holds a list")])
 def test_unreadable_dataset_json(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(UserError, match=message):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nnunetv2_crln.evaluation.pseudo_labels import expected_dice, mean_dice, sureness
+from nnunetv2_crln.evaluation.pseudo_labels import confidence_summary, expected_dice, mean_dice
 
 
 def binary(foreground: list[float]) -> np.ndarray:
@@ -32,15 +32,15 @@ def test_padding_does_not_count():
     assert expected_dice(binary([1.0, 0.6]), np.array([True, False])) == 1
 
 
-def test_sureness_by_hand():
-    result = sureness(binary([0.9, 0.7, 0.2, 0.0]), np.ones(4, bool), threshold=0.85)
+def test_confidence_summary_by_hand():
+    result = confidence_summary(binary([0.9, 0.7, 0.2, 0.0]), np.ones(4, bool), threshold=0.85)
     assert result["foreground_confidence"] == pytest.approx(0.8)
     assert result["unsure_share"] == 0.5
     assert result["foreground_share"] == 0.5
 
 
-def test_sureness_without_foreground():
-    assert math.isnan(sureness(binary([0.0, 0.0]), np.ones(2, bool), 0.9)["foreground_confidence"])
+def test_confidence_summary_without_foreground():
+    assert math.isnan(confidence_summary(binary([0.0, 0.0]), np.ones(2, bool), 0.9)["foreground_confidence"])
 
 
 def test_mean_dice_leaves_out_absent_classes_and_unknown_voxels():

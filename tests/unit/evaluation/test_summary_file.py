@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.evaluation.summary_file import load_summary, save_summary, write_text
+from nnunetv2_crln.evaluation.summary_file import load_summary, save_summary
+from nnunetv2_crln.utilities.files import write_text
 
 SUMMARY = {"format_version": 1, "mean": {"a": {"Dice": {"mean": float("nan"), "n": 0}}}, "missing_predictions": ["x"]}
 
@@ -50,7 +51,7 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path: Path, monkeypatch: py
 
 def test_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="Choose another place with -o"):
+    with pytest.raises(UserError, match="or choose another place"):
         write_text(tmp_path / "file" / "summary.json", "")
 
 

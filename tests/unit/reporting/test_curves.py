@@ -1,22 +1,9 @@
-"""Lists of an epoch log: completing old ones, leaving out what was not measured."""
+"""Lists of an epoch log: leaving out what was not measured."""
 
 import math
 
-from nnunetv2_crln.reporting.curves import MONITORED, PANELS, PREFIX, drawable, finite_points, restore
-
-
-def test_restore_fills_the_past_of_new_keys_with_nan_and_keeps_known_values():
-    logging = {"crln_mu": [0.1, 0.2], "val_losses": [1.0, 0.5]}
-    restore(logging, ["crln_mu", "crln_pseudo_dice"], epochs=2)
-    assert logging["crln_mu"] == [0.1, 0.2]
-    assert len(logging["crln_pseudo_dice"]) == 2
-    assert all(math.isnan(value) for value in logging["crln_pseudo_dice"])
-
-
-def test_restore_never_shortens():
-    logging = {"crln_mu": [0.1, 0.2, 0.3]}
-    restore(logging, ["crln_mu"], epochs=2)
-    assert logging["crln_mu"] == [0.1, 0.2, 0.3]
+from nnunetv2_crln.layout import CURVE_PREFIX
+from nnunetv2_crln.reporting.curves import MONITORED, PANELS, drawable, finite_points
 
 
 def test_finite_points_skip_what_was_not_measured():
@@ -30,4 +17,4 @@ def test_panels_without_values_are_not_drawn():
 
 
 def test_every_monitored_value_has_a_curve():
-    assert {f"{PREFIX}{name}" for name in MONITORED} <= {line.key for panel in PANELS for line in panel.lines}
+    assert {f"{CURVE_PREFIX}{name}" for name in MONITORED} <= {line.key for panel in PANELS for line in panel.lines}

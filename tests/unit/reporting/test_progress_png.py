@@ -7,8 +7,9 @@ import matplotlib
 import numpy as np
 import pytest
 
+from nnunetv2_crln.layout import PROGRESS_FILE
 from nnunetv2_crln.reporting.curves import PANELS
-from nnunetv2_crln.reporting.progress_png import FILE_NAME, draw_progress, save_progress_png
+from nnunetv2_crln.reporting.progress_png import draw_progress, save_progress_png
 
 KEYS = [line.key for panel in PANELS for line in panel.lines]
 
@@ -16,8 +17,8 @@ KEYS = [line.key for panel in PANELS for line in panel.lines]
 @pytest.mark.parametrize("epochs", [0, 1, 20, 1000])
 def test_any_number_of_epochs_can_be_drawn(tmp_path, epochs):
     save_progress_png({key: [0.5] * epochs for key in KEYS}, tmp_path)
-    assert (tmp_path / FILE_NAME).read_bytes().startswith(b"\x89PNG")
-    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAME]
+    assert (tmp_path / PROGRESS_FILE).read_bytes().startswith(b"\x89PNG")
+    assert [path.name for path in tmp_path.iterdir()] == [PROGRESS_FILE]
 
 
 def test_curves_show_the_measured_epochs():

@@ -2,7 +2,9 @@
 
 import os
 import stat
+import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,10 +80,11 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(latest, monkeypatc
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device without space")
-def test_a_full_disk_is_named(latest):
+def test_a_full_disk_is_named(latest, monkeypatch):
     """The operating system's own error, on torch's real way of writing."""
     save(state(1), latest, keep_previous=True)
-    (latest.parent / f".{latest.name}.{os.getpid()}.tmp").symlink_to("/dev/full")
+    monkeypatch.setattr(uuid, "uuid4", lambda: SimpleNamespace(hex="0123456789"))
+    (latest.parent / f".01234567_{latest.name}").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"):
         save({"weights": torch.zeros(10**6)}, latest, keep_previous=True)
     assert files(latest.parent) == ["checkpoint_latest.pth"]
@@ -91,8 +94,8 @@ def test_a_full_disk_is_named(latest):
 def test_what_a_killed_process_left_is_removed_and_nothing_else(latest):
     save(state(1), latest, keep_previous=True)
     save(state(2), latest, keep_previous=True)
-    for name in (".checkpoint_latest.pth.77.tmp", ".checkpoint_best.pth.8.tmp", ".checkpoint_latest.pth.77.previous"):
-        (latest.parent / name).write_bytes(b"half")
+    for name in ("checkpoint_latest.pth", "checkpoint_best.pth", "checkpoint_latest_previous.pth"):
+        (latest.parent / f".0a1b2c3d_{name}").write_bytes(b"half")
     (latest.parent / ".crln_training.lock").touch()
     assert len(remove_unfinished(latest.parent)) == 3
     assert files(latest.parent) == [".crln_training.lock", "checkpoint_latest.pth", "checkpoint_latest_previous.pth"]
@@ -105,8 +108,8 @@ def test_bytes_are_on_the_disk_before_the_name_changes(latest, monkeypatch):
     monkeypatch.setattr(os, "replace", lambda a, b: (order.append(Path(b).name), replace(a, b)))
     save(state(1), latest, keep_previous=True)
     save(state(2), latest, keep_previous=True)
-    first, second = ["checkpoint_latest.pth"], ["checkpoint_latest_previous.pth", "checkpoint_latest.pth"]
-    assert order == ["fsync", *first, "fsync", *second]
+    written = ["fsync", "checkpoint_latest.pth"]
+    assert order == [*written, "checkpoint_latest_previous.pth", *written]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no umask")

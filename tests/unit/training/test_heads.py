@@ -5,8 +5,8 @@ import torch
 
 from nnunetv2_crln.modules.dim import LinearAggregation, NonLinearAggregation
 from nnunetv2_crln.modules.rectification import ConcatRectification, CorrectionParameter, FixedRectification
+from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.heads import Heads, build_rectifier
-from nnunetv2_crln.training.settings import CRLNSettings
 
 
 @pytest.mark.parametrize(("dim", "cps"), [(True, True), (True, False), (False, True), (False, False)])

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from nnunetv2_crln.losses.consistency import consistency_dice_loss, consistency_loss
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
+from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import objective as module
+from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.heads import Heads
 from nnunetv2_crln.training.objective import Objective, PseudoLabels, StudentPass, relationship_map
-from nnunetv2_crln.training.schedule import Phase
-from nnunetv2_crln.training.settings import CRLNSettings
-from nnunetv2_crln.unlabelled.views import StrongGeometry
+from nnunetv2_crln.training.phases import Phase
 
 CLASSES, GRID = 3, (4, 4, 4)
 
@@ -81,7 +81,7 @@ def test_confidence_has_full_precision_under_autocast():
 def test_labels_and_confidence_take_on_the_geometry_together():
     geometry = StrongGeometry.draw(3, GRID, 4.0, 1.0, (0, 1, 2), np.random.default_rng(0))
     labels = torch.randint(0, CLASSES, (3, *GRID))
-    moved = PseudoLabels(labels, labels / 10).under(geometry)
+    moved = PseudoLabels(labels, labels / 10).warped_by(geometry)
     assert moved.labels.dtype == torch.int64
     assert torch.equal(moved.labels / 10, moved.confidence)
     assert not torch.equal(moved.labels, labels)

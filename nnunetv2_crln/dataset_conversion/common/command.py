@@ -1,0 +1,90 @@
+"""Options and course that all conversion scripts share."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nnunetv2_crln.dataset_conversion.common.converter import Recipe, convert
+from nnunetv2_crln.dataset_conversion.common.search import Found
+from nnunetv2_crln.dataset_conversion.common.splits import Split, split_from_lists
+from nnunetv2_crln.dataset_conversion.common.summary import summarise
+from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root
+from nnunetv2_crln.utilities.run_command import run
+
+
+def build_parser(description: str, dataset_id: int, name: str, num_labelled: int) -> argparse.ArgumentParser:
+    """Parser with the options every conversion has.
+
+    Args:
+        description: Where to get the data and what the folder must look like.
+        dataset_id: Default number.
+        name: Default name.
+        num_labelled: Default number of labelled cases.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "-i", type=Path, nargs="+", required=True, metavar="FOLDER", help="folder(s) with the downloaded data"
+    )
+    parser.add_argument("-d", type=int, default=dataset_id, metavar="ID", help="dataset number (default: %(default)s)")
+    parser.add_argument("--name", default=name, help="name after the number (default: %(default)s)")
+    parser.add_argument(
+        "--num_labelled",
+        type=int,
+        default=num_labelled,
+        metavar="N",
+        help="the first N training cases are labelled (default: %(default)s)",
+    )
+    parser.add_argument("--train_list", type=Path, metavar="FILE", help="your training cases, one name a line")
+    parser.add_argument("--val_list", type=Path, metavar="FILE", help="your validation cases, one name a line")
+    parser.add_argument("--test_list", type=Path, metavar="FILE", help="your test cases, one name a line")
+    parser.add_argument(
+        "--allow_partial", action="store_true", help="make a smaller dataset if cases are missing or broken"
+    )
+    parser.add_argument("-np", type=int, default=4, metavar="N", help="worker processes (default: %(default)s)")
+    parser.add_argument("--dry_run", action="store_true", help="only print what would be written")
+    return parser
+
+
+def convert_dataset(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    published: Split,
+    find: Callable[[argparse.Namespace], Found],
+    make_recipe: Callable[[argparse.Namespace], Recipe],
+) -> None:
+    """Parse, convert, print the summary; exit status 1 if any case failed.
+
+    Args:
+        parser: From :func:`build_parser`, with the options of the dataset added.
+        arguments: Of the command line; default: ``sys.argv``.
+        published: The split to use unless the user gives lists.
+        find: Searches the folders.
+        make_recipe: What is special about the dataset, by the options.
+    """
+    options = parser.parse_args(arguments)
+    run(lambda: _convert(options, published, find, make_recipe))
+
+
+def _convert(
+    options: argparse.Namespace,
+    published: Split,
+    find: Callable[[argparse.Namespace], Found],
+    make_recipe: Callable[[argparse.Namespace], Recipe],
+) -> None:
+    split = split_from_lists(published, options.train_list, options.val_list, options.test_list)
+    folder = raw_root() / dataset_folder_name(options.d, options.name)
+    report = convert(options, make_recipe(options), split, find(options))
+    print(summarise(report))
+    if options.dry_run:
+        print(f"Dry run: nothing was written. The dataset would be {folder}.")
+    elif (folder / "dataset.json").is_file():
+        print(f"Wrote {folder}. Next: nnUNetv2_crln_plan_and_preprocess -d {options.d} --verify_dataset_integrity")
+    else:
+        print(
+            f"{folder} has no dataset.json yet, because cases failed. Repair them and run the same command again "
+            "(it goes on where it stopped), or give --allow_partial to leave them out.",
+            file=sys.stderr,
+        )
+    if report.errors:
+        sys.exit(1)

@@ -1,0 +1,104 @@
+"""One case on its way into the nnU-Net format, and the checks every case has to pass."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunetv2_crln.dataset_conversion.common.geometry import ROUNDING, Grid, corner_distance
+from nnunetv2_crln.dataset_conversion.common.labels import check_values, integer_values
+from nnunetv2_crln.dataset_conversion.common.orientation import HALF_A_VOXEL, with_geometry_of
+from nnunetv2_crln.errors import UserError
+
+
+@dataclass(frozen=True)
+class SourceCase:
+    """The files of one case as downloaded.
+
+    Attributes:
+        images: One path per channel: an image file, or the folder of a DICOM series.
+        label: Path of the label; None if there is none.
+    """
+
+    images: tuple[Path, ...]
+    label: Path | None
+
+
+@dataclass(frozen=True)
+class ConvertedCase:
+    """One case in memory.
+
+    Attributes:
+        images: One scan per channel, all on one grid.
+        label: Class numbers from 0 on, on the same grid; None if there is none.
+        notes: What was corrected.
+    """
+
+    images: tuple[sitk.Image, ...]
+    label: sitk.Image | None
+    notes: list[str] = field(default_factory=list)
+
+
+def check_scan(scan: sitk.Image, where: object) -> sitk.Image:
+    """Return a scan that is 3D, has one finite value a voxel and a sane spacing.
+
+    Raises:
+        UserError: It is not.
+    """
+    if scan.GetDimension() != 3 or min(scan.GetSize()) < 2:
+        raise UserError(f"{where} is not a 3D image (size {list(scan.GetSize())}). Expected one volume a file.")
+    if scan.GetNumberOfComponentsPerPixel() != 1:
+        raise UserError(f"{where} has {scan.GetNumberOfComponentsPerPixel()} values a voxel. Expected one.")
+    array = sitk.GetArrayViewFromImage(scan)
+    if not np.isfinite(array).all():
+        raise UserError(f"{where} holds NaN or infinite voxels. Replace them, for example by the background value.")
+    if array.min() == array.max():
+        raise UserError(f"{where} is constant: every voxel is {array.flat[0]:g}. Download the file again.")
+    return scan
+
+
+def on_one_grid(scans: list[sitk.Image], names: list[object]) -> tuple[tuple[sitk.Image, ...], list[str]]:
+    """Give all channels of a case the geometry of the first.
+
+    Returns:
+        The channels, and what was corrected.
+
+    Raises:
+        UserError: A channel lies on another grid.
+    """
+    first, notes = scans[0], []
+    for scan, name in zip(scans[1:], names[1:], strict=True):
+        distance = corner_distance(Grid.of(first), Grid.of(scan))
+        if distance > HALF_A_VOXEL:
+            raise UserError(
+                f"{name} lies on another voxel grid than {names[0]}: {Grid.of(scan)} instead of {Grid.of(first)}. "
+                "Resample all channels of the case to one grid."
+            )
+        if distance > ROUNDING:
+            notes.append("channel header slightly off the first one's: that of the first is used")
+            scan.CopyInformation(first)
+    return tuple(scans), notes
+
+
+def recoded(label: sitk.Image, codes: Mapping[int, int], where: object) -> sitk.Image:
+    """Replace label values by class numbers.
+
+    Args:
+        label: Label image of any scalar type.
+        codes: Value in the file to class number; other values are refused.
+        where: Name of the label, shown in errors.
+
+    Raises:
+        UserError: A value is not in ``codes`` or no integer, or there is no foreground.
+    """
+    array, values = integer_values(label, where)
+    check_values(values, codes, where)
+    table = np.zeros(max(codes) + 1, dtype=np.uint8)
+    for value, class_number in codes.items():
+        table[value] = class_number
+    classes = table[array]
+    if not classes.any():
+        raise UserError(f"{where} marks nothing: every voxel is background. Download the label again.")
+    return with_geometry_of(label, classes)

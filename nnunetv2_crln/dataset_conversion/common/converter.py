@@ -1,0 +1,278 @@
+"""Converts a dataset case by case: what all conversion scripts do alike.
+
+Each case is written under its final names as soon as it is complete. dataset.json comes last, so nnU-Net cannot use a
+dataset of which cases are missing; until then ``dataset.json.incomplete`` holds the settings, and the same command run
+again goes on where it stopped.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.paths import nnUNet_preprocessed
+
+from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase, SourceCase
+from nnunetv2_crln.dataset_conversion.common.image_files import write_image
+from nnunetv2_crln.dataset_conversion.common.roles import Role
+from nnunetv2_crln.dataset_conversion.common.search import Found
+from nnunetv2_crln.dataset_conversion.common.splits import Split
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import DATASET_RECORD
+from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
+from nnunetv2_crln.utilities.files import remove_leftovers, write_json
+from nnunetv2_crln.utilities.parallel import run_all
+
+FILE_ENDING = ".nii.gz"
+INCOMPLETE = "dataset.json.incomplete"
+SPLITS = "splits_final.json"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is special about one dataset.
+
+    Attributes:
+        channels: Channel names; nnU-Net chooses the normalisation by them.
+        labels: Class names, background first; their numbers are 0, 1, …
+        read: Reads one case; importable from a module, so that worker processes find it.
+        options: Handed to ``read``, and written into dataset.json.
+        about: Entries of dataset.json such as reference and licence.
+        missing_hint: Why published cases may be missing from a download.
+    """
+
+    channels: tuple[str, ...]
+    labels: tuple[str, ...]
+    read: Callable[[SourceCase, dict[str, Any]], ConvertedCase]
+    options: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+    missing_hint: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One case to convert."""
+
+    name: str
+    role: Role
+    source: SourceCase
+    folder: Path
+    recipe: Recipe
+
+    @property
+    def images(self) -> list[Path]:
+        """Where the channels go."""
+        folder = self.folder / self.role.images
+        return [folder / f"{self.name}_{channel:04d}{FILE_ENDING}" for channel in range(len(self.recipe.channels))]
+
+    @property
+    def label(self) -> Path:
+        """Where the label goes."""
+        return self.folder / self.role.labels / f"{self.name}{FILE_ENDING}"
+
+    @property
+    def done(self) -> bool:
+        """Whether an earlier run has written the case; the last channel is written last."""
+        return self.images[-1].is_file()
+
+
+@dataclass
+class Report:
+    """What happened to the cases of a split."""
+
+    roles: dict[str, Role]
+    found: Found
+    sources: dict[str, SourceCase]
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    errors: dict[str, str] = field(default_factory=dict)
+    written: set[str] = field(default_factory=set)
+    with_label: set[str] = field(default_factory=set)
+
+    @property
+    def missing(self) -> list[str]:
+        """Cases of the split that are in none of the folders."""
+        return [case for case in self.roles if case not in self.sources and case not in self.errors]
+
+    def of(self, role: Role, cases: Any = None) -> list[str]:
+        """The cases of one role, in the order of the split; only those in ``cases`` if given."""
+        return [case for case, own in self.roles.items() if own is role and (cases is None or case in cases)]
+
+
+def convert(options: argparse.Namespace, recipe: Recipe, split: Split, found: Found) -> Report:
+    """Convert the cases of a split that were found.
+
+    Args:
+        options: From :func:`nnunetv2_crln.conversion.options.add_common_options`.
+        recipe: What is special about the dataset.
+        split: Which cases there are.
+        found: Where they are.
+
+    Raises:
+        UserError: The dataset exists already, or cases are missing and ``--allow_partial`` was not given.
+    """
+    report = _plan(split.roles(options.num_labelled), found)
+    folder = raw_root() / dataset_folder_name(options.d, options.name)
+    record = _dataset_json(recipe, split, options, folder.name)
+    _check_target(folder, record, options.d)
+    splits = _splits_file(folder, report)
+    if options.dry_run:
+        return report
+    _check_complete(report, recipe, options.allow_partial)
+    _prepare(folder, record)
+    _convert_cases(report, folder, recipe, options.np)
+    if options.allow_partial or len(report.written) == len(report.roles):
+        _publish(folder, record, report, splits)
+    return report
+
+
+# --- before writing ---------------------------------------------------------------------------------------------------
+
+
+def _plan(roles: dict[str, Role], found: Found) -> Report:
+    sources = found.settle()
+    for case in sorted(sources.keys() - roles.keys()):
+        found.skipped["not in the split"].append(case)
+    for case in sorted(found.broken.keys() - roles.keys()):
+        found.skipped[f"not in the split and unusable: {found.broken[case]}"].append(case)
+    report = Report(roles, found, {case: source for case, source in sources.items() if case in roles})
+    for case, role in roles.items():
+        if case in found.broken:
+            report.errors[case] = found.broken[case]
+        elif case in report.sources and role.needs_label and report.sources[case].label is None:
+            report.errors[case] = (
+                f"is a {role.value} case, but has no label beside {report.sources[case].images[0]}. Add the label."
+            )
+    return report
+
+
+def _dataset_json(recipe: Recipe, split: Split, options: argparse.Namespace, name: str) -> dict:
+    return {
+        "name": name,
+        "channel_names": {str(index): channel for index, channel in enumerate(recipe.channels)},
+        "labels": {label: index for index, label in enumerate(recipe.labels)},
+        "numTraining": 0,
+        "file_ending": FILE_ENDING,
+        **recipe.about,
+        DATASET_RECORD: {
+            "split": split.source,
+            "num_labelled": options.num_labelled,
+            "conversion": recipe.options,
+            "labelled_cases": [],
+        },
+    }
+
+
+def _check_target(folder: Path, record: dict, dataset_id: int) -> None:
+    refuse_other_names(dataset_id, folder.name)
+    if not os.path.lexists(folder):
+        return
+    unfinished = folder / INCOMPLETE
+    if not unfinished.is_file():
+        raise UserError(f"{folder} exists already and is not overwritten. Remove it or choose another number with -d.")
+    if json.loads(unfinished.read_text(encoding="utf-8")) != record:
+        raise UserError(
+            f"{folder} holds an unfinished conversion with other settings (see {INCOMPLETE} in it). "
+            "Use the same settings to finish it, or remove it."
+        )
+
+
+def _splits_file(folder: Path, report: Report) -> dict[Path, list]:
+    """Files that tell nnU-Net's fold 0 which labelled cases are for validation, with their content."""
+    validation = report.of(Role.VALIDATION, report.sources)
+    if not validation:
+        return {}
+    content = [{"train": report.of(Role.LABELLED, report.sources), "val": validation}]
+    files = {folder / SPLITS: content}
+    if nnUNet_preprocessed.is_set():
+        read_by_nnunet = Path(nnUNet_preprocessed.get()) / folder.name / SPLITS
+        if read_by_nnunet.exists() and json.loads(read_by_nnunet.read_text(encoding="utf-8")) != content:
+            raise UserError(
+                f"{read_by_nnunet} exists and describes another split. Remove it (and the other preprocessed data of "
+                "that dataset), or choose another number with -d."
+            )
+        files[read_by_nnunet] = content
+    return files
+
+
+def _check_complete(report: Report, recipe: Recipe, allow_partial: bool) -> None:
+    for role in (Role.LABELLED, Role.UNLABELLED):
+        if not report.of(role, report.sources):
+            raise UserError(
+                f"None of the {len(report.of(role))} {role.value} cases of the split was found, such as "
+                f"{report.of(role)[0]}. Check the folders given with -i (see --help for what they must look like)."
+            )
+    if report.missing and not allow_partial:
+        raise UserError(
+            f"{len(report.missing)} of {len(report.roles)} cases of the split were not found: "
+            f"{listing(report.missing)}. {recipe.missing_hint + ' ' if recipe.missing_hint else ''}"
+            "Add the folder that holds them (-i takes several), or give --allow_partial to make a smaller dataset."
+        )
+
+
+def _prepare(folder: Path, record: dict) -> None:
+    for name in {name for role in Role for name in (role.images, role.labels)}:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder / name)
+    write_json(record, folder / INCOMPLETE)
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def _convert_cases(report: Report, folder: Path, recipe: Recipe, processes: int) -> None:
+    jobs = {
+        case: Job(case, role, report.sources[case], folder, recipe)
+        for case, role in report.roles.items()
+        if case in report.sources and case not in report.errors
+    }
+    notes, errors = run_all(convert_case, {c: (job,) for c, job in jobs.items() if not job.done}, processes, "Cases")
+    report.notes, report.errors = notes, report.errors | errors
+    report.written = {case for case, job in jobs.items() if job.done}
+    report.with_label = {case for case in report.written if jobs[case].label.is_file()}
+
+
+def convert_case(job: Job) -> list[str]:
+    """Read, check and write one case; a case that fails leaves nothing behind.
+
+    Returns:
+        What was corrected.
+
+    Raises:
+        UserError: The case cannot be used.
+    """
+    case = job.recipe.read(job.source, job.recipe.options)
+    if case.label is None and job.role.needs_label:
+        raise UserError(f"{job.source.images[0]} is of a {job.role.value} case, but has no label. Add the label.")
+    try:
+        if case.label is not None:
+            write_image(case.label, job.label)
+        for image, path in zip(case.images, job.images, strict=True):
+            write_image(image, path)
+    except BaseException:
+        for path in (*job.images, job.label):
+            path.unlink(missing_ok=True)
+        raise
+    return case.notes
+
+
+def _publish(folder: Path, record: dict, report: Report, splits: dict[Path, list]) -> None:
+    labelled = report.of(Role.LABELLED, report.written)
+    training = [*labelled, *report.of(Role.VALIDATION, report.written)]
+    if not labelled or not report.of(Role.UNLABELLED, report.written):
+        return
+    for name in {name for role in Role for name in (role.images, role.labels)}:
+        if not any((folder / name).iterdir()):
+            (folder / name).rmdir()
+    for path, (fold,) in splits.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json([{part: [case for case in cases if case in report.written] for part, cases in fold.items()}], path)
+    content = {
+        **record,
+        "numTraining": len(training),
+        DATASET_RECORD: {**record[DATASET_RECORD], "labelled_cases": sorted(labelled)},
+    }
+    write_json(content, folder / "dataset.json")
+    (folder / INCOMPLETE).unlink()

@@ -1,0 +1,208 @@
+"""Makes a semi-supervised dataset out of a labelled one by hiding labels."""
+
+import os
+import random
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2_crln.dataset_conversion.common.case_names import read_case_list
+from nnunetv2_crln.dataset_conversion.common.roles import Role
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import DATASET_RECORD
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which labels stay visible.
+
+    Attributes:
+        num_labelled: Number of labelled cases, drawn with ``seed``; None if ``labelled_cases`` names them.
+        labelled_cases: File with the names of the labelled cases.
+        test_cases: File with the names of labelled cases that become the test set.
+        add_test_images: Whether the test images of the source become unlabelled images.
+        seed: Seed of the draw.
+    """
+
+    num_labelled: int | None = None
+    labelled_cases: Path | None = None
+    test_cases: Path | None = None
+    add_test_images: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class LabelledCase:
+    """One case of the source dataset."""
+
+    name: str
+    images: tuple[str, ...]
+    label: str | None
+    role: Role
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be written."""
+
+    source: Path
+    target: Path
+    dataset_json: dict
+    cases: tuple[LabelledCase, ...]
+    left_out: tuple[str, ...]
+
+    def of(self, role: Role) -> list[LabelledCase]:
+        """The cases of one role."""
+        return [case for case in self.cases if case.role is role]
+
+
+# --- choosing ---------------------------------------------------------------------------------------------------------
+
+
+def make_plan(source_id: int, target_id: int, choice: Choice, name: str | None = None) -> Plan:
+    """Decide the role of each case of a dataset in ``nnUNet_raw``; writes nothing.
+
+    Args:
+        source_id: Number of the labelled dataset.
+        target_id: Number of the dataset to make.
+        choice: Which labels stay visible.
+        name: Name after the number; default: the source's.
+
+    Raises:
+        UserError: The source is incomplete, the target exists, or the choice is impossible.
+    """
+    root = raw_root()
+    source = _find_source(root, source_id)
+    target = root / dataset_folder_name(target_id, name or source.name.split("_", 1)[1])
+    _refuse_existing(target, target_id)
+    dataset_json = read_dataset_json(source)
+    labelled = find_labelled_cases(source, dataset_json)
+    _check_labels_exist(source, labelled)
+    test_names = _names_from_file(choice.test_cases, labelled, source)
+    shown = _labelled_names(choice, labelled, test_names, source)
+    cases, left_out = _assign_roles(source, dataset_json, labelled, shown, test_names, choice.add_test_images)
+    _refuse_leaks(source, cases)
+    if not any(case.role is Role.UNLABELLED for case in cases):
+        raise UserError(
+            f"All {len(shown)} labelled cases of {source} would stay labelled, none would be unlabelled. "
+            "Lower --num_labelled, or add the test images with --add_test_images."
+        )
+    return Plan(source, target, _new_dataset_json(dataset_json, source, target, choice, shown), tuple(cases), left_out)
+
+
+def _find_source(root: Path, dataset_id: int) -> Path:
+    found = sorted(path for path in root.glob(f"Dataset{dataset_id:03d}_*") if path.is_dir())
+    if len(found) != 1:
+        names = listing(path.name for path in sorted(root.glob("Dataset*")))
+        raise UserError(
+            f"{len(found)} folders named Dataset{dataset_id:03d}_… in {root} (nnUNet_raw), expected one. "
+            f"Found there: {names or 'nothing'}. Check the number given with -d and the variable nnUNet_raw."
+        )
+    return found[0]
+
+
+def _refuse_existing(target: Path, target_id: int) -> None:
+    if os.path.lexists(target):
+        raise UserError(f"{target} exists already and is not overwritten. Remove it or choose another number with -o.")
+    refuse_other_names(target_id, target.name)
+
+
+def _check_labels_exist(source: Path, labelled: dict[str, dict]) -> None:
+    if not labelled:
+        raise UserError(f"{source} has no image in imagesTr. Expected a labelled nnU-Net dataset.")
+    missing = [case for case, files in labelled.items() if not Path(files["label"]).is_file()]
+    if missing:
+        raise UserError(
+            f"{len(missing)} case(s) in imagesTr of {source} have no label in labelsTr: {listing(missing)}. "
+            "Add the labels, or move the images to imagesUl."
+        )
+
+
+def _labelled_names(choice: Choice, labelled: dict[str, dict], test_names: list[str], source: Path) -> list[str]:
+    if choice.labelled_cases is not None:
+        names = _names_from_file(choice.labelled_cases, labelled, source)
+        both = sorted(set(names) & set(test_names))
+        if both:
+            raise UserError(f"{len(both)} case(s) are in both case lists: {listing(both)}. Remove them from one list.")
+        return sorted(names)
+    pool = sorted(set(labelled) - set(test_names))
+    if choice.num_labelled is None or not 1 <= choice.num_labelled <= len(pool):
+        raise UserError(
+            f"--num_labelled is {choice.num_labelled}, expected 1 to {len(pool)}: the labelled cases of {source}"
+            f"{' that are not test cases' if test_names else ''}."
+        )
+    # One shuffle, then the first N: with one seed, a smaller labelled set is part of a larger one.
+    random.Random(choice.seed).shuffle(pool)
+    return sorted(pool[: choice.num_labelled])
+
+
+def _names_from_file(path: Path | None, labelled: dict[str, dict], source: Path) -> list[str]:
+    if path is None:
+        return []
+    names = read_case_list(path)
+    unknown = [name for name in names if name not in labelled]
+    if unknown:
+        raise UserError(
+            f"{path} names {len(unknown)} case(s) that {source} has no label for: {listing(unknown)}. "
+            f"Expected names such as {next(iter(labelled))}, without channel number and file ending."
+        )
+    return names
+
+
+def _assign_roles(
+    source: Path,
+    dataset_json: dict,
+    labelled: dict[str, dict],
+    shown: list[str],
+    test_names: list[str],
+    add_test_images: bool,
+) -> tuple[list[LabelledCase], tuple[str, ...]]:
+    ending = dataset_json["file_ending"]
+    roles = dict.fromkeys(labelled, Role.UNLABELLED)
+    roles |= dict.fromkeys(shown, Role.LABELLED) | dict.fromkeys(test_names, Role.TEST)
+    cases = [
+        LabelledCase(name, tuple(files["images"]), files["label"], roles[name]) for name, files in labelled.items()
+    ]
+    cases += _image_folder_cases(
+        find_unlabelled_cases(source, dataset_json), source / Role.UNLABELLED.labels, ending, Role.UNLABELLED
+    )
+    test = list_cases(source / Role.TEST.images, ending)
+    if test_names and not add_test_images:
+        # Beside chosen test cases they would be predicted, but never scored: two test sets in one folder.
+        return cases, tuple(test)
+    role = Role.UNLABELLED if add_test_images else Role.TEST
+    return cases + _image_folder_cases(test, source / Role.TEST.labels, ending, role), ()
+
+
+def _image_folder_cases(images: dict[str, list[str]], labels: Path, ending: str, role: Role) -> list[LabelledCase]:
+    def label(name: str) -> str | None:
+        path = labels / f"{name}{ending}"
+        return str(path) if path.is_file() else None
+
+    return [LabelledCase(name, tuple(files), label(name), role) for name, files in images.items()]
+
+
+def _refuse_leaks(source: Path, cases: Iterable[LabelledCase]) -> None:
+    twice = [name for name, count in Counter(case.name for case in cases).items() if count > 1]
+    if twice:
+        raise UserError(
+            f"{len(twice)} case name(s) occur in more than one of imagesTr, imagesUl and imagesTs of {source}: "
+            f"{listing(twice)}. If they are one image, remove one copy (training on test images makes scores too "
+            "good); if not, rename one."
+        )
+
+
+def _new_dataset_json(old: dict, source: Path, target: Path, choice: Choice, shown: list[str]) -> dict:
+    # "dataset" would keep nnU-Net reading the source's files; the Decathlon's lists and counts are no longer true.
+    kept = {k: v for k, v in old.items() if k not in ("dataset", "training", "test", "numTest")}
+    record = {
+        "source": source.name,
+        "labelled_cases": shown,
+        "seed": choice.seed if choice.labelled_cases is None else None,
+        "test_images_added": choice.add_test_images,
+    }
+    return {**kept, "name": target.name, "numTraining": len(shown), DATASET_RECORD: record}

@@ -1,0 +1,78 @@
+"""Reading images with clear errors, writing files so that no half-written one ever carries its final name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from nnunetv2_crln.dataset_conversion.common.geometry import ROUNDING, Grid, corner_distance
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.files import finished_file
+from nnunetv2_crln.utilities.nifti import check_nifti_is_complete
+
+
+def read_image(path: str | Path) -> sitk.Image:
+    """Read an image file.
+
+    Raises:
+        UserError: The file is missing, truncated or not an image.
+    """
+    with _reading(path) as reader:
+        check_nifti_is_complete(path)
+        return reader.Execute()
+
+
+def read_grid(path: str | Path) -> Grid:
+    """Read the voxel grid of an image file from its header.
+
+    Raises:
+        UserError: The file is missing or not an image.
+    """
+    with _reading(path) as reader:
+        reader.ReadImageInformation()
+        return Grid.of(reader)
+
+
+@contextmanager
+def _reading(path: str | Path) -> Iterator[sitk.ImageFileReader]:
+    if not Path(path).is_file():
+        raise UserError(f"{path} does not exist or is not a file.")
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        yield reader
+    except RuntimeError as error:
+        raise UserError(
+            f"Cannot read {path}: it is truncated, damaged or not an image ({last_line(error)}). "
+            "Download or copy it again."
+        ) from error
+
+
+def last_line(error: Exception) -> str:
+    """The reason at the end of an ITK message, without the C++ source line above it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def write_image(image: sitk.Image, path: Path) -> None:
+    """Write an image compressed, read it back and compare, then give it its final name.
+
+    Reading back is what catches a full disk: ITK does not report every short write.
+
+    Raises:
+        UserError: The file could not be written, or does not hold what was written.
+    """
+    with finished_file(path) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=True)
+            written = sitk.ReadImage(str(temporary))
+        except RuntimeError as error:
+            raise UserError(f"Cannot write {path}: {last_line(error)}. Is the disk full?") from error
+        same_voxels = np.array_equal(sitk.GetArrayViewFromImage(written), sitk.GetArrayViewFromImage(image))
+        if not same_voxels or corner_distance(Grid.of(image), Grid.of(written)) > ROUNDING:
+            raise UserError(
+                f"{path} does not hold what was written into it ({Grid.of(written)} instead of {Grid.of(image)}). "
+                "Is the disk full, or is the image sheared?"
+            )

@@ -1,0 +1,95 @@
+"""A trained model as a folder that stock nnU-Net predicts with."""
+
+import json
+from pathlib import Path
+
+import torch
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import CHECKPOINT_STATE, PLANS_BLOCK
+from nnunetv2_crln.training import checkpoint as checkpoints
+
+STOCK_TRAINER = "nnUNetTrainer"
+PACKAGE = "nnunetv2_crln"
+
+
+def export_model(
+    model_folder: str | Path,
+    output_folder: str | Path,
+    folds: list[str],
+    checkpoint_name: str = "checkpoint_final.pth",
+    network: str = "deployed",
+) -> Path:
+    """Write plans, dataset.json and one checkpoint a fold that need nothing of this package.
+
+    The checkpoints hold tensors and plain types alone: no training state, no data paths, no pickled code.
+
+    Args:
+        model_folder: ``nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION``.
+        output_folder: Model folder to write; must not exist.
+        folds: Folds to export, ``"0"`` ... or ``"all"``.
+        checkpoint_name: Of each fold.
+        network: ``"deployed"`` (what nnUNetv2_predict uses here), ``"teacher"`` or ``"student"``.
+
+    Returns:
+        ``output_folder``.
+
+    Raises:
+        UserError: A file is missing, the output exists, or the network class comes from this package.
+    """
+    model_folder, output_folder = Path(model_folder), Path(output_folder)
+    if output_folder.exists():
+        raise UserError(f"{output_folder} exists already. Remove it or choose another output with -o.")
+    plans = _read_json(model_folder / "plans.json")
+    dataset_json = _read_json(model_folder / "dataset.json")
+    exported = {fold: _stock_checkpoint(model_folder, fold, checkpoint_name, network) for fold in folds}
+    for configuration in {checkpoint["init_args"]["configuration"] for checkpoint in exported.values()}:
+        _refuse_own_network(plans, configuration)
+    for configuration in plans["configurations"].values():
+        configuration.pop(PLANS_BLOCK, None)
+    temporary = output_folder.with_name(f".{output_folder.name}.tmp")
+    temporary.mkdir(parents=True)
+    (temporary / "plans.json").write_text(json.dumps(plans, indent=4))
+    (temporary / "dataset.json").write_text(json.dumps(dataset_json, indent=4))
+    for fold, checkpoint in exported.items():
+        (temporary / f"fold_{fold}").mkdir()
+        checkpoints.save(checkpoint, temporary / f"fold_{fold}" / checkpoint_name, keep_previous=False)
+    temporary.rename(output_folder)
+    return output_folder
+
+
+def _refuse_own_network(plans: dict, configuration: str) -> None:
+    name = PlansManager(plans).get_configuration(configuration).network_arch_class_name
+    if name.startswith(PACKAGE):
+        raise UserError(
+            f"The plans name the network {name}, which is part of this package: stock nnU-Net cannot build it. Predict "
+            "with nnunetv2_crln installed (nnUNetv2_predict works as always), or train a configuration with one of "
+            "nnU-Net's networks."
+        )
+
+
+def _stock_checkpoint(model_folder: Path, fold: str, checkpoint_name: str, network: str) -> dict:
+    path = model_folder / f"fold_{fold}" / checkpoint_name
+    if not path.is_file():
+        present = sorted(p.parent.name for p in model_folder.glob(f"fold_*/{checkpoint_name}"))
+        raise UserError(
+            f"No {checkpoint_name} in {path.parent}. Finished folds in {model_folder}: {', '.join(present) or 'none'}. "
+            "Train the fold to its end or name another with -f (or another checkpoint with -chk)."
+        )
+    checkpoint = checkpoints.load(path, torch.device("cpu"))
+    if CHECKPOINT_STATE not in checkpoint:
+        raise UserError(f"{path} was written by {checkpoint.get('trainer_name')}: a stock model needs no export.")
+    weights = checkpoint["network_weights"] if network == "deployed" else checkpoint[CHECKPOINT_STATE][network]
+    return {
+        "network_weights": weights,
+        "trainer_name": STOCK_TRAINER,
+        "init_args": {key: checkpoint["init_args"][key] for key in ("configuration", "fold")},
+        "inference_allowed_mirroring_axes": checkpoint["inference_allowed_mirroring_axes"],
+    }
+
+
+def _read_json(path: Path) -> dict:
+    if not path.is_file():
+        raise UserError(f"{path} is missing. Expected a model folder TRAINER__PLANS__CONFIGURATION of nnUNet_results.")
+    return json.loads(path.read_text(encoding="utf-8"))

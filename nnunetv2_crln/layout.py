@@ -1,0 +1,85 @@
+"""Every folder, file name and key that this plugin adds to nnU-Net's, each in one place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+# --- nnUNet_raw/DatasetXXX_Name ---------------------------------------------------------------------------------------
+
+IMAGES_LABELLED = "imagesTr"
+LABELS_LABELLED = "labelsTr"
+IMAGES_TEST = "imagesTs"
+LABELS_TEST = "labelsTs"
+IMAGES_UNLABELLED = "imagesUl"
+LABELS_UNLABELLED = "labelsUl"
+
+# --- keys -------------------------------------------------------------------------------------------------------------
+
+PLANS_BLOCK = "crln"
+"""The settings in a configuration of the plans."""
+
+CHECKPOINT_STATE = "crln"
+"""Our state in a checkpoint, beside nnU-Net's own keys."""
+
+FINGERPRINT_RECORD = "crln"
+"""What the fingerprint was made from, in dataset_fingerprint.json."""
+
+CASE_RECORD = "crln"
+"""What an unlabelled case was preprocessed from, in its properties."""
+
+DATASET_RECORD = "crln"
+"""What a conversion decided, in dataset.json."""
+
+CURVE_PREFIX = "crln_"
+"""Of our keys in nnU-Net's logger."""
+
+# --- nnUNet_preprocessed/DatasetXXX_Name ------------------------------------------------------------------------------
+
+SPLITS_FILE = "splits_final.json"
+NUM_FOLDS = 5
+"""Folds of the split that nnU-Net makes by itself."""
+
+
+def unlabelled_folder(preprocessed_dataset_folder: str | Path, data_identifier: str) -> Path:
+    """Return the folder of the preprocessed unlabelled cases of one configuration.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        data_identifier: As in the plans, e.g. ``nnUNetPlans_3d_fullres``.
+
+    Returns:
+        ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>_unlabelled``.
+    """
+    return Path(preprocessed_dataset_folder) / f"{data_identifier}_unlabelled"
+
+
+def data_lock_file(preprocessed_data_folder: str | Path) -> Path:
+    """Return the lock of the preprocessed labelled cases.
+
+    Trainings share it; what deletes and writes the cases holds it alone.
+
+    Args:
+        preprocessed_data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
+    """
+    folder = Path(preprocessed_data_folder)
+    return folder.with_name(f".{folder.name}.lock")
+
+
+# --- nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION/fold_X ----------------------------------------------
+
+FOLD_LOCK = ".crln_training.lock"
+FACTS_FILE = "crln_training.json"
+OVERLAY_FOLDER = "crln_overlays"
+QUALITY_FILE = "pseudo_label_quality.json"
+PROGRESS_FILE = "progress_crln.png"
+EVALUATION_FILE = "summary_crln.json"
+
+
+def dataset_number(dataset_name: str) -> str:
+    """Return the three digits of ``DatasetXXX_Name``, as ``-d`` takes them.
+
+    Example:
+        >>> dataset_number("Dataset104_Heart")
+        '104'
+    """
+    return dataset_name[len("Dataset") : len("DatasetXXX")]

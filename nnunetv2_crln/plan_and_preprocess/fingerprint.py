@@ -1,0 +1,135 @@
+"""Adds the unlabelled images to nnU-Net's dataset fingerprint.
+
+With few labelled scans the medians of spacing and shape, and so patch size and target spacing, are poor. The planners
+read the keys "spacings" and "shapes_after_crop": both get the unlabelled images appended. Intensity statistics stay
+those of the labelled foreground, as nnU-Net defines them. Our own key "crln" remembers what came from where, so that a
+second run adds nothing twice and a changed image is read again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import FINGERPRINT_RECORD
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, source_record
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.survey import reader_class_of
+from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.parallel import run_parallel
+
+FINGERPRINT = "dataset_fingerprint.json"
+
+
+def measure_case(files: list[str], reader_class: type[BaseReaderWriter]) -> dict:
+    """What planning needs to know of one unlabelled case.
+
+    Args:
+        files: Its channel files.
+        reader_class: nnU-Net's reader for them.
+
+    Returns:
+        ``spacing`` in mm and ``shape_after_crop`` in voxels, in the image's own axis order, and the files' record.
+    """
+    files_before = source_record(files)
+    image, properties = reader_class().read_images(files)
+    cropped, _, _ = crop_to_nonzero(image)
+    return {
+        "spacing": [float(value) for value in properties["spacing"]],
+        "shape_after_crop": [int(size) for size in cropped.shape[1:]],
+        "files": files_before,
+    }
+
+
+def labelled_fingerprint_is_stale(raw_dataset_folder: str | Path, preprocessed_dataset_folder: str | Path) -> bool:
+    """Whether the fingerprint was extracted from other labelled cases than the dataset has now.
+
+    nnU-Net keeps an existing fingerprint without looking. After moving cases from imagesTr to imagesUl it would go on
+    using intensities below labels that are hidden now.
+    """
+    path = Path(preprocessed_dataset_folder) / FINGERPRINT
+    if not path.is_file():
+        return False
+    fingerprint = read_json(path)
+    if FINGERPRINT_RECORD in fingerprint:
+        return fingerprint[FINGERPRINT_RECORD]["labelled"]["files"] != _labelled_record(raw_dataset_folder)
+    return len(fingerprint["spacings"]) != len(find_labelled_cases(raw_dataset_folder))
+
+
+def add_unlabelled_to_fingerprint(
+    raw_dataset_folder: str | Path,
+    preprocessed_dataset_folder: str | Path,
+    processes: int = 1,
+    show_progress: bool = True,
+) -> dict:
+    """Append spacings and shapes of the unlabelled images to ``dataset_fingerprint.json``.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``, with nnU-Net's fingerprint.
+        processes: Number of processes that read images.
+        show_progress: Whether to show a progress bar.
+
+    Returns:
+        The fingerprint as written.
+
+    Raises:
+        UserError: Images could not be read; the others are kept for the next run.
+    """
+    path = Path(preprocessed_dataset_folder) / FINGERPRINT
+    fingerprint = read_json(path)
+    known = fingerprint.get(FINGERPRINT_RECORD, {}).get("unlabelled", {})
+    cases = find_unlabelled_cases(raw_dataset_folder)
+    measured = {
+        case: known[case] for case in cases if case in known and known[case]["files"] == source_record(cases[case])
+    }
+    failed = {}
+    todo = {case: files for case, files in cases.items() if case not in measured}
+    if todo:
+        reader_class = _reader_class(raw_dataset_folder)
+        tasks = {case: (files, reader_class) for case, files in todo.items()}
+        for outcome in run_parallel(measure_case, tasks, processes, "Fingerprint of unlabelled cases", show_progress):
+            if outcome.error is None:
+                measured[outcome.name] = outcome.value
+            else:
+                failed[outcome.name] = outcome.error
+    fingerprint = _combine(fingerprint, raw_dataset_folder, dict(sorted(measured.items())))
+    write_json(fingerprint, path)
+    if failed:
+        texts = [f"{Path(cases[case][0]).name}: {text}" for case, text in sorted(failed.items())]
+        raise UserError(
+            f"{len(failed)} of {len(cases)} unlabelled cases in {Path(cases[next(iter(failed))][0]).parent} cannot be "
+            f"read: {listing(texts)}. Replace or remove them and run the command again; the other cases are kept."
+        )
+    return fingerprint
+
+
+def _reader_class(raw_dataset_folder: str | Path) -> type[BaseReaderWriter]:
+    dataset_json = read_dataset_json(raw_dataset_folder)
+    labelled = {case: files["images"] for case, files in find_labelled_cases(raw_dataset_folder, dataset_json).items()}
+    return reader_class_of(dataset_json, labelled)
+
+
+def _labelled_record(raw_dataset_folder: str | Path) -> dict[str, dict]:
+    return {
+        case: source_record([*files["images"], files["label"]])
+        for case, files in find_labelled_cases(raw_dataset_folder).items()
+    }
+
+
+def _combine(fingerprint: dict, raw_dataset_folder: str | Path, unlabelled: dict[str, dict]) -> dict:
+    """The fingerprint with labelled entries first, then those of `unlabelled`."""
+    labelled = fingerprint.get(FINGERPRINT_RECORD, {}).get("labelled") or {
+        "spacings": fingerprint["spacings"],
+        "shapes_after_crop": fingerprint["shapes_after_crop"],
+        "files": _labelled_record(raw_dataset_folder),
+    }
+    return {
+        **fingerprint,
+        "spacings": labelled["spacings"] + [case["spacing"] for case in unlabelled.values()],
+        "shapes_after_crop": labelled["shapes_after_crop"] + [case["shape_after_crop"] for case in unlabelled.values()],
+        FINGERPRINT_RECORD: {"labelled": labelled, "unlabelled": unlabelled},
+    }

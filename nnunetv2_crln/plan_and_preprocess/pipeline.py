@@ -1,0 +1,306 @@
+"""The steps of ``nnUNetv2_crln_plan_and_preprocess``: nnU-Net's own, with the unlabelled images taking part."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
+from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SPLITS_FILE, data_lock_file
+from nnunetv2_crln.plan_and_preprocess import article
+from nnunetv2_crln.plan_and_preprocess.fingerprint import add_unlabelled_to_fingerprint, labelled_fingerprint_is_stale
+from nnunetv2_crln.plan_and_preprocess.options import Options
+from nnunetv2_crln.plan_and_preprocess.plans import check_block, check_plans, describe_configuration, keep_crln_blocks
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
+from nnunetv2_crln.raw_dataset.check_images import verify_images
+from nnunetv2_crln.raw_dataset.check_labels import verify_labels
+from nnunetv2_crln.raw_dataset.check_names import check_dataset
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.utilities.files import read_json
+from nnunetv2_crln.utilities.locking import FolderLock
+
+
+def plan_and_preprocess(options: Options) -> None:
+    """Check, plan and preprocess all datasets.
+
+    Raises:
+        UserError: Bad input, or cases that could not be preprocessed (after all others were).
+    """
+    datasets = {dataset_id: find_dataset(dataset_id) for dataset_id in options.datasets}
+    for folders in datasets.values():
+        _print_warnings(check_dataset(folders.raw))
+    if options.verify:
+        for folders in datasets.values():
+            verify(folders, options)
+    protocols = {
+        dataset_id: article.protocol_for(folders.raw, options.article, options.num_labelled)
+        for dataset_id, folders in datasets.items()
+        if options.article
+    }
+    failed: list[str] = []
+    for dataset_id, folders in datasets.items():
+        failed += _one_dataset(dataset_id, folders, protocols.get(dataset_id), options)
+    if failed:
+        raise UserError(
+            f"{len(failed)} unlabelled case(s) could not be preprocessed: {listing(failed)}. "
+            "Replace or remove their images and run the command again; all others are kept."
+        )
+
+
+def _one_dataset(
+    dataset_id: int, folders: DatasetFolders, protocol: article.Protocol | None, options: Options
+) -> list[str]:
+    """Do all steps after the checks.
+
+    Returns:
+        Text for each unlabelled case that failed.
+    """
+    if options.unlabelled_only:
+        plans_name = options.expected_plans_name()
+    else:
+        plans_name = plan(dataset_id, folders, options)
+        if protocol is not None:
+            add_article_configuration(folders, plans_name, protocol)
+    requested = options.processes_of()
+    plans_manager = read_plans(folders, plans_name, list(requested))
+    configurations = available_configurations(plans_manager, requested)
+    failed: list[str] = []
+    if options.preprocessing:
+        if not options.unlabelled_only:
+            preprocess_labelled(dataset_id, folders, plans_manager, configurations, options)
+        failed = preprocess_all_unlabelled(folders, plans_manager, configurations, options)
+    print_summary(dataset_id, folders, plans_manager, list(configurations), options)
+    return failed
+
+
+def verify(folders: DatasetFolders, options: Options) -> None:
+    """Open every image and every label in labelsTr, with our checks and with nnU-Net's.
+
+    Raises:
+        UserError: With everything that was found.
+    """
+    _print_warnings(verify_images(folders.raw, options.fingerprint_processes, options.show_progress))
+    verify_labels(folders.raw, options.fingerprint_processes, options.show_progress)
+    try:
+        verify_dataset_integrity(str(folders.raw), options.fingerprint_processes)
+    except (AssertionError, RuntimeError) as error:
+        raise UserError(f"nnU-Net's check of the labelled cases of {folders.raw} failed: {error}") from error
+
+
+def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
+    """Fingerprint and planning.
+
+    Returns:
+        The name of the plans.
+    """
+    print("Fingerprint extraction ...")
+    stale = labelled_fingerprint_is_stale(folders.raw, folders.preprocessed)
+    if stale and not options.clean:
+        print("The labelled cases changed since the last run: extracting their fingerprint again.")
+    extract_fingerprints(
+        [dataset_id],
+        options.fingerprint_extractor,
+        options.fingerprint_processes,
+        False,
+        options.clean or stale,
+        options.verbose,
+        show_progress_bar=options.show_progress,
+    )
+    add_unlabelled_to_fingerprint(
+        folders.raw, folders.preprocessed, options.fingerprint_processes, options.show_progress
+    )
+    print("Experiment planning ...")
+    with keep_crln_blocks(folders.preprocessed) as kept:
+        plans_name = plan_experiments(
+            [dataset_id],
+            options.planner,
+            options.gpu_memory_target,
+            options.preprocessor,
+            options.target_spacing,
+            options.plans_name,
+        )
+    if kept:
+        print(f'Kept your "crln" block of {", ".join(kept)}.')
+    return plans_name
+
+
+def read_plans(folders: DatasetFolders, plans_name: str, configurations: list[str]) -> PlansManager:
+    """Plans of a dataset; those of ``configurations`` that they have are checked.
+
+    Raises:
+        UserError: They were not made yet, or the file is damaged.
+    """
+    path = folders.preprocessed / f"{plans_name}.json"
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist: --unlabelled_only needs finished plans. Run the command without it first, "
+            "or name other plans with -overwrite_plans_name."
+        )
+    try:
+        plans = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}. Correct the file or make the plans again.") from error
+    check_plans(plans, path)
+    for name in set(configurations) & set(plans["configurations"]):
+        check_plans(plans, path, name)
+        check_block(PlansManager(plans).get_configuration(name).configuration.get(PLANS_BLOCK, {}), f"{path}, {name}")
+    return PlansManager(plans)
+
+
+def add_article_configuration(folders: DatasetFolders, plans_name: str, protocol: article.Protocol) -> None:
+    """Write the article's configuration into the plans, or say what is different in the one that is there."""
+    changed = article.write_article_configuration(folders.preprocessed / f"{plans_name}.json", protocol)
+    name = f"{protocol.dataset} with {protocol.labelled} labelled cases"
+    if changed:
+        print(
+            f"Kept the {article.CONFIGURATION} of {plans_name}.json, which differs from the article's {name} in "
+            f"{listing(changed)}. Delete it there to have it written anew."
+        )
+    else:
+        print(f"{article.CONFIGURATION} in {plans_name}.json is the article's protocol for {name}.")
+
+
+def one_configuration_per_data(plans_manager: PlansManager, configurations: Iterable[str]) -> list[str]:
+    """The configurations without those that train on the preprocessed data of an earlier one."""
+    by_data: dict[str, str] = {}
+    for name in configurations:
+        by_data.setdefault(plans_manager.get_configuration(name).data_identifier, name)
+    return list(by_data.values())
+
+
+def available_configurations(plans_manager: PlansManager, requested: dict[str, int]) -> dict[str, int]:
+    """Return the requested configurations that the plans have, with their numbers of processes.
+
+    Args:
+        plans_manager: nnU-Net's plans.
+        requested: Processes by configuration.
+
+    Raises:
+        UserError: There is none.
+    """
+    present = plans_manager.available_configurations
+    skipped = [name for name in requested if name not in present]
+    if len(skipped) == len(requested):
+        raise UserError(
+            f"{plans_manager.plans_name} of {plans_manager.dataset_name} have none of the configurations "
+            f"{', '.join(skipped)} (-c). They have: {', '.join(present)}."
+        )
+    if skipped:
+        print(f"Skipping {', '.join(skipped)}: not in the plans of {plans_manager.dataset_name}.")
+    return {name: number for name, number in requested.items() if name in present}
+
+
+def preprocess_labelled(
+    dataset_id: int,
+    folders: DatasetFolders,
+    plans_manager: PlansManager,
+    configurations: dict[str, int],
+    options: Options,
+) -> None:
+    """nnU-Net's preprocessing, which deletes what was there: not while a training reads it.
+
+    Raises:
+        UserError: A training is running, or another command is preprocessing the same data.
+    """
+    print("Preprocessing of the labelled cases ...")
+    names = one_configuration_per_data(plans_manager, configurations)
+    processes = [configurations[name] for name in names]
+    with contextlib.ExitStack() as locks:
+        for name in names:
+            data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
+            lock = locks.enter_context(FolderLock(data_lock_file(data)))
+            lock.acquire(
+                f"{data} is in use by a training, or is being preprocessed. Wait for its end. "
+                "--unlabelled_only adds unlabelled cases without touching the labelled ones."
+            )
+        preprocess([dataset_id], plans_manager.plans_name, names, processes, options.verbose, options.show_progress)
+
+
+def preprocess_all_unlabelled(
+    folders: DatasetFolders, plans_manager: PlansManager, configurations: dict[str, int], options: Options
+) -> list[str]:
+    """Preprocess imagesUl for every configuration.
+
+    Returns:
+        Text for each case that failed.
+    """
+    failed: list[str] = []
+    finished: dict[str, str] = {}
+    cases = find_unlabelled_cases(folders.raw)
+    for configuration, processes in configurations.items():
+        identifier = plans_manager.get_configuration(configuration).data_identifier
+        if identifier in finished:
+            print(f"{configuration} uses the data of {finished[identifier]}.")
+            continue
+        finished[identifier] = configuration
+        result = preprocess_unlabelled(
+            folders.raw,
+            folders.preprocessed,
+            plans_manager,
+            configuration,
+            processes,
+            options.num_parts,
+            options.part_id,
+            options.clean,
+            options.show_progress,
+            options.verbose,
+        )
+        if result.removed:
+            print(f"Removed {len(result.removed)} case(s) whose images left imagesUl: {listing(result.removed)}.")
+        print(f"{configuration}: {len(result.done)} unlabelled cases preprocessed, {len(result.kept)} already there.")
+        for case, error in sorted(result.failed.items()):
+            text = f"{Path(cases[case][0]).name} ({configuration}): {error}"
+            print(f"Failed: {text}", file=sys.stderr)
+            failed.append(text)
+    return failed
+
+
+def print_summary(
+    dataset_id: int,
+    folders: DatasetFolders,
+    plans_manager: PlansManager,
+    configurations: list[str],
+    options: Options,
+) -> None:
+    """What there is now, what training will cost, and the command that comes next."""
+    # Not noted in the plans: only known if they were made just now.
+    memory_target = None if options.unlabelled_only else options.memory_target()
+    labelled, unlabelled = len(find_labelled_cases(folders.raw)), len(find_unlabelled_cases(folders.raw))
+    print(f"\n{folders.name}: {labelled} labelled and {unlabelled} unlabelled cases")
+    for configuration in configurations:
+        print(describe_configuration(plans_manager, configuration, memory_target))
+    if options.num_parts > 1:
+        rest = [part for part in range(options.num_parts) if part != options.part_id]
+        print(
+            f"This was part {options.part_id} of {options.num_parts}; "
+            f"training needs parts {listing(map(str, rest))} too."
+        )
+    chosen = "3d_fullres" if "3d_fullres" in configurations else configurations[0]
+    plans = "" if plans_manager.plans_name == "nnUNetPlans" else f" -p {plans_manager.plans_name}"
+    fold = "0"
+    split = folders.preprocessed / SPLITS_FILE
+    if labelled < NUM_FOLDS and not split.is_file():
+        print(
+            f"{labelled} labelled cases are too few for nnU-Net's {NUM_FOLDS} folds: write your own {split}, or train "
+            "on all of them without validation cases (fold all)."
+        )
+        fold = "all"
+    if chosen != article.CONFIGURATION:
+        print(f"Next: nnUNetv2_train {dataset_id} {chosen} {fold} -tr nnUNetTrainer_CRLN{plans}")
+    if options.article:
+        # The article trains on all labelled cases; BraTS has validation cases of its own.
+        fold = "0" if split.is_file() else "all"
+        print(f"Next: nnUNetv2_train {dataset_id} {article.CONFIGURATION} {fold} -tr {article.TRAINER}{plans}")
+    print()
+
+
+def _print_warnings(warnings: list[str]) -> None:
+    for warning in warnings:
+        print(f"Warning: {warning}", file=sys.stderr)

@@ -1,0 +1,205 @@
+"""Checks a raw dataset with unlabelled images before any long work.
+
+:func:`check_dataset` looks at names alone and always runs. :func:`verify_images` opens every image
+(``--verify_dataset_integrity``). :func:`find_duplicate_images` finds copies of one image under several names.
+Labels are never opened here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_UNLABELLED
+from nnunetv2_crln.raw_dataset.survey import ChannelReport, Survey, is_flat, short_name
+
+# A factor between spacings that no scanner protocol explains, but a header in metres or without spacing does.
+SPACING_FACTOR = 10
+
+
+# --- names ------------------------------------------------------------------------------------------------------------
+
+
+# --- voxels -----------------------------------------------------------------------------------------------------------
+
+
+def find_duplicate_images(
+    raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = False
+) -> list[list[str]]:
+    """Find images that lie in a dataset more than once, also renamed, recompressed or with another data type.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``; looks into imagesTr, imagesUl and imagesTs.
+        processes: Number of processes that read images.
+        show_progress: Whether to show a progress bar.
+
+    Returns:
+        Groups of two or more cases with equal voxels in all channels, each named ``imagesUl/CASE``. Resampled,
+        flipped or otherwise changed copies are not found. Unreadable and constant images are left out.
+    """
+    return Survey(raw_dataset_folder, processes, show_progress).duplicates()
+
+
+def leaks(groups: list[list[str]]) -> list[list[str]]:
+    """Those groups of :func:`find_duplicate_images` that connect two folders, e.g. a test with an unlabelled image."""
+    return [group for group in groups if len({name.split("/")[0] for name in group}) > 1]
+
+
+def verify_images(raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = True) -> list[str]:
+    """Open every image of a dataset and check it (``--verify_dataset_integrity``).
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``, already through :func:`check_dataset`.
+        processes: Number of processes that read images.
+        show_progress: Whether to show a progress bar.
+
+    Returns:
+        Warnings for the user.
+
+    Raises:
+        UserError: All errors found, one paragraph each.
+    """
+    survey = Survey(raw_dataset_folder, processes, show_progress)
+    errors = [*_unreadable(survey), *_broken_voxels(survey), *_broken_geometry(survey), *_leaking(survey)]
+    if errors:
+        raise UserError(f"{survey.folder} has {len(errors)} kind(s) of error:\n" + "\n".join(f"- {e}" for e in errors))
+    return [*_odd_voxels(survey), *_odd_geometry(survey), *_repeated(survey)]
+
+
+def _unreadable(survey: Survey) -> Iterator[str]:
+    if survey.unreadable:
+        texts = [f"{name.split('/')[0]}/{error}" for name, error in sorted(survey.unreadable.items())]
+        yield f"{len(texts)} unreadable case(s): {listing(texts)}. Copy these files again, or remove the cases."
+
+
+def _broken_voxels(survey: Survey) -> Iterator[str]:
+    infinite = [short_name(r) for reports in survey.reports.values() for r in reports if not r.finite]
+    if infinite:
+        yield (
+            f"{len(infinite)} image(s) with NaN or infinite voxels: {listing(infinite)}. "
+            "Replace these voxels, for example by the intensity of air, or remove the cases."
+        )
+    miscounted = [
+        name for name, reports in survey.reports.items() if sum(r.shape[0] for r in reports) != survey.channels
+    ]
+    if miscounted:
+        found = Counter(sum(r.shape[0] for r in survey.reports[name]) for name in miscounted).most_common(1)[0][0]
+        yield (
+            f"{len(miscounted)} case(s) with another number of channels (mostly {found}) than the {survey.channels} of "
+            f"dataset.json: {listing(miscounted)}. Split time series and multi-channel files: one 3D file per channel."
+        )
+
+
+def _broken_geometry(survey: Survey) -> Iterator[str]:
+    mismatch = [
+        name
+        for name, reports in survey.reports.items()
+        if not all(r.shape[1:] == reports[0].shape[1:] and np.allclose(r.spacing, reports[0].spacing) for r in reports)
+    ]
+    if mismatch:
+        yield (
+            f"{len(mismatch)} case(s) whose channels differ in shape or spacing: {listing(mismatch)}. "
+            "Resample all channels of a case to the same grid."
+        )
+    turned = [
+        name
+        for name, reports in survey.reports.items()
+        # Of other lengths, other numbers of dimensions: an error of its own.
+        if any(
+            len(report.direction) == len(reports[0].direction)
+            and not np.allclose(report.direction, reports[0].direction, atol=1e-2)
+            for report in reports
+        )
+    ]
+    if turned:
+        yield (
+            f"{len(turned)} case(s) whose channels point in different directions: {listing(turned)}. nnU-Net stacks "
+            "the voxels as they are: bring all channels of a case into one orientation."
+        )
+    flat = {is_flat(reports) for reports in survey.of(IMAGES_LABELLED).values()}
+    other = [name for name, reports in survey.of(IMAGES_UNLABELLED).items() if flat == {not is_flat(reports)}]
+    if other:
+        found, expected = ("3D", "2D") if True in flat else ("2D", "3D")
+        yield (
+            f"{len(other)} {found} image(s) in {IMAGES_UNLABELLED}, although all labelled ones are {expected}: "
+            f"{listing(other)}. Convert them to {expected} images, or remove them."
+        )
+    scaled = [
+        f"{name} {_mm(reports[0].spacing)}"
+        for name, reports in survey.of(IMAGES_UNLABELLED).items()
+        if _spacing_off(survey, reports[0]).all()
+    ]
+    if scaled:
+        yield (
+            f"{len(scaled)} unlabelled image(s) with a spacing {SPACING_FACTOR} times off the labelled ones in every "
+            f"axis (labelled median {_mm(_median_spacing(survey))}): {listing(scaled)}. Their headers probably use "
+            "another unit or lost the spacing: correct the headers."
+        )
+
+
+def _leaking(survey: Survey) -> Iterator[str]:
+    groups = [" = ".join(group) for group in leaks(survey.duplicates())]
+    if groups:
+        yield (
+            f"{len(groups)} image(s) lie in several folders, maybe under other names: {listing(groups)}. "
+            "Scores on such cases would be too good: keep each image in one folder only."
+        )
+
+
+def _odd_voxels(survey: Survey) -> Iterator[str]:
+    constant = [short_name(report) for reports in survey.reports.values() for report in reports if report.constant]
+    if constant:
+        yield f"{len(constant)} constant image(s), nothing can be learned from them: {listing(constant)}."
+
+
+def _odd_geometry(survey: Survey) -> Iterator[str]:
+    moved = [
+        name
+        for name, reports in survey.reports.items()
+        if not all(np.allclose(report.placement, reports[0].placement, atol=1e-3) for report in reports)
+    ]
+    if moved:
+        yield (
+            f"{len(moved)} case(s) whose channels differ in origin or direction: {listing(moved)}. nnU-Net ignores "
+            "that and stacks the voxels: make sure that the channels cover each other."
+        )
+    odd = [
+        f"{name} {_mm(reports[0].spacing)}"
+        for name, reports in survey.of(IMAGES_UNLABELLED).items()
+        if _spacing_off(survey, reports[0]).any()
+    ]
+    if odd:
+        yield (
+            f"{len(odd)} unlabelled image(s) with an axis whose spacing is {SPACING_FACTOR} times off the labelled "
+            f"ones (labelled median {_mm(_median_spacing(survey))}): {listing(odd)}. Check their headers."
+        )
+
+
+def _repeated(survey: Survey) -> Iterator[str]:
+    groups = [" = ".join(group) for group in survey.duplicates()]
+    if groups:
+        yield f"{len(groups)} image(s) lie in one folder more than once: {listing(groups)}."
+
+
+def _median_spacing(survey: Survey) -> np.ndarray:
+    return np.median([reports[0].spacing for reports in survey.of(IMAGES_LABELLED).values()], axis=0)
+
+
+def _spacing_off(survey: Survey, report: ChannelReport) -> np.ndarray:
+    """Per axis: further than the factor outside the range of the labelled spacings."""
+    labelled = np.array([reports[0].spacing for reports in survey.of(IMAGES_LABELLED).values()])
+    # Images with several values per voxel come with a spacing of two axes; their number of channels is the error.
+    if labelled.shape[1:] != (len(report.spacing),):
+        return np.zeros(len(report.spacing), dtype=bool)
+    spacing = np.array(report.spacing)
+    # A hair of tolerance: 0.1 is not exactly a tenth of 1.
+    factor = SPACING_FACTOR * (1 - 1e-6)
+    return (spacing >= labelled.max(0) * factor) | (spacing <= labelled.min(0) / factor)
+
+
+def _mm(spacing: Iterable[float]) -> str:
+    return "(" + " × ".join(f"{value:.4g}" for value in spacing) + " mm)"

@@ -1,0 +1,101 @@
+"""Finds a dataset's folders from its number."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2.paths import nnUNet_raw
+from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
+
+from nnunetv2_crln.errors import UserError
+
+
+@dataclass(frozen=True)
+class DatasetFolders:
+    """Where a dataset lies; `preprocessed` may not exist yet."""
+
+    name: str
+    raw: Path
+    preprocessed: Path
+
+
+def find_dataset(dataset_id: int) -> DatasetFolders:
+    """Folders of a dataset with raw images.
+
+    Args:
+        dataset_id: The number in ``DatasetXXX_Name``.
+
+    Raises:
+        UserError: An environment variable is not set, or the number is unknown or used twice.
+    """
+    raw, preprocessed = _folder("nnUNet_raw"), _folder("nnUNet_preprocessed")
+    if not raw.is_dir():
+        raise UserError(f"nnUNet_raw is {str(raw)!r}, which is no folder. Make it or correct the variable.")
+    names = [str(name) for name in find_candidate_datasets(dataset_id)]
+    if len(names) > 1:
+        raise UserError(
+            f"Dataset number {dataset_id} has several names in nnUNet_raw, nnUNet_preprocessed and nnUNet_results: "
+            f"{', '.join(names)}. Rename all but one."
+        )
+    if not names or not (raw / names[0]).is_dir():
+        present = sorted(path.name for path in raw.glob("Dataset*") if path.is_dir())
+        raise UserError(
+            f"No folder Dataset{dataset_id:03d}_… in {raw} (nnUNet_raw). Found there: {', '.join(present) or 'none'}. "
+            "Check the number given with -d and the variable nnUNet_raw."
+        )
+    return DatasetFolders(names[0], raw / names[0], preprocessed / names[0])
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value:
+        raise UserError(
+            f"The environment variable {variable} is not set. Expected a folder: export {variable}=/path/to/folder "
+            "(see https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/setting_up_paths.md)."
+        )
+    return Path(value)
+
+
+def raw_root() -> Path:
+    """The folder of ``nnUNet_raw``.
+
+    Raises:
+        UserError: The variable is not set, or names no folder.
+    """
+    value = nnUNet_raw.get()
+    if not value or not Path(value).is_dir():
+        raise UserError(
+            f"nnUNet_raw is {value!r}, expected an existing folder. "
+            "Make it and set the variable: export nnUNet_raw=/path/to/nnUNet_raw"
+        )
+    return Path(value)
+
+
+def dataset_folder_name(dataset_id: int, name: str) -> str:
+    """``DatasetXXX_Name``.
+
+    Raises:
+        UserError: The number or the name is not allowed.
+    """
+    if not 1 <= dataset_id <= 999:
+        raise UserError(f"Dataset number {dataset_id} is not between 1 and 999. Choose another one.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name):
+        raise UserError(f"{name!r} is not a valid dataset name. Expected letters, digits, '_' and '-'.")
+    return f"Dataset{dataset_id:03d}_{name}"
+
+
+def refuse_other_names(dataset_id: int, folder_name: str) -> None:
+    """Refuse a dataset number that is already in use under another name: nnU-Net could no longer find either.
+
+    Raises:
+        UserError: Names the other datasets.
+    """
+    others = [str(name) for name in find_candidate_datasets(dataset_id) if name != folder_name]
+    if others:
+        raise UserError(
+            f"Dataset number {dataset_id} is already in use by {', '.join(others)} "
+            "(in nnUNet_raw, nnUNet_preprocessed or nnUNet_results). Choose another number, or remove that dataset."
+        )

@@ -1,0 +1,164 @@
+"""Opens every image of a raw dataset once and describes it; labels stay closed."""
+
+from __future__ import annotations
+
+import hashlib
+import textwrap
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES, determine_reader_writer_from_dataset_json
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_TEST, IMAGES_UNLABELLED
+from nnunetv2_crln.raw_dataset.cases import (
+    Cases,
+    find_labelled_cases,
+    find_unlabelled_cases,
+    list_cases,
+    number_of_channels,
+)
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.utilities.nifti import nifti_is_finite
+from nnunetv2_crln.utilities.parallel import run_parallel
+
+
+@dataclass(frozen=True)
+class ChannelReport:
+    """What one image file holds."""
+
+    file: str
+    shape: tuple[int, ...]  # (C, X, Y, Z) in nnU-Net's order; X is 1 for 2D images
+    spacing: tuple[float, ...]  # mm
+    direction: tuple[float, ...]  # of the axes; empty for formats without
+    placement: tuple[float, ...]  # origin and direction, or the affine; empty for formats without
+    finite: bool
+    constant: bool
+    digest: str  # of shape and voxels
+
+
+def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelReport:
+    """Read one image file with nnU-Net's reader and describe it."""
+    finite_on_disk = nifti_is_finite(file)
+    image, properties = reader_class().read_images([file])
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return ChannelReport(
+        file=file,
+        shape=tuple(image.shape),
+        spacing=tuple(float(value) for value in properties["spacing"]),
+        direction=direction_of(properties),
+        placement=_placement(properties),
+        finite=finite_on_disk and bool(np.isfinite(image).all()),
+        constant=bool(image.min() == image.max()),
+        digest=digest.hexdigest(),
+    )
+
+
+def _placement(properties: dict) -> tuple[float, ...]:
+    if stuff := properties.get("sitk_stuff"):
+        return (*stuff["origin"], *stuff["direction"])
+    if stuff := properties.get("nibabel_stuff"):
+        return tuple(np.asarray(stuff["original_affine"], dtype=float).ravel())
+    return ()
+
+
+def direction_of(properties: dict) -> tuple[float, ...]:
+    """Which way the axes of an image point; empty for formats that do not tell."""
+    if stuff := properties.get("sitk_stuff"):
+        return tuple(stuff["direction"])
+    if stuff := properties.get("nibabel_stuff"):
+        axes = np.asarray(stuff["original_affine"], dtype=float)[:3, :3]
+        return tuple((axes / np.linalg.norm(axes, axis=0)).ravel())
+    return ()
+
+
+def inspect_case(files: list[str], reader_class: type[BaseReaderWriter]) -> list[ChannelReport]:
+    """Describe all files of one case. Each is read alone, so that a mismatch is reported instead of raised.
+
+    Raises:
+        UserError: A file cannot be read; names it.
+    """
+    reports = []
+    for file in files:
+        try:
+            reports.append(inspect_file(file, reader_class))
+        except Exception as error:
+            text = textwrap.shorten(str(error), 160) or type(error).__name__
+            raise UserError(f"{Path(file).name} cannot be read ({text})") from error
+    return reports
+
+
+class Survey:
+    """Reports of all cases of a dataset, and what could not be read."""
+
+    def __init__(self, raw_dataset_folder: str | Path, processes: int, show_progress: bool):
+        self.folder = Path(raw_dataset_folder)
+        dataset_json = read_dataset_json(self.folder)
+        self.channels = number_of_channels(dataset_json)
+        labelled = {case: files["images"] for case, files in find_labelled_cases(self.folder, dataset_json).items()}
+        sets = {
+            IMAGES_LABELLED: labelled,
+            IMAGES_UNLABELLED: find_unlabelled_cases(self.folder, dataset_json),
+            IMAGES_TEST: list_cases(self.folder / IMAGES_TEST, dataset_json["file_ending"]),
+        }
+        reader_class = reader_class_of(dataset_json, labelled)
+        tasks = {
+            f"{name}/{case}": (files, reader_class) for name, cases in sets.items() for case, files in cases.items()
+        }
+        self.reports: dict[str, list[ChannelReport]] = {}
+        self.unreadable: dict[str, str] = {}
+        for outcome in run_parallel(inspect_case, tasks, processes, "Opening every image", show_progress):
+            if outcome.error is None:
+                self.reports[outcome.name] = outcome.value
+            else:
+                self.unreadable[outcome.name] = outcome.error
+        # In the order of the tasks, so that messages do not depend on which process was faster.
+        self.reports = {name: self.reports[name] for name in tasks if name in self.reports}
+
+    def of(self, image_folder: str) -> dict[str, list[ChannelReport]]:
+        """Reports of one of the image folders."""
+        return {name: reports for name, reports in self.reports.items() if name.startswith(f"{image_folder}/")}
+
+    def duplicates(self) -> list[list[str]]:
+        """Groups of cases with the same voxels. Constant images are left out: empty ones are alike by nature."""
+        groups = defaultdict(list)
+        for name, reports in self.reports.items():
+            if not all(report.constant for report in reports):
+                groups[tuple(report.digest for report in reports)].append(name)
+        return [names for names in groups.values() if len(names) > 1]
+
+
+def reader_class_of(dataset_json: dict, labelled: Cases) -> type[BaseReaderWriter]:
+    """nnU-Net's reader for a dataset.
+
+    Raises:
+        UserError: There is none for this file ending, or it cannot open the first labelled image.
+    """
+    example = next(iter(labelled.values()))[0]
+    try:
+        return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)
+    except RuntimeError as error:
+        raise UserError(
+            f"No reader of nnU-Net opens {example} (file_ending {dataset_json['file_ending']!r}). "
+            f"Expected a valid image in one of {', '.join(sorted(image_endings()))}. Convert or replace it."
+        ) from error
+
+
+def image_endings() -> tuple[str, ...]:
+    """File endings nnU-Net has a reader for."""
+    return tuple({ending for reader in LIST_OF_IO_CLASSES for ending in reader.supported_file_endings})
+
+
+def is_flat(reports: list[ChannelReport]) -> bool:
+    """Whether a case is 2D: nnU-Net's readers give those a first axis of length 1."""
+    return reports[0].shape[1] == 1
+
+
+def short_name(report: ChannelReport) -> str:
+    """Folder and name of the file."""
+    path = Path(report.file)
+    return f"{path.parent.name}/{path.name}"

@@ -1,0 +1,145 @@
+"""Hyper-parameters of CRLN: the optional ``"crln"`` block of a configuration in nnU-Net's plans."""
+
+import dataclasses
+import difflib
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import PLANS_BLOCK
+
+
+def _setting(default: Any, allowed: str, **limits: Any) -> Any:
+    """A field with its range; ``allowed`` is that range in words, for messages and the documentation."""
+    return dataclasses.field(default=default, metadata={"allowed": allowed, **limits})
+
+
+def _share(default: float) -> Any:
+    return _setting(default, "a number in [0, 1]", low=0.0, high=1.0)
+
+
+def _weight(default: float) -> Any:
+    return _setting(default, "a number >= 0", low=0.0)
+
+
+def _count(default: int | None, low: int = 1) -> Any:
+    return _setting(default, f"an integer >= {low}" + (" or null" if default is None else ""), low=low)
+
+
+def _choice(default: str, *choices: str) -> Any:
+    return _setting(default, "one of " + ", ".join(repr(c) for c in choices), choices=choices)
+
+
+def _switch(default: bool) -> Any:
+    return _setting(default, "true or false")
+
+
+@dataclass(frozen=True)
+class CRLNSettings:
+    """All settings with their defaults; an article's value that differs is named beside its field.
+
+    Raises:
+        UserError: A value is out of range or of the wrong type; the message names the key.
+    """
+
+    # Which parts of the method take part.
+    dim: bool = _switch(True)  # prototypes, DIM and rectification; False: mean teacher
+    cps: bool = _switch(True)
+
+    # Weights of the loss terms (Eq. 15).
+    consistency_weight: float = _weight(1.0)
+    consistency_dice_weight: float = _weight(0.0)
+    relationship_map_weight: float = _weight(1.0)
+    cps_weight: float = _weight(1.0)  # Pancreas-CT 6/56 in the article: 2
+
+    # Pseudo labels (Eq. 1-2) and schedule. null: a share of the training, 2 % and 10 %.
+    confidence_threshold: float = _share(0.95)
+    ema_decay: float = _share(0.99)
+    rectification_start: int | None = _count(None, low=0)  # article: iteration 800 of 40,000 = 2 %
+    ramp_up: int | None = _count(None, low=0)  # article: none (0)
+    unlabelled_batch_size: int | None = _count(None)  # null: as large as the labelled batch
+    cutmix_alpha: float = _setting(4.0, "a number > 0", low=1e-6)
+    cutmix_probability: float = _share(1.0)
+    strong_flip: bool = _switch(True)
+    strong_intensity: str = _choice("nnunet", "nnunet", "noise", "none")  # article: noise
+
+    # Prototypes, DIM and rectification (Eq. 3-8).
+    num_prototypes: int = _count(16)  # article: 16 or 4
+    aggregation: str = _choice("linear", "linear", "nonlinear")  # published code: nonlinear
+    spatial_awareness: bool = _switch(True)
+    integration: bool = _switch(True)
+    shared_classes: bool = _switch(True)
+    detach_features: bool = _switch(True)  # article: False
+    rectification: str = _choice("learned", "learned", "fixed", "concat")
+    mu_initial: float = _share(0.0)
+    mu_learning_rate: float = _weight(0.01)
+
+    # Cooperative Positive Supervision (Eq. 9-14).
+    cps_positive: str = _choice("both", "both", "mean", "prototype")
+    prototype_weight: float = _weight(0.6)  # article: 0.6, 0.9, 0.3 or 0.1
+    cps_temperature: float = _setting(0.5, "a number > 0", low=1e-6)
+    num_anchors: int = _count(256)
+    num_negatives: int = _count(512)
+    anchor_uncertainty: float = _share(0.97)
+    cps_confidence: float = _share(0.7)
+    representation_kernel: int = _setting(1, "1 or 3", choices=(1, 3))  # article: 3
+
+    # How training runs.
+    deploy: str = _choice("teacher", "teacher", "student")
+    seed: int | None = _count(None, low=0)  # null: drawn at the start and kept in the checkpoint
+    save_every: int = _count(50)
+    cpu_bfloat16: bool = _switch(False)
+
+    # What training shows of itself; none of it changes the training. 0: off.
+    monitor_every: int = _count(1, low=0)  # epochs between looks at the monitored unlabelled cases
+    monitor_cases: int = _count(4)
+    overlay_every: int = _count(50, low=0)  # epochs between their pictures
+    quality_cases: int = _count(200, low=0)  # unlabelled cases ranked at the end
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+        linear_only = ("spatial_awareness", "integration", "shared_classes")
+        if self.aggregation != "linear" and not all(getattr(self, name) for name in linear_only):
+            raise UserError(
+                f'"crln" block: {", ".join(linear_only)} can be switched off with "aggregation": "linear" only, '
+                f"found {self.aggregation!r}."
+            )
+
+    @classmethod
+    def from_plans(cls, configuration: dict[str, Any], **overrides: Any) -> "CRLNSettings":
+        """Read the block of one resolved configuration.
+
+        Args:
+            configuration: A configuration of the plans, inheritance resolved; may lack ``"crln"``.
+            **overrides: What a trainer variant fixes; they win over the block.
+
+        Raises:
+            UserError: The block is not a dictionary, has an unknown key, or a value out of range.
+        """
+        block = configuration.get(PLANS_BLOCK, {})
+        if not isinstance(block, dict):
+            raise UserError(f'"crln" block of the plans: expected a dictionary of settings, found {block!r}.')
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in block:
+            if key not in known:
+                near = difflib.get_close_matches(str(key), known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}."
+                raise UserError(f'"crln" block of the plans: unknown key {key!r}; {hint}')
+        return cls(**{**block, **overrides})
+
+
+def _check(field: dataclasses.Field, value: Any) -> None:
+    if value is None and field.default is None:
+        return
+    limits = field.metadata
+    expected = type(field.default) if field.default is not None else int
+    right_type = type(value) is expected or (expected is float and type(value) is int)
+    in_range = right_type and (
+        value in limits["choices"]
+        if "choices" in limits
+        else math.isfinite(value) and limits.get("low", -math.inf) <= value <= limits.get("high", math.inf)
+    )
+    if not in_range:
+        raise UserError(f'"crln" block of the plans: {field.name} is {value!r}, expected {limits["allowed"]}.')

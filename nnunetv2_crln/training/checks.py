@@ -1,0 +1,124 @@
+"""Refuse early, in words, what would fail late in a training."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nnunetv2.utilities.crossval_split import generate_crossval_split
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import NUM_FOLDS, SPLITS_FILE
+from nnunetv2_crln.utilities.files import write_json
+
+
+def plans_file(plans: dict) -> Path:
+    """Return the file that nnU-Net read these plans from, for messages."""
+    folder = Path(os.environ.get("nnUNet_preprocessed", ""), str(plans.get("dataset_name", "")))
+    return folder / f"{plans.get('plans_name', 'plans')}.json"
+
+
+def refuse_unsupported(configuration: str, is_cascaded: bool, has_regions: bool) -> None:
+    """Refuse what nnU-Net can do and this method cannot.
+
+    Args:
+        configuration: Its name.
+        is_cascaded: It is the second stage of a cascade.
+        has_regions: The labels of dataset.json are regions.
+
+    Raises:
+        NotImplementedError: Names the way out.
+    """
+    if is_cascaded:
+        raise NotImplementedError(
+            f"Configuration {configuration!r} is the second stage of a cascade. CRLN trains 2d, 3d_lowres and "
+            "3d_fullres configurations; train 3d_fullres instead."
+        )
+    if has_regions:
+        raise NotImplementedError(
+            "This dataset has region-based labels (lists in the labels of dataset.json). CRLN's pseudo labels "
+            "assign one class to a voxel; use plain labels, or train with nnUNetTrainer."
+        )
+
+
+@contextlib.contextmanager
+def explaining_architecture_errors(plans_manager: PlansManager, configuration: str) -> Iterator[None]:
+    """Turn the errors of a network that cannot be built into one that names the entry of the plans.
+
+    Raises:
+        UserError: Instead of ImportError, TypeError and KeyError.
+    """
+    try:
+        yield
+    except (ImportError, TypeError, KeyError) as error:
+        architecture = plans_manager.get_configuration(configuration).configuration.get("architecture")
+        raise UserError(
+            f"{plans_file(plans_manager.plans)}, configuration {configuration!r}: this architecture cannot be built "
+            f"({error}): {architecture}. Correct it or make the plans again."
+        ) from error
+
+
+def make_missing_split(preprocessed_dataset_folder: str | Path, cases: Sequence[str]) -> None:
+    """Write nnU-Net's own split, unless there is one.
+
+    nnU-Net would write the same, but not in one step: trainings of other folds may start at this moment.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        cases: Labelled cases.
+
+    Raises:
+        UserError: There are fewer cases than folds.
+    """
+    file = Path(preprocessed_dataset_folder) / SPLITS_FILE
+    if file.is_file():
+        return
+    if len(cases) < NUM_FOLDS:
+        raise UserError(
+            f"{file.parent.name} has {len(cases)} labelled cases, too few for nnU-Net's {NUM_FOLDS}-fold "
+            f"cross-validation. Train with fold 'all', or write your own {file}."
+        )
+    write_json(generate_crossval_split(sorted(cases), seed=12345, n_splits=NUM_FOLDS), file)
+
+
+@contextlib.contextmanager
+def explaining_split_errors(preprocessed_dataset_folder: str | Path) -> Iterator[None]:
+    """Turn the errors of a damaged splits_final.json into one that names the file.
+
+    Raises:
+        UserError: Instead of ValueError, KeyError and TypeError.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{Path(preprocessed_dataset_folder) / SPLITS_FILE} is damaged ({type(error).__name__}: {error}). Expected "
+            "a list of objects with 'train' and 'val'. Correct the file, or remove it to let nnU-Net make a new split."
+        ) from error
+
+
+def refuse_unknown_cases(
+    preprocessed_dataset_folder: str | Path, fold: int | str, named: Sequence[str], cases: Sequence[str]
+) -> None:
+    """Refuse cases of a split that are not preprocessed.
+
+    Their names are joined to the folder of the data, and a file outside of it must not be opened.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        fold: The fold that names them.
+        named: Training and validation cases of the fold.
+        cases: Preprocessed cases.
+
+    Raises:
+        UserError: Lists the unknown ones.
+    """
+    if unknown := sorted(set(named) - set(cases)):
+        raise UserError(
+            f"{Path(preprocessed_dataset_folder) / SPLITS_FILE}, fold {fold}, names {len(unknown)} case(s) that are "
+            f"not preprocessed: {listing(map(str, unknown))}. Correct the names, or remove the file to let nnU-Net "
+            "make a new split."
+        )

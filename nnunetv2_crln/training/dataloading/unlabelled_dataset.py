@@ -1,0 +1,63 @@
+"""The preprocessed unlabelled cases of a training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import dataset_number, unlabelled_folder
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import unlabelled_status
+
+
+class UnlabelledDataset(nnUNetDatasetBlosc2):
+    """Preprocessed unlabelled cases. Their "segmentation" is nnU-Net's non-zero mask, never a label."""
+
+    def load_case(self, identifier: str):
+        """Load image, mask, None and properties of a case, as nnU-Net's loader wants them."""
+        data, mask, previous, properties = super().load_case(identifier)
+        # nnU-Net's loader looks the key up even where it does not oversample foreground.
+        return data, mask, previous, {**properties, "class_locations": {}}
+
+
+def open_unlabelled_dataset(
+    preprocessed_dataset_folder: str | Path,
+    plans_manager: PlansManager,
+    configuration: str,
+    labelled: Sequence[str],
+    print_line: Callable[[str], None],
+) -> UnlabelledDataset:
+    """Open the unlabelled cases that are preprocessed for these plans.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        plans_manager: nnU-Net's plans.
+        configuration: Its name.
+        labelled: Names of the labelled cases.
+        print_line: Prints a warning into the training's log.
+
+    Raises:
+        UserError: There are no unlabelled cases, or one of them is also a labelled case.
+    """
+    status = unlabelled_status(preprocessed_dataset_folder, plans_manager, configuration)
+    command = f"nnUNetv2_crln_plan_and_preprocess -d {dataset_number(plans_manager.dataset_name)} -c {configuration}"
+    if status.stale or not status.ready:
+        raise UserError(
+            f"{plans_manager.dataset_name} has {len(status.ready)} unlabelled cases that are preprocessed for these "
+            f"plans, and {len(status.stale)} for others ({listing(status.stale, 3) or 'none'}). Run: {command}"
+        )
+    if status.missing:
+        print_line(
+            f"WARNING: {len(status.missing)} unlabelled cases are not preprocessed and take no part: "
+            f"{listing(status.missing, 3)}. To add them: {command}"
+        )
+    if both := sorted(set(status.ready) & set(labelled)):
+        raise UserError(
+            f"{len(both)} case(s) are both labelled and unlabelled: {listing(both)}. Remove them from "
+            f"imagesUl (or imagesTr) and run again: {command} --clean"
+        )
+    identifier = plans_manager.get_configuration(configuration).data_identifier
+    return UnlabelledDataset(str(unlabelled_folder(preprocessed_dataset_folder, identifier)), status.ready)

@@ -1,0 +1,101 @@
+"""Run batches in worker processes that never lose one silently."""
+
+import contextlib
+import os
+import queue
+from collections.abc import Iterator
+
+from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
+from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
+from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
+
+from nnunetv2_crln.training.dataloading.batches import SeededBatches, WorkerFailure
+
+
+class WatchedWorkers(MultiThreadedAugmenter):
+    """Workers whose end ends the training, with their traceback, and that lose no batch.
+
+    batchgenerators' own class waits forever if a worker is killed while its batch is on the way.
+
+    Args:
+        batches: What each worker makes; without end.
+        num_workers: Number of processes.
+        pin_memory: For a GPU.
+    """
+
+    patience_s = 2.0
+    """Without a batch for so long, look after the workers."""
+
+    def __init__(self, batches: SeededBatches, num_workers: int, pin_memory: bool) -> None:
+        super().__init__(
+            batches,
+            None,
+            num_processes=num_workers,
+            num_cached_per_queue=2,
+            pin_memory=pin_memory,
+            wait_time=0.002,
+        )
+        self._next_step = batches.next_step
+
+    def __next__(self) -> dict:
+        """The next batch.
+
+        Raises:
+            RuntimeError: A worker failed or died; a batch was lost.
+        """
+        if not self.was_initialized:
+            self._start()
+        while True:
+            try:
+                batch = self.pin_memory_queue.get(timeout=self.patience_s)
+            except queue.Empty:
+                self._check_workers()
+                continue
+            if isinstance(batch, WorkerFailure):
+                self._fail(f"A loader worker failed:\n{batch.text}")
+            if batch["step"] != self._next_step:
+                self._fail(f"The batch of step {self._next_step} was lost on its way; the next was {batch['step']}.")
+            self._next_step += 1
+            return batch
+
+    def _check_workers(self) -> None:
+        ended = [process for process in self._processes if not process.is_alive()]
+        if ended or self.abort_event.is_set() or not self.pin_memory_thread.is_alive():
+            codes = ", ".join(str(process.exitcode) for process in ended) or "none"
+            self._fail(
+                f"Loader workers ended (exit codes: {codes}; a negative one is the signal that killed it, -9 "
+                "mostly for lack of memory). Free memory or use fewer workers (nnUNet_n_proc_DA), then continue "
+                "with --c."
+            )
+
+    def _fail(self, message: str) -> None:
+        self._finish(timeout=2, force=True)
+        raise RuntimeError(message)
+
+
+def in_workers(batches: SeededBatches, pin_memory: bool) -> MultiThreadedAugmenter | SingleThreadedAugmenter:
+    """Make the batches in their number of worker processes, or in this one if that is 0."""
+    if batches.num_workers == 0:
+        return SingleThreadedAugmenter(batches, None)
+    return WatchedWorkers(batches, batches.num_workers, pin_memory)
+
+
+def num_workers(for_validation: bool = False) -> int:
+    """Workers that nnU-Net would use here (``nnUNet_n_proc_DA``); half of them for validation."""
+    allowed = get_allowed_n_proc_DA()
+    return max(1, allowed // 2) if for_validation and allowed else allowed
+
+
+@contextlib.contextmanager
+def nnunet_without_workers() -> Iterator[None]:
+    """Let nnU-Net build its loaders in this process, without starting workers of its own."""
+    name = "nnUNet_n_proc_DA"
+    before = os.environ.get(name)
+    os.environ[name] = "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

@@ -1,0 +1,272 @@
+"""The method as one object that knows tensors and modules, but not nnU-Net (Algorithm 1 of the paper)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
+from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.dataloading.views import StrongGeometry
+from nnunetv2_crln.training.gradient_step import average_gradients
+from nnunetv2_crln.training.heads import Heads, build_rectifier
+from nnunetv2_crln.training.numerical_safety import FiniteBuffers
+from nnunetv2_crln.training.objective import Objective, PseudoLabels, StudentPass, relationship_map
+from nnunetv2_crln.training.phases import Phase
+from nnunetv2_crln.training.teacher import EMATeacher, ema_decay
+
+Target = Tensor | list[Tensor]
+"""nnU-Net's target of the labelled patches: (L, 1, *grid), or one for each resolution of deep supervision."""
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """Return the module inside DistributedDataParallel and torch.compile."""
+    if isinstance(module, DistributedDataParallel):
+        module = module.module
+    return getattr(module, "_orig_mod", module)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The patches of one step.
+
+    Attributes:
+        labelled: (L, channels, *grid).
+        target: Labels of the labelled patches.
+        weak: Unlabelled patches as the teacher sees them, (U, channels, *grid).
+        strong: The same patches as the student sees them, (U, channels, *grid).
+        geometry: Turns the weak view's geometry into the strong view's.
+    """
+
+    labelled: Tensor
+    target: Target
+    weak: Tensor
+    strong: Tensor
+    geometry: StrongGeometry
+
+    @classmethod
+    def on_device(cls, batch: dict[str, Any], device: torch.device) -> Batch:
+        """Move the loader's batch to a device without waiting for it."""
+
+        def moved(value: Any) -> Any:
+            if isinstance(value, list):
+                return [moved(item) for item in value]
+            return value.to(device, non_blocking=True)
+
+        return cls(
+            labelled=moved(batch["data"]),
+            target=moved(batch["target"]),
+            weak=moved(batch["unlabelled_weak"]),
+            strong=moved(batch["unlabelled_strong"]),
+            geometry=StrongGeometry(moved(batch["boxes"]), batch["flips"]),
+        )
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What the forward pass of one step leaves for the rest of it.
+
+    Attributes:
+        losses: Unweighted terms by name, and their weighted sum as ``"loss"``; scalars.
+        monitored: Shares of confident voxels by name; scalars.
+        logits: The student's on the labelled patches, (L, C, *grid).
+        labelled_map: M of the labelled patches, (L, C, *grid); None without a DIM.
+        target: Labels of the labelled patches.
+    """
+
+    losses: dict[str, Tensor]
+    monitored: dict[str, Tensor]
+    logits: Tensor
+    labelled_map: Tensor | None
+    target: Target
+
+    def detached(self) -> dict[str, Tensor]:
+        """Return losses and monitored values without their graph, for the epoch's log."""
+        return {**{name: loss.detach() for name, loss in self.losses.items()}, **self.monitored}
+
+
+class CRLN:
+    """Student, EMA teacher, prototypes with their DIM, rectification and losses.
+
+    Args:
+        network: The student, possibly compiled and distributed; its decoder is tapped.
+        settings: Hyper-parameters.
+        num_classes: C, background included.
+        ndim: Spatial dimensions.
+        supervised: nnU-Net's loss of the student's outputs and their target.
+        full_resolution: The same loss without deep supervision, for M and for mu.
+        device: Of the network.
+        compile_teacher: Whether the teacher is compiled as well.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        settings: CRLNSettings,
+        num_classes: int,
+        ndim: int,
+        supervised: Callable[..., Tensor],
+        full_resolution: Callable[[Tensor, Tensor], Tensor],
+        device: torch.device,
+        compile_teacher: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.num_classes = num_classes
+        self.network = network
+        self.student = unwrap(network)
+        channels = tapped_channels(self.student)
+        # The teacher is copied before the taps are attached, because hooks are copied with a module.
+        self.teacher = EMATeacher(self.student)
+        self.teach_at_full_resolution()
+        self.teacher_network = torch.compile(self.teacher.module) if compile_teacher else self.teacher.module
+        self.student_taps = FeatureTaps(self.student)
+        self.teacher_taps = FeatureTaps(self.teacher.module)
+        self.heads = Heads(channels, num_classes, ndim, settings).to(device)
+        self.teacher_heads = EMATeacher(self.heads)
+        self.rectifier = build_rectifier(num_classes, ndim, settings).to(device)
+        self.objective = Objective(settings, supervised, full_resolution, num_classes)
+        self.rectifier_optimizer = self._build_rectifier_optimizer()
+        self.finite_buffers = FiniteBuffers(self.student)
+
+    def _build_rectifier_optimizer(self) -> torch.optim.Optimizer | None:
+        parameters = list(self.rectifier.parameters())
+        if not parameters or not self.settings.dim:
+            return None
+        return torch.optim.SGD(parameters, self.settings.mu_learning_rate)
+
+    # ---------------------------------------------------------------- one step
+
+    def start(self, first_step: bool) -> None:
+        """Prepare for training from the student's present weights.
+
+        Args:
+            first_step: Nothing was trained yet: the teacher becomes a copy of the student, whose weights may have been
+                loaded after it was built (``-pretrained_weights``).
+        """
+        if first_step:
+            self.teacher.copy_from(self.student)
+        self.finite_buffers = FiniteBuffers(self.student)
+
+    def forward(self, batch: Batch, phase: Phase) -> Forward:
+        """Compute pseudo labels and all losses of one step: one teacher and one student pass."""
+        pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying)
+        student, labelled_map = self.student_pass(batch.labelled, batch.strong)
+        losses = self.objective(
+            student, labelled_map, self.heads, batch.target, pseudo.warped_by(batch.geometry), phase
+        )
+        return Forward(losses, monitored, student.labelled_logits, labelled_map, batch.target)
+
+    @torch.no_grad()
+    def pseudo_labels(self, weak: Tensor, rectifying: bool) -> tuple[PseudoLabels, dict[str, Tensor]]:
+        """Let the teacher label the weak view, (U, channels, *grid), rectified if that has started (Eq. 1, 8).
+
+        Returns:
+            The pseudo labels, and the shares of confident voxels before and after rectification.
+        """
+        logits = self.teacher_network(weak)
+        features = self.teacher_taps.take()
+        threshold = self.settings.confidence_threshold
+        if not rectifying:
+            raw = PseudoLabels.from_logits(logits)
+            confident = (raw.confidence >= threshold).float().mean()
+            return raw, {"confident_raw": confident, "confident": confident}
+        # Not of PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
+        confident_raw = (torch.softmax(logits.float(), 1).amax(1) >= threshold).float().mean()
+        teacher_map = relationship_map(self.teacher_heads.module, features, logits.shape[2:], detach=True)
+        rectified = PseudoLabels.from_logits(self.rectifier(logits.float(), teacher_map.float()))
+        confident = (rectified.confidence >= threshold).float().mean()
+        return rectified, {"confident_raw": confident_raw, "confident": confident}
+
+    def student_pass(self, labelled: Tensor, strong: Tensor) -> tuple[StudentPass, Tensor | None]:
+        """Pass both kinds of patches through the student at once.
+
+        Args:
+            labelled: (L, channels, *grid).
+            strong: (U, channels, *grid).
+
+        Returns:
+            The pass, and M of the labelled patches, (L, C, *grid); None without a DIM.
+        """
+        outputs = self.network(torch.cat([labelled, strong]))
+        student = StudentPass.split(outputs, self.student_taps.take(), len(labelled))
+        if not self.settings.dim:
+            return student, None
+        features = student.features.map(lambda f: f[: len(labelled)])
+        return student, relationship_map(self.heads, features, labelled.shape[2:], self.settings.detach_features)
+
+    def after_gradient_step(self, forward: Forward, phase: Phase, step: int) -> None:
+        """Train mu and move the teacher, once the student has been updated.
+
+        Args:
+            forward: Of this step.
+            phase: Of this step.
+            step: Counted from 0.
+        """
+        self.finite_buffers.repair()  # not before the backward pass, which reads them
+        if phase.rectifying and forward.labelled_map is not None:
+            self._update_rectifier(forward.logits, forward.labelled_map, forward.target)
+        decay = ema_decay(step, self.settings.ema_decay)
+        self.teacher.update(self.student, decay)
+        self.teacher_heads.update(self.heads, decay)
+
+    def _update_rectifier(self, logits: Tensor, labelled_map: Tensor, target: Target) -> None:
+        """Train mu alone on the rectified logits of the labelled patches (Eq. 16)."""
+        if self.rectifier_optimizer is None:
+            return
+        labels = target[0] if isinstance(target, list) else target
+        rectified = self.rectifier(logits.detach().float(), labelled_map.detach().float())
+        self.rectifier_optimizer.zero_grad(set_to_none=True)
+        self.objective.full_resolution(rectified, labels).backward()
+        average_gradients(self.rectifier)
+        for parameter in self.rectifier.parameters():
+            if parameter.grad is not None:  # one bad batch must not end mu for good; no wait for the device
+                parameter.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        self.rectifier_optimizer.step()
+        self.rectifier.project()  # type: ignore[operator]
+
+    # ---------------------------------------------------------------- what the trainer asks for
+
+    @property
+    def mu(self) -> float:
+        """The correction parameter of Eq. 8; NaN where the rectification has none. Waits for the device."""
+        mu = getattr(self.rectifier, "mu", None)
+        return float("nan") if mu is None else mu.item()
+
+    def deployed(self) -> nn.Module:
+        """Return the plain network that will be deployed."""
+        return self.teacher.module if self.settings.deploy == "teacher" else self.student
+
+    def teach_at_full_resolution(self) -> None:
+        """Switch the teacher's deep supervision off: pseudo labels need its full-resolution output alone."""
+        self.teacher.module.decoder.deep_supervision = False  # type: ignore[union-attr]
+
+    def drop_features(self) -> None:
+        """Forget the features of forward passes that were not training steps."""
+        self.teacher_taps.clear()
+        self.student_taps.clear()
+
+    def _parts(self) -> Sequence[tuple[str, nn.Module]]:
+        return (
+            ("student", self.student),
+            ("teacher", self.teacher.module),
+            ("heads", self.heads),
+            ("teacher_heads", self.teacher_heads.module),
+            ("rectifier", self.rectifier),
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of all parts, for the checkpoint."""
+        optimizer = self.rectifier_optimizer.state_dict() if self.rectifier_optimizer else None
+        return {**{name: module.state_dict() for name, module in self._parts()}, "rectifier_optimizer": optimizer}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned; other keys are left alone."""
+        for name, module in self._parts():
+            module.load_state_dict(state[name])
+        if self.rectifier_optimizer is not None:
+            self.rectifier_optimizer.load_state_dict(state["rectifier_optimizer"])

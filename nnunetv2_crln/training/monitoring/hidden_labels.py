@@ -1,0 +1,63 @@
+"""Reads labelsUl, for one purpose: to measure pseudo labels. Nothing else may import this module.
+
+Training, planning and preprocessing never see these labels; what is read here ends in numbers and pictures.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+
+from nnunetv2_crln.layout import LABELS_UNLABELLED
+
+
+class HiddenLabels:
+    """Labels of the unlabelled cases on the preprocessed grid.
+
+    Args:
+        plans_manager: nnU-Net's plans.
+        configuration_manager: Of the configuration in training.
+        file_ending: Of dataset.json.
+        raw_folder: ``nnUNet_raw``; the environment's if not given. It may be missing: then there are no labels.
+    """
+
+    def __init__(
+        self,
+        plans_manager: PlansManager,
+        configuration_manager: ConfigurationManager,
+        file_ending: str,
+        raw_folder: str | Path | None = None,
+    ) -> None:
+        self._plans = plans_manager
+        self._configuration = configuration_manager
+        self._ending = file_ending
+        root = raw_folder or os.environ.get("nnUNet_raw")
+        self._folder = Path(root) / plans_manager.dataset_name / LABELS_UNLABELLED if root else None
+
+    def load(self, case: str, properties: dict, shape: tuple[int, ...]) -> np.ndarray | None:
+        """The label of one case, brought to the preprocessed grid as nnU-Net brings labels there.
+
+        Args:
+            case: Its id.
+            properties: nnU-Net's, of the preprocessed case.
+            shape: Of the preprocessed image, without channels.
+
+        Returns:
+            int16, of that shape; None if there is no label or it does not fit the image.
+        """
+        path = self._folder / f"{case}{self._ending}" if self._folder else None
+        if path is None or not path.is_file():
+            return None
+        label, _ = self._plans.image_reader_writer_class().read_seg(str(path))
+        forward = self._plans.transpose_forward
+        label = label.transpose([0, *(axis + 1 for axis in forward)])
+        if label.shape[1:] != tuple(properties["shape_before_cropping"]):
+            print(f"WARNING: {path} has another shape than its image; its pseudo label is not measured.")
+            return None
+        label = label[(slice(None), *(slice(low, high) for low, high in properties["bbox_used_for_cropping"]))]
+        spacing = [properties["spacing"][axis] for axis in forward]
+        target = list(self._configuration.spacing)
+        if len(target) < len(shape):  # a 2d configuration keeps the distance of slices
+            target = [spacing[0], *target]
+        return self._configuration.resampling_fn_seg(label, shape, spacing, target)[0].astype(np.int16)

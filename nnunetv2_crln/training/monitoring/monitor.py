@@ -1,0 +1,209 @@
+"""What a training shows of itself: progress_crln.png, pseudo labels of a few fixed cases, and how sure it is of all.
+
+Everything here reads the training and never changes it: no random number is drawn, and an error ends the monitoring,
+not the training.
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from nnunetv2_crln.evaluation.pseudo_labels import confidence_summary, mean_dice
+from nnunetv2_crln.evaluation.summary_file import save_summary
+from nnunetv2_crln.layout import OVERLAY_FOLDER, QUALITY_FILE
+from nnunetv2_crln.reporting.curves import MONITORED
+from nnunetv2_crln.reporting.overlay import DPI, PseudoLabelPicture, draw_overlay
+from nnunetv2_crln.reporting.progress_png import save_progress_png
+from nnunetv2_crln.reporting.style import save_figure
+from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader
+from nnunetv2_crln.training.monitoring.teacher_view import TeacherPrediction, TeacherView
+from nnunetv2_crln.utilities.seeding import derive_seed
+
+# A drawing may cost this share of the time since the last one; in short epochs not every epoch gets one.
+DRAWING_SHARE = 0.01
+
+
+class Monitor:
+    """Measures and draws between epochs.
+
+    Args:
+        reader: Cuts patches out of them.
+        view: The teacher.
+        settings: How often to do what.
+        class_names: Background first.
+        output_folder: Of the fold.
+        seed: Of the training; chooses the fixed cases.
+        log: Prints a line into the training's log.
+    """
+
+    def __init__(
+        self,
+        reader: PatchReader,
+        view: TeacherView,
+        settings: CRLNSettings,
+        class_names: Sequence[str],
+        output_folder: str | Path,
+        seed: int,
+        log: Callable[[str], None],
+    ) -> None:
+        self._reader, self._view, self._settings = reader, view, settings
+        self._cases = sorted(reader.cases)
+        self._names, self._log = tuple(class_names), log
+        self._folder = Path(output_folder)
+        # A generator of its own: the training's are left alone.
+        draw = np.random.default_rng(derive_seed(seed, "monitored cases", 0))
+        chosen = draw.choice(len(self._cases), min(settings.monitor_cases, len(self._cases)), replace=False)
+        self.fixed_cases = [self._cases[i] for i in sorted(chosen)]
+        self._patches: list[Patch] = []
+        self._broken = False
+        self._next_drawing = 0.0
+
+    # ---------------------------------------------------------------- every epoch
+
+    def after_epoch(self, epoch: int, last: bool, rectifying: bool) -> dict[str, float]:
+        """Look at the fixed cases if this epoch is due.
+
+        Args:
+            epoch: From 0.
+            last: Whether the training ends with it; then everything that is switched on is due.
+            rectifying: Rectification has started.
+
+        Returns:
+            A value for each of :data:`MONITORED`; NaN if not due or not measurable.
+        """
+        values = dict.fromkeys(MONITORED, math.nan)
+        measure = _due(epoch, self._settings.monitor_every, last)
+        draw = _due(epoch, self._settings.overlay_every, last)
+        if measure or draw:
+            self._call_safely(lambda: values.update(self._look(epoch, rectifying, measure, draw)))
+        return values
+
+    def draw_curves(self, logging: dict[str, list], last: bool) -> None:
+        """Draw ``progress_crln.png``, unless the last drawing was too recent for its cost."""
+        start = time.monotonic()
+        if start < self._next_drawing and not last:
+            return
+        self._call_safely(lambda: save_progress_png(logging, self._folder))
+        end = time.monotonic()
+        self._next_drawing = end + (end - start) * (1 / DRAWING_SHARE - 1)
+
+    def _look(self, epoch: int, rectifying: bool, measure: bool, draw: bool) -> dict[str, float]:
+        if not self._patches:
+            self._patches = [self._reader.read(case) for case in self.fixed_cases]
+        measured = []
+        for patch in self._patches:
+            prediction = self._view(patch, rectifying)
+            if measure:
+                measured.append(compare(patch, prediction, len(self._names)))
+            if draw:
+                self._save_overlay(epoch, patch, prediction)
+        return {key: _mean([m[key] for m in measured]) for key in MONITORED} if measure else {}
+
+    def _save_overlay(self, epoch: int, patch: Patch, prediction: TeacherPrediction) -> None:
+        picture = PseudoLabelPicture(
+            image=patch.image[0],
+            raw=prediction.raw.argmax(0),
+            rectified=prediction.rectified.argmax(0),
+            confidence=prediction.rectified.max(0),
+            relationship_map=prediction.relationship_map,
+            truth=patch.truth,
+            spacing=patch.spacing,
+            class_names=self._names,
+            title=f"{patch.case}, epoch {epoch}",
+        )
+        path = self._folder / OVERLAY_FOLDER / f"epoch_{epoch:04d}_{patch.case}.png"
+        save_figure(draw_overlay(picture), path, DPI)
+
+    # ---------------------------------------------------------------- at the end
+
+    def after_training(self, epoch: int, rectifying: bool) -> None:
+        """Write ``pseudo_label_quality.json``: how sure the teacher is of each unlabelled case.
+
+        Args:
+            epoch: The last one, from 0.
+            rectifying: Rectification has started.
+        """
+        if self._settings.quality_cases:
+            self._call_safely(lambda: self._write_quality(epoch, rectifying))
+
+    def _write_quality(self, epoch: int, rectifying: bool) -> None:
+        # Evenly over the sorted list: neighbours in a list are often alike.
+        limit = self._settings.quality_cases
+        stride = max(1, math.ceil(len(self._cases) / limit))
+        cases = self._cases[::stride]
+        quality = {
+            case: self._quality(case, rectifying)
+            for case in tqdm(cases, desc="How sure the teacher is of each unlabelled case", mininterval=5)
+        }
+        content = {
+            "format_version": 1,
+            "epoch": epoch,
+            "rectified": rectifying,
+            "confidence_threshold": self._settings.confidence_threshold,
+            "num_unlabelled": len(self._cases),
+            "cases": dict(sorted(quality.items(), key=lambda item: _rank(item[1]))),
+        }
+        save_summary(content, self._folder / QUALITY_FILE)
+        self._log(f"CRLN: how sure the teacher is of {len(quality)} unlabelled cases: {QUALITY_FILE}")
+
+    def _quality(self, case: str, rectifying: bool) -> dict[str, float]:
+        patch = self._reader.read(case)
+        probabilities = self._view(patch, rectifying).rectified
+        result = confidence_summary(probabilities, patch.inside, self._settings.confidence_threshold)
+        if patch.truth is not None:
+            result["dice"] = _dice(probabilities.argmax(0), patch, len(self._names))
+        return result
+
+    def _call_safely(self, action: Callable[[], Any]) -> None:
+        if self._broken:
+            return
+        try:
+            action()
+        except Exception as error:
+            # Days of training must not end because a picture could not be written or a patch did not fit in memory.
+            self._broken = True
+            self._log(f"WARNING: monitoring stops, training goes on ({type(error).__name__}: {error})")
+
+
+def compare(patch: Patch, prediction: TeacherPrediction, num_classes: int) -> dict[str, float]:
+    """The values of :data:`MONITORED` for one patch."""
+    raw, rectified = prediction.raw.argmax(0), prediction.rectified.argmax(0)
+    inside = patch.inside
+    m = prediction.relationship_map
+    return {
+        "monitor_confidence_raw": float(prediction.raw.max(0)[inside].mean()),
+        "monitor_confidence": float(prediction.rectified.max(0)[inside].mean()),
+        "monitor_changed": float((raw != rectified)[inside].mean()),
+        "monitor_foreground": float((rectified > 0)[inside].mean()),
+        "pseudo_dice_raw": _dice(raw, patch, num_classes),
+        "pseudo_dice": _dice(rectified, patch, num_classes),
+        "pseudo_dice_map": math.nan if m is None else _dice(m.argmax(0), patch, num_classes),
+    }
+
+
+def _dice(labels: np.ndarray, patch: Patch, num_classes: int) -> float:
+    if patch.truth is None:
+        return math.nan
+    # Ignored voxels carry a value above the classes, voxels outside of the image one below.
+    known = patch.inside & (patch.truth >= 0) & (patch.truth < num_classes)
+    return mean_dice(labels, patch.truth, num_classes, known)
+
+
+def _rank(quality: dict[str, float]) -> float:
+    """Least sure first; a case where nothing was found before all others."""
+    return -1.0 if math.isnan(quality["expected_dice"]) else quality["expected_dice"]
+
+
+def _mean(values: Sequence[float]) -> float:
+    finite = [value for value in values if not math.isnan(value)]
+    return float(np.mean(finite)) if finite else math.nan
+
+
+def _due(epoch: int, every: int, last: bool) -> bool:
+    return bool(every) and (last or (epoch + 1) % every == 0)

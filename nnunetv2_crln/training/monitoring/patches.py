@@ -1,0 +1,134 @@
+"""Cut patches out of unlabelled cases for the monitor."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
+
+# Enough cases to know where the foreground lies; reading more would take longer without moving the patch.
+CASES_FOR_CENTRE = 20
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A piece of one unlabelled case, as large as the training's patches.
+
+    Attributes:
+        case: Its id.
+        image: (channels, *patch), float32.
+        inside: Voxels of the image, not of the padding around a small one, (*patch), bool.
+        truth: Hidden label, (*patch), or None.
+        spacing: In mm, one number per axis of the patch.
+    """
+
+    case: str
+    image: np.ndarray
+    inside: np.ndarray
+    truth: np.ndarray | None
+    spacing: tuple[float, ...]
+
+
+class PatchReader:
+    """Cuts patches out of preprocessed unlabelled cases.
+
+    Args:
+        dataset: nnU-Net's dataset class over the unlabelled cases.
+        patch_size: Of the configuration; two numbers mean slices.
+        spacing: Of the configuration, in mm.
+        centre: Where to look, as shares of each axis of a case.
+        hidden_labels: Or None: patches have no truth.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        patch_size: Sequence[int],
+        spacing: Sequence[float],
+        centre: Sequence[float],
+        hidden_labels: HiddenLabels | None,
+    ) -> None:
+        self._dataset, self._hidden_labels = dataset, hidden_labels
+        self.cases: list[str] = list(dataset.identifiers)
+        self._flat = len(patch_size) == 2
+        self._patch = (1, *patch_size) if self._flat else tuple(patch_size)
+        self._spacing = tuple(float(s) for s in spacing)
+        self._centre = tuple(centre)
+
+    def read(self, case: str, centre: Sequence[float] | None = None) -> Patch:
+        """The patch around the usual place, or around ``centre`` (voxels of the preprocessed case)."""
+        image, _, _, properties = self._dataset.load_case(case)
+        shape = tuple(image.shape[1:])
+        if centre is None:
+            centre = [share * size for share, size in zip(self._centre, shape, strict=True)]
+        box = patch_box(shape, self._patch, centre)
+        truth = self._hidden_labels.load(case, properties, shape) if self._hidden_labels else None
+        crop = np.asarray(crop_and_pad_nd(image, [[0, image.shape[0]], *box], 0), dtype=np.float32)
+        inside = crop_and_pad_nd(np.ones(shape, dtype=np.uint8), box, 0).astype(bool)
+        if truth is not None:
+            truth = crop_and_pad_nd(truth, box, 0)
+        if self._flat:
+            crop, inside, truth = crop[:, 0], inside[0], None if truth is None else truth[0]
+        return Patch(case, np.ascontiguousarray(crop), inside, truth, self._spacing)
+
+
+def patch_box(shape: Sequence[int], patch: Sequence[int], centre: Sequence[float]) -> list[list[int]]:
+    """Bounds of a patch around a place, moved into the image; an image smaller than the patch lies in its middle.
+
+    Example:
+        >>> patch_box((10, 4), (4, 6), (9, 2))
+        [[6, 10], [-1, 5]]
+    """
+    box = []
+    for extent, size, place in zip(shape, patch, centre, strict=True):
+        low = (extent - size) // 2 if extent <= size else min(max(round(place - size / 2), 0), extent - size)
+        box.append([low, low + size])
+    return box
+
+
+def usual_foreground_centre(labelled_dataset, ndim: int = 3) -> tuple[float, ...]:
+    """Where the foreground of the labelled cases lies on average, as shares of each axis.
+
+    The middle of a scan may hold no foreground at all; the unlabelled cases' own labels must not choose the place.
+
+    Args:
+        labelled_dataset: nnU-Net's dataset class over the labelled cases.
+        ndim: Axes of a preprocessed case.
+    """
+    centres = []
+    for case in list(labelled_dataset.identifiers)[:CASES_FOR_CENTRE]:
+        image, _, _, properties = labelled_dataset.load_case(case)
+        # nnU-Net's key for "all annotated voxels" of datasets with an ignore label starts with -1.
+        places = [
+            np.asarray(voxels)[:, -ndim:].mean(0)
+            for key, voxels in properties["class_locations"].items()
+            if len(voxels) and not (isinstance(key, tuple) and -1 in key)
+        ]
+        if places:
+            centres.append(np.mean(places, 0) / np.asarray(image.shape[-ndim:]))
+    return tuple(float(c) for c in np.mean(centres, 0)) if centres else (0.5,) * ndim
+
+
+def build_patch_reader(
+    unlabelled_dataset, labelled_dataset, plans_manager: PlansManager, configuration: str, file_ending: str
+) -> PatchReader:
+    """Build the reader of one configuration.
+
+    Args:
+        unlabelled_dataset: nnU-Net's dataset class over the unlabelled cases.
+        labelled_dataset: The same over the labelled cases; they tell where foreground lies.
+        plans_manager: nnU-Net's plans.
+        configuration: Its name.
+        file_ending: Of dataset.json.
+    """
+    manager = plans_manager.get_configuration(configuration)
+    return PatchReader(
+        unlabelled_dataset,
+        manager.patch_size,
+        manager.spacing,
+        usual_foreground_centre(labelled_dataset),
+        HiddenLabels(plans_manager, manager, file_ending),
+    )

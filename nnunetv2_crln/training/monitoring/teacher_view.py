@@ -1,0 +1,75 @@
+"""Looks at unlabelled cases with the teacher, between epochs, without leaving a trace in the training."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nnunetv2_crln.training.method import CRLN
+from nnunetv2_crln.training.monitoring.patches import Patch
+from nnunetv2_crln.training.objective import relationship_map
+
+
+@dataclass(frozen=True)
+class TeacherPrediction:
+    """What the teacher says of a patch.
+
+    Attributes:
+        raw: Probabilities before rectification, (C, *patch).
+        rectified: After it; the same as ``raw`` before rectification starts.
+        relationship_map: M, logits, (C, *patch); None without a DIM.
+    """
+
+    raw: np.ndarray
+    rectified: np.ndarray
+    relationship_map: np.ndarray | None
+
+
+class TeacherView:
+    """The teacher with its DIM and rectification, as a function of one patch.
+
+    Args:
+        method: Its teacher is asked; not compiled, because another batch size would compile it anew.
+        device: Of the teacher.
+        autocast: Makes the context the training runs in.
+    """
+
+    def __init__(
+        self, method: CRLN, device: torch.device, autocast: Callable[[], contextlib.AbstractContextManager]
+    ) -> None:
+        self._network, self._taps = method.teacher.module, method.teacher_taps
+        self._heads, self._rectifier = method.teacher_heads.module, method.rectifier
+        self._device, self._autocast = device, autocast
+
+    @torch.no_grad()
+    def __call__(self, patch: Patch, rectifying: bool) -> TeacherPrediction:
+        """Predict one patch; draws no random number."""
+        image = torch.from_numpy(patch.image)[None].to(self._device)
+        with self._autocast(), _no_deep_supervision(self._network):
+            logits = self._network(image)
+            features = self._taps.take()
+            dim = getattr(self._heads, "dim", None)
+            m = None if dim is None else relationship_map(self._heads, features, logits.shape[2:], detach=True).float()
+        logits = logits.float()
+        raw = _probabilities(logits)
+        rectified = _probabilities(self._rectifier(logits, m)) if m is not None and rectifying else raw
+        return TeacherPrediction(raw, rectified, None if m is None else m[0].cpu().numpy())
+
+
+def _probabilities(logits: Tensor) -> np.ndarray:
+    return torch.softmax(logits, 1)[0].cpu().numpy()
+
+
+@contextlib.contextmanager
+def _no_deep_supervision(network: nn.Module):
+    decoder: Any = network.decoder
+    before = decoder.deep_supervision
+    decoder.deep_supervision = False
+    try:
+        yield
+    finally:
+        decoder.deep_supervision = before

@@ -1,0 +1,39 @@
+"""nnU-Net's loss, without the places where it waits for the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from torch import Tensor, nn
+
+from nnunetv2_crln.losses.partly_labelled import PartlyLabelledLoss
+
+
+def without_host_sync(loss: nn.Module) -> nn.Module:
+    """Replace nnU-Net's loss for targets with an ignore label by one of equal value that reads nothing on the host.
+
+    Args:
+        loss: As nnU-Net builds it, with or without deep supervision; changed in place.
+
+    Returns:
+        The loss to use; the given one where there is nothing to replace.
+    """
+    deep = isinstance(loss, DeepSupervisionWrapper)
+    nnunet: Any = loss.loss if deep else loss
+    if type(nnunet) is not DC_and_CE_loss or nnunet.ignore_label is None or nnunet.ce.weight is not None:
+        return loss
+    ours = PartlyLabelledLoss(
+        nnunet.dc, nnunet.ignore_label, nnunet.weight_ce, nnunet.weight_dice, nnunet.ce.label_smoothing
+    )
+    if not deep:
+        return ours
+    loss.loss = ours
+    return loss
+
+
+def at_full_resolution(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of one resolution inside nnU-Net's deep supervision."""
+    return loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss

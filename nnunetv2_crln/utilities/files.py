@@ -1,0 +1,79 @@
+"""Write files that are either old or new, never half."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_crln.errors import UserError
+
+
+@contextmanager
+def finished_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder, and rename it to ``path`` once its content is on the disk.
+
+    Args:
+        path: Final name. A file that stands there stays until the new one is complete.
+
+    Yields:
+        The path to write to. It is removed if the body raises.
+    """
+    path = Path(path)
+    # The ending stays last, because SimpleITK picks the format by it.
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}_{path.name}")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | Path, name: str = "*") -> list[str]:
+    """Remove the temporary files of :func:`finished_file` that a killed process left behind.
+
+    Args:
+        folder: Nobody may be writing there at this moment.
+        name: Pattern of the final names.
+
+    Returns:
+        Names of the removed files.
+    """
+    leftovers = sorted(Path(folder).glob(f".????????_{name}"))
+    for path in leftovers:
+        path.unlink(missing_ok=True)
+    return [path.name for path in leftovers]
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file as a whole or not at all, and make its folder.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with finished_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise UserError(
+            f"Cannot write {path} ({error.strerror}). Check permissions and free disk space, or choose another place."
+        ) from None
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def write_json(content: Any, path: str | Path) -> None:
+    """Write a JSON file as nnU-Net formats it; a killed process leaves the previous file intact."""
+    with finished_file(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")

@@ -1,0 +1,233 @@
+"""Preprocessing of imagesUl: format, resuming, splitting, stale data."""
+
+import copy
+import shutil
+
+import numpy as np
+import pytest
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetDatasetBlosc2
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from synthetic import write_image
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import unlabelled_folder
+from nnunetv2_crln.plan_and_preprocess import unlabelled_cases as module
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
+    info_file,
+    plan_key,
+    preprocess_unlabelled,
+    unlabelled_status,
+)
+
+CASES = ["unl_000", "unl_001", "unl_002", "unl_003"]
+RESAMPLING = "resample_data_or_seg_to_shape"
+PLANS = {
+    "dataset_name": "Dataset999_Synthetic",
+    "plans_name": "nnUNetPlans",
+    "image_reader_writer": "SimpleITKIO",
+    "transpose_forward": [0, 1, 2],
+    "transpose_backward": [0, 1, 2],
+    "label_manager": "LabelManager",
+    "foreground_intensity_properties_per_channel": {
+        "0": {"mean": 100.0, "std": 50.0, "percentile_00_5": 0.0, "percentile_99_5": 300.0}
+    },
+    "configurations": {
+        "3d_fullres": {
+            "data_identifier": "nnUNetPlans_3d_fullres",
+            "preprocessor_name": "DefaultPreprocessor",
+            "batch_size": 2,
+            "patch_size": [16, 16, 16],
+            "spacing": [1.0, 1.0, 2.0],
+            "normalization_schemes": ["ZScoreNormalization"],
+            "use_mask_for_norm": [False],
+            "resampling_fn_data": RESAMPLING,
+            "resampling_fn_data_kwargs": {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None},
+            "resampling_fn_seg": RESAMPLING,
+            "resampling_fn_seg_kwargs": {"is_seg": True, "order": 1, "order_z": 0, "force_separate_z": None},
+            "architecture": {},
+        }
+    },
+}
+
+
+def plans(intensity_mean=100.0, **changes):
+    """Plans with one configuration; `changes` go into it."""
+    content = copy.deepcopy(PLANS)
+    content["configurations"]["3d_fullres"].update(changes)
+    content["foreground_intensity_properties_per_channel"]["0"]["mean"] = intensity_mean
+    return PlansManager(content)
+
+
+@pytest.fixture
+def dataset(make_dataset, nnunet_folders):
+    """Raw and (empty) preprocessed folder."""
+    raw = make_dataset(shape=(16, 16, 16))
+    preprocessed = nnunet_folders.preprocessed / raw.name
+    preprocessed.mkdir()
+    return raw, preprocessed
+
+
+def preprocess(dataset, plans_manager=None, **options):
+    return preprocess_unlabelled(*dataset, plans_manager or plans(), "3d_fullres", show_progress=False, **options)
+
+
+def folder_of(dataset):
+    return unlabelled_folder(dataset[1], "nnUNetPlans_3d_fullres")
+
+
+def load(dataset, case):
+    data, seg, _, properties = nnUNetDatasetBlosc2(str(folder_of(dataset))).load_case(case)
+    return data[:], seg[:], properties
+
+
+def test_nnunet_reads_the_result(dataset):
+    image = np.full((16, 16, 16), 5.0, np.float32)
+    image[:4] = 0  # cropped away
+    image[8, 8, 8] = 9
+    write_image(image, dataset[0] / "imagesUl" / "unl_002_0000.nii.gz")
+    result = preprocess(dataset)
+    assert (sorted(result.done), result.kept, result.failed) == (CASES, [], {})
+    assert infer_dataset_class(str(folder_of(dataset))) is nnUNetDatasetBlosc2
+    assert sorted(nnUNetDatasetBlosc2.get_identifiers(str(folder_of(dataset)))) == CASES
+    data, seg, properties = load(dataset, "unl_002")
+    assert data.shape == seg.shape == (1, 12, 16, 8) and data.dtype == np.float32
+    assert abs(data.mean()) < 0.1
+    assert properties["shape_before_cropping"] == (16, 16, 16)
+    assert not [path for path in folder_of(dataset).iterdir() if path.is_dir()]
+
+
+def test_same_voxels_as_for_a_labelled_case(dataset):
+    raw, preprocessed = dataset
+    shutil.copy(raw / "imagesTr" / "lab_000_0000.nii.gz", raw / "imagesUl" / "unl_000_0000.nii.gz")
+    preprocess(dataset)
+    manager = plans()
+    configuration = manager.get_configuration("3d_fullres")
+    stock = configuration.preprocessor_class(verbose=False)
+    image, label = str(raw / "imagesTr/lab_000_0000.nii.gz"), str(raw / "labelsTr/lab_000.nii.gz")
+    labels = {"labels": {"background": 0, "a": 1, "b": 2}}
+    stock.run_case_save(str(preprocessed / "stock"), [image], label, manager, configuration, labels)
+    expected = nnUNetDatasetBlosc2(str(preprocessed)).load_case("stock")[0]
+    found = nnUNetDatasetBlosc2(str(folder_of(dataset))).load_case("unl_000")[0]
+    np.testing.assert_array_equal(found[:], expected[:])
+    assert (found.chunks, found.blocks) == (expected.chunks, expected.blocks)
+
+
+def test_outside_of_nonzero_region_is_marked(dataset):
+    image = np.full((16, 16, 16), 5.0, np.float32)
+    image[:8, :8, :] = 0  # a corner, so the box keeps it
+    write_image(image, dataset[0] / "imagesUl" / "unl_000_0000.nii.gz")
+    preprocess(dataset)
+    seg = load(dataset, "unl_000")[1]
+    assert set(np.unique(seg)) == {-1, 0}
+    assert (seg[0, :8, :8] == -1).all()
+
+
+def test_second_run_keeps_all_and_clean_redoes_all(dataset):
+    preprocess(dataset)
+    assert preprocess(dataset).kept == CASES
+    assert sorted(preprocess(dataset, clean=True).done) == CASES
+
+
+@pytest.mark.parametrize("suffix", ["_seg.b2nd", ".pkl", ".b2nd"])
+def test_incomplete_case_is_done_again(dataset, suffix):
+    preprocess(dataset)
+    (folder_of(dataset) / f"unl_001{suffix}").unlink()
+    assert preprocess(dataset).done == ["unl_001"]
+
+
+def test_damaged_properties_are_done_again(dataset):
+    preprocess(dataset)
+    (folder_of(dataset) / "unl_001.pkl").write_bytes(b"")
+    assert preprocess(dataset).done == ["unl_001"]
+
+
+def test_killed_run_leaves_no_half_case_and_resumes(dataset, monkeypatch):
+    def interrupt(source, target):
+        if str(target).endswith("unl_002.b2nd"):
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    replace = module.os.replace
+    monkeypatch.setattr(module.os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        preprocess(dataset)
+    monkeypatch.setattr(module.os, "replace", replace)
+    assert sorted(nnUNetDatasetBlosc2.get_identifiers(str(folder_of(dataset)))) == ["unl_000", "unl_001"]
+    status = unlabelled_status(dataset[1], plans(), "3d_fullres")
+    assert (status.ready, status.missing) == (["unl_000", "unl_001"], ["unl_002", "unl_003"])
+    result = preprocess(dataset)
+    assert (result.kept, result.done) == (["unl_000", "unl_001"], ["unl_002", "unl_003"])
+
+
+def test_parts_are_disjoint_and_complete(dataset):
+    (folder_of(dataset) / "incomplete_0_of_3").mkdir(parents=True)  # of a part that runs elsewhere
+    parts = [preprocess(dataset, num_parts=3, part_id=part).done for part in (2, 0, 1)]
+    assert parts == [["unl_002"], ["unl_000", "unl_003"], ["unl_001"]]
+    assert preprocess(dataset).kept == CASES
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"spacing": [2.0, 2.0, 2.0]},
+        {"normalization_schemes": ["CTNormalization"]},
+        {"use_mask_for_norm": [True]},
+        {"resampling_fn_data_kwargs": {"is_seg": False, "order": 1, "order_z": 0, "force_separate_z": None}},
+    ],
+)
+def test_other_plan_is_stale_and_never_mixed(dataset, changed):
+    preprocess(dataset)
+    other = plans(**changed)
+    status = unlabelled_status(dataset[1], other, "3d_fullres")
+    assert (status.ready, status.stale) == ([], CASES)
+    assert sorted(preprocess(dataset, other).done) == CASES
+    assert unlabelled_status(dataset[1], other, "3d_fullres").ready == CASES
+
+
+def test_key_ignores_what_does_not_change_images():
+    def key(**changes):
+        manager = plans(**changes)
+        return plan_key(manager, manager.get_configuration("3d_fullres"))
+
+    assert key() == key(patch_size=[8, 8, 8], batch_size=9, crln={"seed": 1}) == key(intensity_mean=7.0)
+    ct = ["CTNormalization"]
+    assert key(normalization_schemes=ct) != key(normalization_schemes=ct, intensity_mean=7.0)
+
+
+def test_replaced_and_removed_images(dataset):
+    preprocess(dataset)
+    write_image(np.ones((8, 8, 8), np.float32), dataset[0] / "imagesUl" / "unl_000_0000.nii.gz")
+    (dataset[0] / "imagesUl" / "unl_001_0000.nii.gz").unlink()
+    result = preprocess(dataset)
+    assert (result.done, result.removed) == (["unl_000"], ["unl_001"])
+    assert not list(folder_of(dataset).glob("unl_001*"))
+
+
+def test_bad_cases_do_not_lose_the_others(make_dataset, nnunet_folders):
+    raw = make_dataset(shape=(16, 16, 16), file_ending=".nrrd")
+    (raw / "imagesUl" / "unl_000_0000.nrrd").write_bytes(b"no image")
+    write_image(np.full((8, 8, 8), np.nan, np.float32), raw / "imagesUl" / "unl_001_0000.nrrd")
+    result = preprocess((raw, nnunet_folders.preprocessed / raw.name))
+    assert result.done == ["unl_002", "unl_003"]
+    assert "NaN or infinite" in result.failed["unl_001"]
+    assert list(result.failed) == ["unl_000", "unl_001"]
+
+
+def test_hidden_labels_are_never_opened(dataset):
+    for file in (dataset[0] / "labelsUl").iterdir():
+        file.write_bytes(b"garbage")
+    assert preprocess(dataset).failed == {}
+
+
+def test_two_processes(dataset):
+    assert sorted(preprocess(dataset, processes=2).done) == CASES
+
+
+def test_status_before_any_preprocessing(dataset):
+    with pytest.raises(UserError, match="Run nnUNetv2_crln_plan_and_preprocess -d 999 -c 3d_fullres first"):
+        unlabelled_status(dataset[1], plans(), "3d_fullres")
+
+
+def test_info_file_lies_beside_the_folder(dataset):
+    preprocess(dataset)
+    assert info_file(folder_of(dataset)).parent == dataset[1]

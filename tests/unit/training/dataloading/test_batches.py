@@ -1,0 +1,246 @@
+"""The unlabelled stream, and batches that do not depend on the workers that make them."""
+
+import copy
+import itertools
+import random
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.dataloading import workers
+from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
+from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
+from nnunetv2_crln.training.dataloading.workers import in_workers
+from nnunetv2_crln.utilities.seeding import seed_everything
+
+# ------------------------------------------------------------------ seeded batches
+
+
+class DrawingLoader:
+    """Draws from every generator that nnU-Net's loader and transforms draw from, a varying number of times."""
+
+    def __next__(self) -> dict:
+        count = random.randint(1, 5)
+        return {"drawn": [random.random(), np.random.random(count).tolist(), torch.rand(count).tolist()]}  # noqa: NPY002
+
+
+class DrawingUnlabelled:
+    def draw(self, rng: np.random.Generator) -> dict:
+        return {"unlabelled": [rng.random(), random.random(), torch.rand(1).item()]}
+
+
+def seeded(num_workers: int = 1, first_step: int = 0, seed: int = 3, stream: str = "train", rank: int = 0):
+    return SeededBatches(DrawingLoader(), DrawingUnlabelled(), seed, stream, first_step, num_workers, rank)
+
+
+def take(batches, count: int) -> list[dict]:
+    return list(itertools.islice(batches, count))
+
+
+def as_in_workers(batches: SeededBatches, count: int) -> list[dict]:
+    """Copies with numbers, asked in turns, as MultiThreadedAugmenter does it."""
+    copies = [copy.deepcopy(batches) for _ in range(batches.num_workers)]
+    for number, worker in enumerate(copies):
+        worker.set_thread_id(number)
+    return [next(copies[i % len(copies)]) for i in range(count)]
+
+
+@settings(max_examples=12)
+@given(num_workers=st.integers(1, 5), first_step=st.integers(0, 1000), seed=st.integers(0, 100))
+def test_batches_do_not_depend_on_the_number_of_workers(num_workers, first_step, seed):
+    expected = take(seeded(1, first_step, seed), 9)
+    assert as_in_workers(seeded(num_workers, first_step, seed), 9) == expected
+
+
+@settings(max_examples=12)
+@given(num_workers=st.integers(1, 4), stopped_after=st.integers(0, 8))
+def test_a_resumed_stream_goes_on_where_it_stopped(num_workers, stopped_after):
+    uninterrupted = take(seeded(), 12)
+    resumed = as_in_workers(seeded(num_workers, first_step=stopped_after), 12 - stopped_after)
+    assert resumed == uninterrupted[stopped_after:]
+
+
+def test_batches_seeds_streams_and_ranks_differ():
+    streams = [seeded(), seeded(seed=4), seeded(stream="validation"), seeded(rank=1)]
+    drawn = [batch["drawn"][0] for stream in streams for batch in take(stream, 5)]
+    unlabelled = [batch["unlabelled"][0] for stream in streams for batch in take(stream, 5)]
+    assert len(set(drawn)) == len(set(unlabelled)) == 20
+
+
+def test_batches_do_not_depend_on_what_the_process_drew_before():
+    expected = take(seeded(), 3)
+    batches = seeded()
+    for batch in expected:
+        seed_everything(99)
+        assert next(batches) == batch
+
+
+def test_without_an_unlabelled_stream_the_batches_are_the_labelled_ones():
+    batches = SeededBatches(DrawingLoader(), None, 3, "train", 0, 1)
+    assert [set(batch) for batch in take(batches, 2)] == [{"drawn", "step"}] * 2
+    assert [batch["drawn"] for batch in take(seeded(), 2)] == [
+        batch["drawn"] for batch in take(SeededBatches(DrawingLoader(), None, 3, "train", 0, 1), 2)
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+def test_nnunets_augmenters_deliver_the_same_batches(workers):
+    """Real processes; more batches than fit into the queues."""
+    augmenter = in_workers(
+        SeededBatches(DrawingLoader(), DrawingUnlabelled(), 3, "train", 7, workers), pin_memory=False
+    )
+    try:
+        delivered = [next(augmenter) for _ in range(11)]
+    finally:
+        if workers:
+            augmenter._finish()
+    assert delivered == take(seeded(first_step=7), 11)
+
+
+@pytest.mark.parametrize(("allowed", "for_validation"), [(0, 0), (1, 1), (5, 2), (12, 6)])
+def test_number_of_workers_is_nnunets(monkeypatch, allowed, for_validation):
+    monkeypatch.setattr(workers, "get_allowed_n_proc_DA", lambda: allowed)
+    assert workers.num_workers() == allowed
+    assert workers.num_workers(for_validation=True) == for_validation
+
+
+# ------------------------------------------------------------------ the unlabelled stream
+
+LABELS = SimpleNamespace(all_labels=[0, 1], has_ignore_label=True)
+
+
+def write_cases(folder, names: list[str], shape=(10, 12, 14), channels: int = 2) -> None:
+    rng = np.random.default_rng(0)
+    for name in names:
+        data = rng.normal(size=(channels, *shape)).astype(np.float32)
+        mask = np.zeros((1, *shape), dtype=np.int8)
+        mask[:, :, :6] = -1  # as nnU-Net marks what lies outside of the non-zero region
+        sizes = {"chunks": data.shape, "blocks": data.shape, "chunks_seg": mask.shape, "blocks_seg": mask.shape}
+        # Our preprocessing writes no class locations.
+        nnUNetDatasetBlosc2.save_case(data, mask, {"spacing": [1, 1, 1]}, str(folder / name), **sizes)
+
+
+@pytest.fixture(scope="module")
+def case_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unlabelled")
+    write_cases(folder, ["a", "b", "c"])
+    return folder
+
+
+def unlabelled_batches(folder, patch_size=(8, 8, 8), batch_size: int = 3, **block) -> UnlabelledBatches:
+    mirror_axes = block.pop("mirror_axes", tuple(range(len(patch_size))))
+    use_mask = [block.pop("use_mask", False)] * 2
+    scales = [[1.0] * len(patch_size), [0.5] * len(patch_size)]
+    transforms = nnUNetTrainer.get_training_transforms(patch_size, (-0.5, 0.5), scales, mirror_axes, False, use_mask)
+    initial = [p + 2 for p in patch_size]
+    labelled = nnUNetDataLoader(
+        nnUNetDatasetBlosc2(str(folder)), 2, initial, patch_size, LABELS, 0.33, transforms=transforms
+    )
+    return UnlabelledBatches(labelled, UnlabelledDataset(str(folder)), batch_size, LABELS, CRLNSettings(**block))
+
+
+def drawn(batches: UnlabelledBatches, seed: int = 0) -> dict:
+    seed_everything(seed)
+    return batches.draw(np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize("patch_size", [(8, 8, 8), (8, 8), (6, 16, 20)])
+def test_a_batch_has_the_labelled_patch_size_and_its_own_batch_size(case_folder, patch_size):
+    """A dataset with an ignore label too, and patches larger than the image."""
+    batch = drawn(unlabelled_batches(case_folder, patch_size))
+    ndim = len(patch_size)
+    shapes = {name: tuple(tensor.shape) for name, tensor in batch.items()}
+    assert shapes == {
+        "unlabelled_weak": (3, 2, *patch_size),
+        "unlabelled_strong": (3, 2, *patch_size),
+        "boxes": (3, *patch_size),
+        "flips": (3, ndim),
+    }
+    assert batch["boxes"].dtype == batch["flips"].dtype == torch.bool
+
+
+def test_the_strong_view_is_the_weak_one_after_intensity_changes_and_the_given_geometry(case_folder):
+    """So the teacher's pseudo labels of the weak view, moved by the same geometry, lie on the strong one."""
+    batches = unlabelled_batches(case_folder)
+    weak = drawn(batches)["unlabelled_weak"]
+    batches.intensity = ComposeTransforms([])
+    batch = drawn(batches)
+    # The intensity changes left the weak view alone.
+    assert torch.equal(batch["unlabelled_weak"], weak)
+    mixed = torch.where(batch["boxes"][:, None], weak.roll(-1, 0), weak)
+    for sample, strong, flips in zip(mixed, batch["unlabelled_strong"], batch["flips"].tolist(), strict=True):
+        axes = [1 + axis for axis, flip in enumerate(flips) if flip]
+        assert torch.equal(strong, sample.flip(axes) if axes else sample)
+    assert batch["boxes"].flatten(1).any(1).all()
+
+
+def test_no_noise_is_added_outside_of_the_mask(case_folder):
+    """Labelled patches are zero there, so both views of the unlabelled ones must be."""
+    batches = unlabelled_batches(case_folder, use_mask=True, cutmix_probability=0.0, strong_flip=False)
+    for seed in range(6):
+        batch = drawn(batches, seed)
+        assert (batch["unlabelled_weak"] == 0).any()
+        assert torch.equal(batch["unlabelled_weak"] == 0, batch["unlabelled_strong"] == 0)
+    assert not torch.equal(batch["unlabelled_weak"], batch["unlabelled_strong"])
+
+
+def test_images_that_nnunet_does_not_mask_are_not_masked(case_folder):
+    assert unlabelled_batches(case_folder).masking.transforms == []
+
+
+def test_weak_patches_are_cut_out_of_the_images(case_folder):
+    """Before any transform, zeros around the image included."""
+    batches = unlabelled_batches(case_folder, batch_size=6)
+    batches.loader.transforms = None
+    images = [np.asarray(UnlabelledDataset(str(case_folder)).load_case(name)[0][:]) for name in "abc"]
+    found = set()
+    for patch in drawn(batches)["unlabelled_weak"].numpy():
+        (number,) = [i for i, image in enumerate(images) if patch[0, 5, 5, 5] in image[0]]
+        found.add(number)
+        padded = np.pad(images[number], [(0, 0), *[(10, 10)] * 3])
+        centre = np.argwhere(padded[0] == patch[0, 5, 5, 5])[0]
+        cut = tuple(slice(c - 5, c + 5) for c in centre)
+        np.testing.assert_array_equal(patch, padded[(slice(None), *cut)])
+    assert len(found) > 1
+
+
+def test_draws_are_reproducible_and_differ(case_folder):
+    batches = unlabelled_batches(case_folder)
+    first, again, other = drawn(batches, 1), drawn(batches, 1), drawn(batches, 2)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["unlabelled_weak"], other["unlabelled_weak"])
+
+
+@pytest.mark.parametrize(
+    ("mirror_axes", "strong_flip", "flip_axes"),
+    [((0, 1, 2), True, (0, 1, 2)), ((1,), True, (1,)), ((), True, ()), ((0, 1, 2), False, ())],
+)
+def test_the_strong_view_is_flipped_along_the_axes_that_nnunet_mirrors(
+    case_folder, mirror_axes, strong_flip, flip_axes
+):
+    """A plan without left-right mirroring stays without it."""
+    batches = unlabelled_batches(case_folder, mirror_axes=mirror_axes, strong_flip=strong_flip)
+    assert batches.flip_axes == flip_axes
+    flipped = torch.stack([drawn(batches, seed)["flips"].any(0) for seed in range(8)]).any(0)
+    assert flipped.tolist() == [axis in flip_axes for axis in range(3)]
+
+
+def test_cutmix_follows_the_settings(case_folder):
+    assert not drawn(unlabelled_batches(case_folder, cutmix_probability=0.0))["boxes"].any()
+    assert not drawn(unlabelled_batches(case_folder, batch_size=1))["boxes"].any()
+
+
+def test_labels_of_unlabelled_cases_are_not_looked_for(case_folder):
+    """Foreground is never sampled: there are no class locations to sample from."""
+    properties = UnlabelledDataset(str(case_folder)).load_case("a")[3]
+    assert properties == {"spacing": [1, 1, 1], "class_locations": {}}
+    assert unlabelled_batches(case_folder).loader.oversample_foreground_percent == 0

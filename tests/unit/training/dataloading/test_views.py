@@ -1,0 +1,220 @@
+"""Weak and strong views: which changes they are, and that image, label and confidence stay in step."""
+
+import numpy as np
+import pytest
+import torch
+from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
+from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
+from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
+from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+
+from nnunetv2_crln.training.dataloading.views import (
+    StrongGeometry,
+    cutmix_box,
+    repeatable,
+    strong_intensity_transforms,
+    weak_transforms,
+)
+from nnunetv2_crln.utilities.seeding import seed_everything
+
+grids = st.integers(2, 3).flatmap(lambda ndim: st.tuples(*[st.integers(1, 7)] * ndim))
+
+
+def training_transforms(patch_size=(8, 8, 8), mirror_axes=(0, 1, 2), dummy_2d=False, mask=False):
+    """nnU-Net's own, as its trainer builds them."""
+    return nnUNetTrainer.get_training_transforms(
+        patch_size, (-0.5, 0.5), [[1, 1, 1], [0.5, 0.5, 0.5]], mirror_axes, dummy_2d, [mask]
+    )
+
+
+# ------------------------------------------------------------------ weak
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, [SpatialTransform, MirrorTransform]),
+        ({"mirror_axes": ()}, [SpatialTransform]),
+        ({"patch_size": (8, 8), "mirror_axes": (0, 1)}, [SpatialTransform, MirrorTransform]),
+        (
+            {"dummy_2d": True},
+            [Convert3DTo2DTransform, SpatialTransform, Convert2DTo3DTransform, MirrorTransform],
+        ),
+        ({"mask": True}, [SpatialTransform, MirrorTransform, MaskImageTransform]),
+    ],
+    ids=["default", "no mirroring", "2d", "dummy 2d", "masked"],
+)
+def test_weak_view_is_the_geometric_part_of_nnunets_augmentation(options, expected):
+    assert [type(t) for t in weak_transforms(training_transforms(**options)).transforms] == expected
+
+
+def test_weak_view_makes_no_new_intensities():
+    """An image of one value stays one, whatever the seed; noise, brightness or contrast would change it."""
+    weak = weak_transforms(training_transforms())
+    image, mask = torch.full((1, 12, 12, 12), 3.0), torch.zeros(1, 12, 12, 12, dtype=torch.int16)
+    for seed in range(20):
+        seed_everything(seed)
+        view = weak(image=image.clone(), segmentation=mask.clone())["image"]
+        assert view.shape == (1, 8, 8, 8)
+        centre = view[:, 3:5, 3:5, 3:5]  # never rotated out of the image
+        torch.testing.assert_close(centre, torch.full_like(centre, 3.0))
+
+
+# ------------------------------------------------------------------ strong intensities
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 8, 8), (1, 8, 8)])
+def test_strong_intensities_change_values_and_neither_shape_nor_place(shape):
+    """A bright half stays where it is: no geometric change hides among the intensity changes."""
+    intensity = strong_intensity_transforms(training_transforms())
+    image = torch.zeros(shape)
+    image[..., 4:] = 4.0
+    changed = 0
+    for seed in range(30):
+        seed_everything(seed)
+        strong = intensity(image=image.clone())["image"]
+        assert strong.shape == image.shape and strong.dtype == image.dtype
+        assert torch.isfinite(strong).all()
+        assert strong[..., 5:].mean() > strong[..., :3].mean()
+        changed += not torch.equal(strong, image)
+    assert changed >= 20
+
+
+def test_the_articles_strong_view_is_noise_alone():
+    image = torch.zeros(1, 32, 32, 32)
+    noisy = strong_intensity_transforms(training_transforms(), "noise")(image=image.clone())["image"]
+    assert abs(noisy.mean().item()) < 0.005
+    assert noisy.std().item() == pytest.approx(0.1, rel=0.05)
+    same = strong_intensity_transforms(training_transforms(), "none")(image=image.clone())["image"]
+    assert torch.equal(same, image)
+
+
+def low_resolution(transforms):
+    return next(t.transform for t in transforms.transforms if isinstance(t.transform, SimulateLowResolutionTransform))
+
+
+@pytest.mark.parametrize(("options", "axes"), [({}, None), ({"dummy_2d": True}, (0,))], ids=["3d", "dummy 2d"])
+def test_thick_slices_keep_their_resolution_as_in_labelled_patches(options, axes):
+    assert low_resolution(strong_intensity_transforms(training_transforms(**options))).ignore_axes == axes
+
+
+def test_blur_is_not_chosen_by_timing():
+    blurs = [
+        t.transform
+        for t in repeatable(training_transforms()).transforms
+        if isinstance(getattr(t, "transform", None), GaussianBlurTransform)
+    ]
+    assert blurs and not any(blur.benchmark for blur in blurs)
+
+
+# ------------------------------------------------------------------ CutMix boxes
+
+
+@settings(max_examples=80)
+@given(shape=grids, alpha=st.floats(0.05, 20), seed=st.integers(0, 10_000))
+def test_a_box_lies_inside_the_patch_and_is_never_empty(shape, alpha, seed):
+    box = cutmix_box(shape, alpha, np.random.default_rng(seed))
+    assert len(box) == len(shape)
+    for side, extent in zip(box, shape, strict=True):
+        assert 0 <= side.start < side.stop <= extent
+
+
+@pytest.mark.parametrize("shape", [(40, 40, 40), (60, 30), (80, 20, 40)])
+@pytest.mark.parametrize("alpha", [1.0, 4.0])
+def test_the_share_of_a_box_follows_beta(shape, alpha):
+    """Mean 1/2 and variance 1 / (4 (2 alpha + 1)) of Beta(alpha, alpha)."""
+    rng = np.random.default_rng(0)
+    boxes = [cutmix_box(shape, alpha, rng) for _ in range(4000)]
+    share = np.array([np.prod([s.stop - s.start for s in box]) / np.prod(shape) for box in boxes])
+    assert share.mean() == pytest.approx(0.5, abs=0.02)
+    assert share.var() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.1)
+
+
+def test_every_voxel_lies_in_a_box_now_and_then():
+    """The box moves over the whole patch, its corners included."""
+    rng = np.random.default_rng(0)
+    covered = np.zeros((6, 6, 6))
+    for _ in range(600):
+        covered[cutmix_box(covered.shape, 4.0, rng)] += 1
+    assert covered.min() > 0
+    assert covered[0, 0, 0] == pytest.approx(covered[5, 5, 5], rel=0.3)
+
+
+# ------------------------------------------------------------------ geometry
+
+
+def draw(batch_size: int, shape: tuple[int, ...], seed: int, probability: float = 1.0, flip: bool = True):
+    axes = tuple(range(len(shape))) if flip else ()
+    return StrongGeometry.draw(batch_size, shape, 4.0, probability, axes, np.random.default_rng(seed))
+
+
+@settings(max_examples=60)
+@given(shape=grids, batch_size=st.integers(1, 4), seed=st.integers(0, 10_000))
+def test_image_label_and_confidence_stay_in_step(shape, batch_size, seed):
+    """Label and confidence are functions of the image's values; after the changes they still are."""
+    geometry = draw(batch_size, shape, seed)
+    image = torch.randperm(batch_size * int(np.prod(shape))).reshape(batch_size, 1, *shape).float()
+    moved = geometry.apply(torch.cat([image, -image], 1))
+    labels, confidence = geometry.apply(image[:, 0].long() % 5), geometry.apply(image[:, 0] / 1000)
+    assert moved.shape == (batch_size, 2, *shape) and labels.dtype == torch.int64
+    assert torch.equal(moved[:, 0], -moved[:, 1])
+    assert torch.equal(labels, moved[:, 0].long() % 5)
+    assert torch.equal(confidence, moved[:, 0] / 1000)
+
+
+@settings(max_examples=40)
+@given(shape=grids, batch_size=st.integers(1, 4), seed=st.integers(0, 10_000))
+def test_the_strong_view_equals_a_loop_over_voxels(shape, batch_size, seed):
+    """Box from the next sample, then flips; the first sample lends to the last."""
+    geometry = draw(batch_size, shape, seed)
+    maps = torch.randperm(batch_size * int(np.prod(shape))).reshape(batch_size, *shape)
+    expected = torch.zeros_like(maps)
+    for b, *voxel in np.ndindex(batch_size, *shape):
+        flips = geometry.flips[b].tolist()
+        source = [n - 1 - v if flip else v for v, n, flip in zip(voxel, shape, flips, strict=True)]
+        donor = (b + 1) % batch_size if geometry.boxes[(b, *source)] else b
+        expected[(b, *voxel)] = maps[(donor, *source)]
+    assert torch.equal(geometry.apply(maps), expected)
+
+
+def test_flips_are_drawn_for_each_sample_and_axis():
+    flips = torch.cat([draw(4, (4, 4, 4), seed).flips for seed in range(200)])
+    assert flips.float().mean(0).numpy() == pytest.approx([0.5] * 3, abs=0.06)
+    assert {tuple(row) for row in flips.tolist()} == {tuple(bool(i & 2**a) for a in range(3)) for i in range(8)}
+    one_batch = draw(4, (4, 4, 4), 0).flips
+    assert len({tuple(row) for row in one_batch.tolist()}) > 1
+
+
+def test_only_allowed_axes_are_flipped():
+    rng = np.random.default_rng(0)
+    flips = torch.cat([StrongGeometry.draw(4, (4, 4, 4), 4.0, 1.0, (1,), rng).flips for _ in range(20)])
+    assert flips[:, 1].any() and not flips[:, [0, 2]].any()
+
+
+def test_without_flips_and_boxes_nothing_changes():
+    geometry = draw(3, (4, 4), 0, probability=0.0, flip=False)
+    batch = torch.randn(3, 2, 4, 4)
+    assert torch.equal(geometry.apply(batch), batch)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_samples_are_mixed_with_the_given_probability(probability):
+    mixed = torch.cat([draw(4, (4, 4, 4), seed, probability).boxes.flatten(1).any(1) for seed in range(200)])
+    assert mixed.float().mean().item() == pytest.approx(probability, abs=0.05)
+
+
+def test_a_single_sample_is_flipped_but_not_mixed_with_itself():
+    geometries = [draw(1, (4, 4, 4), seed) for seed in range(20)]
+    assert not any(geometry.boxes.any() for geometry in geometries)
+    assert any(geometry.flips.any() for geometry in geometries)
+
+
+def test_a_mixed_sample_holds_voxels_of_both():
+    batch = torch.arange(3).view(3, 1, 1, 1).expand(3, 6, 6, 6)
+    mixed = draw(3, (6, 6, 6), 1, flip=False).apply(batch)
+    assert [set(sample.flatten().tolist()) for sample in mixed] == [{0, 1}, {1, 2}, {2, 0}]

@@ -1,0 +1,171 @@
+"""The monitor's parts: where patches lie, what is due, what an error does."""
+
+import math
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from nnunetv2_crln.reporting.curves import MONITORED
+from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.monitoring import monitor as monitoring
+from nnunetv2_crln.training.monitoring.facts import class_names
+from nnunetv2_crln.training.monitoring.monitor import Monitor, compare
+from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader, patch_box, usual_foreground_centre
+from nnunetv2_crln.training.monitoring.teacher_view import TeacherPrediction
+
+
+class Dataset:
+    """Cases in memory with the interface of nnU-Net's dataset class."""
+
+    def __init__(self, images: dict[str, np.ndarray], class_locations=None):
+        self.images, self.locations = images, class_locations or {}
+        self.identifiers = list(images)
+
+    def load_case(self, case):
+        return self.images[case], None, None, {"class_locations": self.locations}
+
+
+def make_patch(truth=True) -> Patch:
+    labels = np.array([[0, 1], [1, 0]])
+    return Patch("case", np.zeros((1, 2, 2), np.float32), np.ones((2, 2), bool), labels if truth else None, (1.0, 1.0))
+
+
+def predicted(labels: list, m: bool = True) -> TeacherPrediction:
+    foreground = np.where(np.array(labels) > 0, 0.9, 0.1)
+    p = np.stack([1 - foreground, foreground])
+    return TeacherPrediction(p, p, p if m else None)
+
+
+def make_monitor(tmp_path, view=None, cases=10, **settings):
+    lines = []
+    reader = SimpleNamespace(read=lambda case: make_patch(), cases=[f"case_{i}" for i in range(cases)])
+    monitor = Monitor(
+        reader,
+        view or (lambda patch, rectifying: predicted([[0, 1], [1, 0]])),
+        CRLNSettings(**{"overlay_every": 0, **settings}),
+        ["background", "organ"],
+        tmp_path,
+        3,
+        lines.append,
+    )
+    return monitor, lines
+
+
+# ---------------------------------------------------------------- patches
+
+
+def test_a_patch_is_moved_into_the_image_and_a_small_image_lies_in_its_middle():
+    assert patch_box((10, 10, 4), (4, 4, 6), (0, 9.9, 2)) == [[0, 4], [6, 10], [-1, 5]]
+
+
+def test_reader_pads_small_images_and_marks_what_is_inside():
+    reader = PatchReader(Dataset({"a": np.ones((1, 2, 4, 4))}), [4, 4, 4], [1, 1, 1], (0.5,) * 3, None)
+    patch = reader.read("a")
+    assert patch.image.shape == (1, 4, 4, 4) and patch.inside.sum() == 2 * 4 * 4
+    assert patch.image.sum() == patch.inside.sum()
+
+
+def test_reader_takes_one_slice_for_a_2d_patch():
+    image = np.arange(5, dtype=float)[None, :, None, None] * np.ones((1, 5, 8, 8))
+    patch = PatchReader(Dataset({"a": image}), [4, 4], [1, 1], (0.7, 0.5, 0.5), None).read("a")
+    assert patch.image.shape == (1, 4, 4) and (patch.image == 3).all()
+
+
+def test_usual_centre_is_the_mean_over_classes_and_ignores_the_key_of_annotated_voxels():
+    locations = {
+        1: np.array([[0, 2, 2, 2]]),
+        2: np.array([[0, 6, 2, 2], [0, 6, 4, 4]]),
+        3: [],
+        (-1, 0, 1): np.zeros((5, 4)),
+    }
+    centre = usual_foreground_centre(Dataset({"a": np.zeros((1, 8, 8, 8))}, locations))
+    assert centre == pytest.approx((0.5, 2.5 / 8, 2.5 / 8))
+    assert usual_foreground_centre(Dataset({"a": np.zeros((1, 8, 8, 8))})) == (0.5, 0.5, 0.5)
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def test_values_by_hand():
+    values = compare(
+        make_patch(), TeacherPrediction(predicted([[0, 1], [1, 0]]).raw, predicted([[0, 1], [0, 0]]).raw, None), 2
+    )
+    assert values["pseudo_dice_raw"] == 1
+    assert values["pseudo_dice"] == pytest.approx(2 / 3)
+    assert values["monitor_changed"] == 0.25
+    assert values["monitor_foreground"] == 0.25
+    assert values["monitor_confidence"] == pytest.approx(0.9)
+    assert math.isnan(values["pseudo_dice_map"])
+
+
+def test_without_hidden_label_there_is_no_dice():
+    values = compare(make_patch(truth=False), predicted([[0, 1], [1, 0]]), 2)
+    assert all(math.isnan(values[key]) for key in values if "dice" in key)
+
+
+# ---------------------------------------------------------------- when
+
+
+def test_fixed_cases_follow_from_the_seed_and_draw_from_no_global_generator(tmp_path):
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first, second = (make_monitor(tmp_path)[0] for _ in range(2))
+    first.after_epoch(0, False, True)
+    assert first.fixed_cases == second.fixed_cases and len(set(first.fixed_cases)) == 4
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert (np.random.get_state()[1] == before[1]).all()  # noqa: NPY002
+
+
+def test_values_come_when_due_and_nan_otherwise(tmp_path):
+    monitor, _ = make_monitor(tmp_path, monitor_every=3)
+    measured = [not math.isnan(monitor.after_epoch(e, e == 6, True)["pseudo_dice"]) for e in range(7)]
+    assert measured == [False, False, True, False, False, True, True]
+    assert set(monitor.after_epoch(0, False, True)) == set(MONITORED)
+
+
+def test_switched_off_it_never_looks(tmp_path):
+    def view(*_):
+        raise AssertionError("looked")
+
+    monitor, lines = make_monitor(tmp_path, view, monitor_every=0, quality_cases=0)
+    monitor.after_epoch(0, True, True)
+    monitor.after_training(0, True)
+    assert lines == [] and list(tmp_path.iterdir()) == []
+
+
+def test_an_error_ends_the_monitoring_and_not_the_training(tmp_path):
+    def view(*_):
+        raise RuntimeError("out of memory")
+
+    monitor, lines = make_monitor(tmp_path, view)
+    for epoch in range(2):
+        assert all(math.isnan(value) for value in monitor.after_epoch(epoch, False, True).values())
+    assert lines == ["WARNING: monitoring stops, training goes on (RuntimeError: out of memory)"]
+
+
+def test_overlays_and_quality_are_written(tmp_path):
+    monitor, lines = make_monitor(tmp_path, cases=5, overlay_every=2, monitor_cases=1, quality_cases=3)
+    monitor.after_epoch(1, False, True)
+    monitor.after_training(1, True)
+    assert [path.name for path in (tmp_path / monitoring.OVERLAY_FOLDER).iterdir()] == ["epoch_0001_case.png"]
+    quality = (tmp_path / monitoring.QUALITY_FILE).read_text(encoding="utf-8")
+    assert '"num_unlabelled": 5' in quality and quality.count("expected_dice") == 3 and len(lines) == 1
+
+
+def test_curves_are_not_drawn_again_before_the_last_drawing_has_paid_off(tmp_path, monkeypatch):
+    drawn = []
+    clock = iter([0.0, 1.0, 50.0, 101.0, 102.0, 110.0, 111.0])
+    monkeypatch.setattr(monitoring.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(monitoring, "save_progress_png", lambda logging, folder: drawn.append(logging))
+    monitor, _ = make_monitor(tmp_path)
+    for epoch, last in enumerate([False, False, False, True]):
+        monitor.draw_curves({"epoch": epoch}, last)
+    assert [log["epoch"] for log in drawn] == [0, 2, 3]
+
+
+def test_class_names_by_value_without_the_ignore_label():
+    labels = {"background": 0, "tumour": 2, "organ": 1, "ignore": 3}
+    assert class_names({"labels": labels}, 3) == ["background", "organ", "tumour"]

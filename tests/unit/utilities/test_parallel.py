@@ -1,0 +1,95 @@
+"""Parallel runs: results, errors and dying processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.parallel import run_parallel
+
+
+def halve(value):
+    """Fails for odd numbers."""
+    if value % 2:
+        raise ValueError(f"{value} is odd")
+    return value // 2
+
+
+def fail_without_text(_):
+    """As some of nnU-Net's readers do."""
+    raise RuntimeError()
+
+
+def wait_for_ever(pid_file):
+    """Tells its process id and stays."""
+    Path(pid_file).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def die(_):
+    """As a process that the operating system kills."""
+    os._exit(9)
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_one_bad_item_does_not_lose_the_others(processes):
+    outcomes = {o.name: o for o in run_parallel(halve, {"a": [2], "b": [3], "c": [8]}, processes, "", False)}
+    assert (outcomes["a"].value, outcomes["c"].value) == (1, 4)
+    assert outcomes["b"].error == "ValueError: 3 is odd"
+
+
+def test_nothing_to_do():
+    assert list(run_parallel(halve, {}, 4, "", False)) == []
+
+
+def test_error_without_text_tells_where():
+    (outcome,) = run_parallel(fail_without_text, {"a": [1]}, 1, "", False)
+    assert "RuntimeError in" in outcome.error and "test_parallel.py" in outcome.error
+
+
+def test_dying_process_is_noticed():
+    with pytest.raises(UserError, match=r"process died after 0 of 2 cases.*memory.*-np"):
+        list(run_parallel(die, {"a": [1], "b": [2]}, 2, "", False))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills a process")
+def test_killed_command_leaves_no_process_behind(tmp_path):
+    files = [tmp_path / "a", tmp_path / "b"]
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from test_parallel import wait_for_ever
+from nnunetv2_crln.utilities.parallel import run_parallel
+if __name__ == "__main__":
+    list(run_parallel(wait_for_ever, {{str(f): [str(f)] for f in sys.argv[1:]}}, 2, "", False))
+"""
+    )
+    process = subprocess.Popen([sys.executable, str(script), *map(str, files)])
+    wait_until(lambda: all(file.is_file() and file.read_text(encoding="utf-8") for file in files))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    wait_until(lambda: not any(is_running(int(file.read_text(encoding="utf-8"))) for file in files))
+
+
+def wait_until(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/status")
+    # Where nobody collects orphans they stay as zombies, without memory.
+    return not (status.is_file() and "State:\tZ" in status.read_text(encoding="utf-8"))
