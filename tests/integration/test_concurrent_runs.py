@@ -16,8 +16,7 @@ from tiny_training import DATASET, NAME, train_epochs
 
 from nnunetv2_crln.cli.plan_and_preprocess import command
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import data_lock_file
-from nnunetv2_crln.training.trainer import FOLD_LOCK
+from nnunetv2_crln.layout import FOLD_LOCK, data_lock_file
 from nnunetv2_crln.utilities.locking import FolderLock
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="uses fork")

@@ -12,8 +12,9 @@ import torch
 from tiny_training import assert_equal_weights, train_epochs, weights
 
 from nnunetv2_crln.cli import report
-from nnunetv2_crln.reporting.curves import MONITORED, PREFIX
-from nnunetv2_crln.training.trainer import LOGGED
+from nnunetv2_crln.layout import CURVE_PREFIX
+from nnunetv2_crln.reporting.curves import MONITORED
+from nnunetv2_crln.training.epoch_log import LOGGED
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -54,7 +55,7 @@ def test_watching_changes_nothing(trainer_of):
     assert logged["watched"]["val_losses"] == logged["alone"]["val_losses"]
     sent = {(key, step): value for key, value, step in elsewhere}
     for name in MONITORED:
-        key = f"{PREFIX}{name}"
+        key = f"{CURVE_PREFIX}{name}"
         assert [sent[key, epoch] for epoch in range(2)] == logged["watched"][key]
         assert [math.isfinite(value) for value in logged["watched"][key]] == [True, True], key
         assert [math.isnan(value) for value in logged["alone"][key]] == [True, True], key
@@ -66,7 +67,7 @@ def test_an_older_checkpoint_continues_with_complete_curves(trainer_of):
     path = f"{second.output_folder}/checkpoint_latest.pth"
     checkpoint = torch.load(path, weights_only=True)
     for name in MONITORED:
-        del checkpoint["logging"][f"{PREFIX}{name}"]
+        del checkpoint["logging"][f"{CURVE_PREFIX}{name}"]
     torch.save(checkpoint, path)
     second.load_checkpoint(path)
     train_epochs(second, 2)

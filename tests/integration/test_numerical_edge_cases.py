@@ -7,9 +7,10 @@ import pytest
 import torch
 from tiny_training import assert_equal_weights, train_epochs, weights
 
+from nnunetv2_crln.training import trainer as trainer_module
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
+from nnunetv2_crln.training.gradient_step import MAX_SKIPPED_IN_A_ROW
 from nnunetv2_crln.training.method import unwrap
-from nnunetv2_crln.training.trainer import MAX_SKIPPED_IN_A_ROW
 
 IGNORE = 3
 AT_ONCE = {"rectification_start": 0, "ramp_up": 0}
@@ -87,13 +88,13 @@ def test_edge_cases_train_without_nan(trainer_of, name, rectification):
 @pytest.mark.parametrize(("cases", "batch_size"), [(1, 1), (1, 2), (2, 5)])
 def test_few_unlabelled_cases(trainer_of, monkeypatch, cases, batch_size):
     trainer = trainer_of(unlabelled_batch_size=batch_size, **AT_ONCE)
-    find = trainer.unlabelled_dataset
+    find = trainer_module.open_unlabelled_dataset
 
-    def few() -> UnlabelledDataset:
-        whole = find()
+    def few(*arguments) -> UnlabelledDataset:
+        whole = find(*arguments)
         return UnlabelledDataset(whole.source_folder, whole.identifiers[:cases])
 
-    monkeypatch.setattr(trainer, "unlabelled_dataset", few)
+    monkeypatch.setattr(trainer_module, "open_unlabelled_dataset", few)
     train_epochs(trainer, 1)
     assert np.isfinite(trainer.logger.get_checkpoint()["train_losses"]).all()
     assert trainer.gradient_step.skipped.read() == (0, 0)

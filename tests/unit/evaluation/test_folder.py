@@ -152,9 +152,7 @@ def test_missing_predictions(dataset: Dataset) -> None:
     for index in range(7):
         dataset.write(dataset.labels, f"case_{index}", label_map(index))
     dataset.write(dataset.predictions, "case_3", label_map(0))
-    with pytest.raises(
-        UserError, match=r"6 of 7 label\(s\) .* case_4, case_5, … \(6 in total\)\. .*--chill"
-    ):
+    with pytest.raises(UserError, match=r"6 of 7 label\(s\) .* case_4, case_5, … \(6 in total\)\. .*--chill"):
         dataset.evaluate()
     found = dataset.evaluate(allow_missing=True)
     assert list(found["cases"]) == ["case_3"]

@@ -1,0 +1,100 @@
+"""Data flows one way through the package: no room imports one above it, and there is no circle of imports."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "nnunetv2_crln"
+# From the floor up. A module may import from its own layer and from those below it.
+LAYERS = (
+    {"errors", "layout", "__init__"},
+    {"utilities", "settings", "modules", "losses", "networks"},
+    {"raw_dataset"},
+    {"evaluation"},
+    {"dataset_conversion", "plan_and_preprocess", "reporting"},
+    {"training"},
+    {"nnunet_trainers", "export", "doctor", "demo"},
+    {"cli"},
+)
+HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
+TORCH_ALONE = {"modules", "losses", "networks"}
+
+
+def modules() -> dict[str, Path]:
+    return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def imports(path: Path) -> set[str]:
+    """Full names of what a module imports anywhere, also inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def own(path: Path) -> set[str]:
+    """Modules of this package that a module imports."""
+    known = modules()
+    names = {name.removeprefix("nnunetv2_crln.") for name in imports(path) if name.startswith("nnunetv2_crln.")}
+    return {name for name in names if name in known or f"{name}.__init__" in known}
+
+
+@pytest.mark.parametrize("name", modules())
+def test_no_module_imports_from_a_layer_above(name):
+    room = name.split(".")[0]
+    assert room in HEIGHT, f"{room} has no place in LAYERS"
+    above = {other for other in own(modules()[name]) if HEIGHT[other.split(".")[0]] > HEIGHT[room]}
+    assert not above
+
+
+def test_rooms_of_one_layer_do_not_know_each_other():
+    pairs = {
+        (name.split(".")[0], other.split(".")[0])
+        for name, path in modules().items()
+        for other in own(path)
+        if HEIGHT[name.split(".")[0]] == HEIGHT[other.split(".")[0]] > 0
+    }
+    assert not {pair for pair in pairs if pair[0] != pair[1]}
+
+
+def test_there_is_no_circle():
+    graph = {name: {other for other in own(path) if other in modules()} for name, path in modules().items()}
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way[way.index(name) :], name))
+        if name not in done:
+            for other in graph[name]:
+                visit(other, (*way, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+
+
+@pytest.mark.parametrize("room", sorted(TORCH_ALONE))
+def test_the_method_is_torch_alone(room):
+    for name, path in modules().items():
+        if name.split(".")[0] != room:
+            continue
+        foreign = {found.split(".")[0] for found in imports(path)} - sys.stdlib_module_names
+        assert foreign <= {"torch", "nnunetv2_crln"}, f"{name} imports {foreign}"
+        assert {other.split(".")[0] for other in own(path)} <= TORCH_ALONE | {"errors"}, name
+
+
+def test_hidden_labels_are_read_by_monitoring_alone():
+    readers = {name for name, path in modules().items() if "training.monitoring.hidden_labels" in own(path)}
+    assert readers and all(name.startswith("training.monitoring.") for name in readers), readers
+
+
+def test_reporting_never_imports_training():
+    assert not [
+        name
+        for name, path in modules().items()
+        if name.startswith("reporting.") and any(other.startswith("training") for other in own(path))
+    ]

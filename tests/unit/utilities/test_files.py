@@ -1,0 +1,52 @@
+"""Files are either old or new, never half."""
+
+import json
+import os
+
+import pytest
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.files import finished_file, read_json, remove_leftovers, write_json, write_text
+
+
+def test_a_file_appears_when_it_is_complete(tmp_path):
+    path = tmp_path / "image.nii.gz"
+    with finished_file(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert not path.exists() and temporary.name.endswith("image.nii.gz")
+    assert path.read_bytes() == b"new" and os.listdir(tmp_path) == ["image.nii.gz"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    with pytest.raises(error), finished_file(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    for name in (".0123abcd_a.pth", ".0123abcd_b.json", ".lock", "a.pth"):
+        (tmp_path / name).touch()
+    assert remove_leftovers(tmp_path, "*.pth") == [".0123abcd_a.pth"]
+    assert remove_leftovers(tmp_path) == [".0123abcd_b.json"]
+    assert sorted(os.listdir(tmp_path)) == [".lock", "a.pth"]
+
+
+def test_text_makes_its_folder_and_keeps_its_line_ends(tmp_path):
+    write_text(tmp_path / "new" / "a.csv", "a\r\nb\n")
+    assert (tmp_path / "new" / "a.csv").read_bytes() == b"a\r\nb\n"
+
+
+def test_an_unwritable_place_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"Cannot write .*file/a\.txt .*choose another place"):
+        write_text(tmp_path / "file" / "a.txt", "x")
+
+
+def test_json_goes_round(tmp_path):
+    write_json({"a": [1, None, "ä"]}, tmp_path / "a.json")
+    assert read_json(tmp_path / "a.json") == {"a": [1, None, "ä"]}
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["a"][2] == "ä"
