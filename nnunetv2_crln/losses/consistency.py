@@ -1,4 +1,4 @@
-"""Consistency between student and pseudo labels (Eq. 1-2)."""
+"""Losses for the consistency between student and pseudo labels (Eq. 1-2)."""
 
 import torch
 from torch import Tensor
@@ -6,13 +6,13 @@ from torch.nn import functional as F
 
 
 def consistency_loss(logits: Tensor, pseudo_labels: Tensor, confidence: Tensor, threshold: float) -> Tensor:
-    """Negative log-likelihood of the pseudo labels at the confident voxels (Eq. 2).
+    """Compute the negative log-likelihood of the pseudo labels at the confident voxels (Eq. 2).
 
     Args:
-        logits: Student on the strong view, (B, C, ...).
-        pseudo_labels: Class indices, (B, ...), int64.
-        confidence: Largest probability of the (rectified) teacher, (B, ...).
-        threshold: tau; voxels below it do not count.
+        logits: Student's output for the strong view, before softmax, (B, C, *grid).
+        pseudo_labels: Class indices, (B, *grid), int64.
+        confidence: Largest probability of the (rectified) teacher, (B, *grid).
+        threshold: Confidence threshold tau; voxels below it do not count.
 
     Returns:
         Scalar: sum over confident voxels divided by the number of all voxels, as the mean over the lattice in Eq. 2.
@@ -23,16 +23,16 @@ def consistency_loss(logits: Tensor, pseudo_labels: Tensor, confidence: Tensor, 
 
 
 def consistency_dice_loss(logits: Tensor, pseudo_labels: Tensor, confidence: Tensor, threshold: float) -> Tensor:
-    """Soft Dice loss of the foreground at the confident voxels: nnU-Net's second loss term, on pseudo labels.
+    """Compute nnU-Net's second loss term, soft Dice, for the foreground pseudo labels at the confident voxels.
 
-    Cross-entropy alone is dominated by background; Dice weighs every class that is present alike. Classes absent from
-    the confident pseudo labels of the whole batch do not count.
+    Cross-entropy alone is dominated by background; Dice weights all classes that are present equally. Classes absent
+    from the confident pseudo labels of the whole batch do not count.
 
     Args:
-        logits: Student on the strong view, (B, C, ...).
-        pseudo_labels: (B, ...), int64.
-        confidence: (B, ...).
-        threshold: tau.
+        logits: Student's output for the strong view, before softmax, (B, C, *grid).
+        pseudo_labels: Class indices, (B, *grid), int64.
+        confidence: Largest probability of the (rectified) teacher, (B, *grid).
+        threshold: Confidence threshold tau; voxels below it do not count.
 
     Returns:
         Scalar in [0, 1], zero if no foreground voxel is confident. Gradients reach ``logits`` alone.

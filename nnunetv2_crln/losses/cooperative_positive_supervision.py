@@ -1,7 +1,7 @@
-"""Cooperative Positive Supervision, the article's contrastive loss on uncertain voxels (Sec. 3.3, Eq. 9-14).
+"""Cooperative Positive Supervision, the paper's contrastive loss on uncertain voxels (Sec. 3.3, Eq. 9-14).
 
-Everything has a static shape, so that nothing waits for the device: a class with fewer voxels than asked for is padded
-and the padding masked.
+All shapes are static, so that the host never waits for the device: a class with fewer voxels than requested is padded,
+and the padding is masked.
 """
 
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ class ClassSamples:
     """Voxels drawn for each class without replacement.
 
     Attributes:
-        voxels: Flat voxel indices, (C, K). Entries that are not valid are arbitrary.
-        valid: Which of them are of the class, (C, K).
+        voxels: Flat voxel indices, (C, K), integers. Entries that are not valid are arbitrary.
+        valid: True for the entries that belong to the class, (C, K), bool.
     """
 
     voxels: Tensor
@@ -27,18 +27,17 @@ class ClassSamples:
 def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, num_samples: int) -> ClassSamples:
     """Draw up to K eligible voxels of each class at random, on the device, with a static shape.
 
-    The voxels of a class are numbered by a cumulative sum and K numbers drawn, one from each K-th part of their range;
-    the parts share no number, so that no voxel is drawn twice. This costs a pass over the voxels for each class and no
-    sort.
+    A cumulative sum numbers the voxels of a class. The range of numbers is split into K disjoint parts and one number
+    is drawn from each, so that no voxel is drawn twice. This costs one pass over the voxels per class, and no sort.
 
     Args:
         labels: Class of each voxel, (N,), 0...C-1 where eligible.
-        eligible: Voxels that may be drawn, (N,), bool.
-        num_classes: C.
-        num_samples: K.
+        eligible: True for voxels that may be drawn, (N,), bool.
+        num_classes: Number of classes, C.
+        num_samples: Number of samples per class, K.
 
     Returns:
-        The samples; a class with fewer eligible voxels has that many valid entries.
+        Samples of shape (C, K); a class with fewer than K eligible voxels has that many valid entries.
     """
     position = torch.arange(num_samples, device=labels.device)
     voxels, valid = [], []
@@ -47,7 +46,7 @@ def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, num_sam
         count = number[-1]
         start = position * count // num_samples
         length = (position + 1) * count // num_samples - start
-        # Parts differ in length by one; turning all numbers by the same amount makes each of them equally likely.
+        # The parts' lengths differ by at most one; rotating all numbers by the same amount makes each equally likely.
         random = torch.rand(num_samples + 1, device=labels.device)
         turned = start + (random[1:] * length).long() + (random[0] * count).long()
         drawn = torch.where(count > num_samples, turned % count.clamp(min=1), position).to(torch.int32)
@@ -57,18 +56,18 @@ def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, num_sam
 
 
 def positives(means: Tensor, prototypes: Tensor | None, prototype_weight: float) -> Tensor:
-    """Unassertive positive of each class: its mean mixed with its prototypes (Eq. 13), detached.
+    """Mix the mean representation of each class with its prototypes: the unassertive positive (Eq. 13), detached.
 
-    Both are normalised first: their norms are learned separately and differ by far, and cosine similarity compares
-    directions only.
+    Both are normalised first, because their norms are learned separately and differ greatly, and cosine similarity
+    compares only directions.
 
     Args:
         means: Mean representation of each class, (C, F).
-        prototypes: (C, R, F), or None before rectification starts: the mean alone.
-        prototype_weight: xi.
+        prototypes: Learned prototypes, (C, R, F), or None before rectification starts, to use the mean alone.
+        prototype_weight: Weight xi of the prototypes.
 
     Returns:
-        (C, F), without gradient.
+        Positive of each class, (C, F), without gradient.
     """
     mean = F.normalize(means.detach(), dim=1)
     if prototypes is None:
@@ -78,17 +77,17 @@ def positives(means: Tensor, prototypes: Tensor | None, prototype_weight: float)
 
 
 def draw_negatives(pool: ClassSamples, means: Tensor, num_negatives: int, temperature: float) -> tuple[Tensor, Tensor]:
-    """Negatives of each class: voxels of other classes, more of those whose means are more alike (ReCo; Eq. 11).
+    """Draw the negatives of each class from other classes, more often from classes with similar means (ReCo; Eq. 11).
 
     Args:
-        pool: Valid voxels of each class, (C, K).
+        pool: Voxels drawn for each class, (C, K).
         means: Mean representation of each class, (C, F).
-        num_negatives: Negatives of a class, shared by its anchors.
-        temperature: Of the softmax over the similarities of class means.
+        num_negatives: Number of negatives per class, shared by its anchors.
+        temperature: Temperature of the softmax over the similarities of the class means.
 
     Returns:
         Index of each negative into the flattened pool, (C, num_negatives), and whether the class has any negative,
-        (C,).
+        (C,), bool.
     """
     num_classes, pool_size = pool.valid.shape
     count = pool.valid.sum(1)
@@ -96,7 +95,7 @@ def draw_negatives(pool: ClassSamples, means: Tensor, num_negatives: int, temper
     other = ~torch.eye(num_classes, dtype=torch.bool, device=means.device) & (count > 0)
     similarity = (direction @ direction.T / temperature).masked_fill(~other, -torch.inf)
     has_negatives = other.any(1)
-    # A class alone in the batch has no distribution over other classes; any stands in, and the class is left out.
+    # A class alone in the batch has no distribution over other classes: use any, because the class is left out.
     share = torch.where(has_negatives[:, None], similarity, torch.zeros_like(similarity)).softmax(1)
     cumulative = share.cumsum(1)
     drawn = torch.rand(num_classes, num_negatives, device=means.device) * cumulative[:, -1:]
@@ -106,16 +105,16 @@ def draw_negatives(pool: ClassSamples, means: Tensor, num_negatives: int, temper
 
 
 def info_nce(anchors: Tensor, positive: Tensor, negatives: Tensor, temperature: float) -> Tensor:
-    """InfoNCE of each anchor against its class's positive and negatives, cosine similarity (Eq. 14).
+    """Compute the InfoNCE loss of each anchor with its class's positive and negatives, by cosine similarity (Eq. 14).
 
     Args:
-        anchors: (C, A, F).
-        positive: (C, F).
-        negatives: (C, N, F).
-        temperature: Of the similarities.
+        anchors: Representations of the anchors, (C, A, F).
+        positive: Positive of each class, (C, F).
+        negatives: Negatives of each class, (C, N, F).
+        temperature: Divisor of the similarities.
 
     Returns:
-        (C, A).
+        Loss of each anchor, (C, A). Gradients reach all three inputs.
     """
     anchors, positive, negatives = (F.normalize(t, dim=-1) for t in (anchors, positive, negatives))
     to_positive = torch.einsum("caf,cf->ca", anchors, positive) / temperature
@@ -139,21 +138,21 @@ def cooperative_positive_supervision(
 
     Args:
         represent: Function from flat voxel indices (N,) to representations (N, F), with gradient.
-        labels: True or rectified pseudo label of each voxel, (V,).
-        valid: Labelled voxels, and unlabelled ones with a pseudo label to be believed (Eq. 10, 12), (V,).
-        uncertain: Voxels where the student is unsure of the label, (V,).
-        num_classes: C.
-        prototypes: Learned prototypes (C, R, F), or None for the class mean alone.
-        prototype_weight: xi of Eq. 13.
-        num_anchors: Anchors of a class, at most.
-        num_negatives: Negatives of a class; also the voxels its mean is estimated from.
-        temperature: Of InfoNCE.
+        labels: True label or rectified pseudo label of each voxel, (V,).
+        valid: True for labelled voxels and for unlabelled ones with a confident pseudo label (Eq. 10, 12), (V,), bool.
+        uncertain: True where the student is uncertain about the label, (V,), bool.
+        num_classes: Number of classes, C.
+        prototypes: Learned prototypes, (C, R, F), or None to use the class means alone.
+        prototype_weight: Weight xi of the prototypes (Eq. 13).
+        num_anchors: Largest number of anchors per class.
+        num_negatives: Number of negatives per class; also the number of voxels from which its mean is estimated.
+        temperature: Temperature of InfoNCE and of the choice of negatives.
 
     Returns:
-        Scalar, mean over the classes that have anchors and negatives; zero where none has. Gradients reach the
+        Scalar, the mean over the classes that have anchors and negatives; zero if there are none. Gradients reach the
         representations of anchors and negatives.
     """
-    labels = labels.to(torch.int16)  # compared with every class; a quarter of the bytes
+    labels = labels.to(torch.int16)  # compared with every class: a quarter of the memory traffic
     anchors = sample_per_class(labels, valid & uncertain, num_classes, num_anchors)
     pool = sample_per_class(labels, valid, num_classes, num_negatives)
     represented = represent(torch.cat([anchors.voxels.flatten(), pool.voxels.flatten()])).float()

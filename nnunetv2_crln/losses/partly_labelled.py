@@ -1,4 +1,4 @@
-"""nnU-Net's supervised loss for targets with an ignore label, without reading anything on the host."""
+"""Supervised loss of nnU-Net for targets with an ignore label, without waiting for the device."""
 
 from collections.abc import Callable
 
@@ -8,16 +8,16 @@ from torch.nn import functional as F
 
 
 class PartlyLabelledLoss(nn.Module):
-    """Dice + cross-entropy over the labelled voxels, the same value as nnU-Net's ``DC_and_CE_loss``.
+    """Compute Dice + cross-entropy over the labelled voxels, with the same value as nnU-Net's ``DC_and_CE_loss``.
 
-    nnU-Net asks on the host whether any voxel is labelled and so waits for the device, at every resolution of a step.
+    nnU-Net tests on the host whether any voxel is labelled and so waits for the device, at every resolution of a step.
 
     Args:
-        dice: Called with logits, labels and ``loss_mask``.
+        dice: Dice loss, called with logits (B, C, *grid), labels (B, 1, *grid) and ``loss_mask`` (B, 1, *grid).
         ignore_label: Value of the voxels without a label.
-        weight_ce: Of the cross-entropy.
-        weight_dice: Of the Dice loss.
-        label_smoothing: Of the cross-entropy.
+        weight_ce: Weight of the cross-entropy.
+        weight_dice: Weight of the Dice loss.
+        label_smoothing: Label smoothing of the cross-entropy, in [0, 1].
     """
 
     def __init__(
@@ -35,7 +35,15 @@ class PartlyLabelledLoss(nn.Module):
         self.label_smoothing = label_smoothing
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
-        """Logits (B, C, *grid) and labels (B, 1, *grid) to a scalar; the cross-entropy is 0 if no voxel is labelled."""
+        """Compute the loss.
+
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            target: Labels, (B, 1, *grid); ``ignore_label`` where there is none.
+
+        Returns:
+            Scalar; its cross-entropy is 0 if no voxel is labelled. Gradients reach ``logits``.
+        """
         labelled = target != self.ignore_label
         dice = self.dice(logits, torch.where(labelled, target, 0), loss_mask=labelled)
         summed = F.cross_entropy(

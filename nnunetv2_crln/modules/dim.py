@@ -1,4 +1,4 @@
-"""Dynamic Interaction Module: class prototypes meet multi-resolution features (Sec. 3.2.1, Eq. 3-7)."""
+"""Dynamic Interaction Module (DIM): class prototypes interact with multi-resolution features (Sec. 3.2.1, Eq. 3-7)."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,12 @@ _CONV = {2: F.conv2d, 3: F.conv3d}
 
 
 class Tokens(nn.Module):
-    """Features as tokens: 1x1x1 convolution, then LayerNorm over channels; (B, C_in, ...) to (B, voxels, C_out)."""
+    """Turn features into tokens: a 1x1x1 convolution, then LayerNorm over the channels.
+
+    Args:
+        in_channels: Channels of the features, C_in.
+        out_channels: Channels of the tokens, C_out.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -24,14 +29,19 @@ class Tokens(nn.Module):
         self.norm = nn.LayerNorm(out_channels)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Convert features (B, C_in, *grid) to tokens (B, voxels, C_out)."""
         return self.norm(self.pointwise(features.flatten(2).transpose(1, 2)))
 
 
 class PrototypeAttention(nn.Module):
-    """Cross-attention block I: prototypes absorb the features of one image (Eq. 3-4).
+    """Let prototypes absorb the features of one image: cross-attention block I (Eq. 3-4).
 
     ``A = Q K^T / sqrt(F)``, ``P' = P + proj(softmax_voxels(A) V)``, ``P'' = P' + MLP(LN(P'))``.
     Groups of prototypes do not attend to each other, so all C * R queries run as one batch.
+
+    Args:
+        channels: Channels of prototypes and features, F.
+        mlp_ratio: Width of the hidden layer of the multi-layer perceptron (MLP), as a multiple of F.
     """
 
     def __init__(self, channels: int, mlp_ratio: int = 4) -> None:
@@ -50,7 +60,15 @@ class PrototypeAttention(nn.Module):
         )
 
     def forward(self, prototypes: Tensor, features: Tensor) -> Tensor:
-        """Prototypes (C*R, F) and features (B, F, ...) to image-specific prototypes (B, C*R, F)."""
+        """Update the prototypes with the features of each image.
+
+        Args:
+            prototypes: Learned prototypes, (C*R, F).
+            features: Z2, (B, F, *grid).
+
+        Returns:
+            Image-specific prototypes, (B, C*R, F). Gradients reach both inputs.
+        """
         tokens = self.tokens(features)
         query = self.query(self.query_norm(prototypes)).expand(features.shape[0], -1, -1)
         attended = F.scaled_dot_product_attention(query, self.key(tokens), self.value(tokens))
@@ -59,9 +77,13 @@ class PrototypeAttention(nn.Module):
 
 
 class ProximityMaps(nn.Module):
-    """Block II up to its proximity maps: queries and keys of ``A = Q K^T / sqrt(F)`` on Z3 (Eq. 5).
+    """Compute queries and keys of the proximity maps ``A = Q K^T / sqrt(F)`` on Z3: cross-attention block II (Eq. 5).
 
-    Block II's value path would only change prototypes that nothing reads afterwards, so it does not exist here.
+    The value path of block II is left out: it would only change prototypes that nothing reads afterwards.
+
+    Args:
+        prototype_channels: Channels of the prototypes, F2.
+        channels: Channels of Z3, F3.
     """
 
     def __init__(self, prototype_channels: int, channels: int) -> None:
@@ -73,9 +95,14 @@ class ProximityMaps(nn.Module):
         self.key = nn.Linear(channels, channels)
 
     def forward(self, prototypes: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Prototypes (B, C*R, F2) and features (B, F3, *grid) to queries (B, C*R, F3), keys (B, F3, *grid).
+        """Compute the queries and keys whose inner product is the proximity map.
 
-        The inner product of the two is the proximity map; the scale 1/sqrt(F3) is in the queries.
+        Args:
+            prototypes: Image-specific prototypes, (B, C*R, F2).
+            features: Z3, (B, F3, *grid).
+
+        Returns:
+            Queries (B, C*R, F3), which include the scale 1/sqrt(F3), and keys (B, F3, *grid).
         """
         queries = self.query(self.query_norm(self.transfer(prototypes))) / math.sqrt(features.shape[1])
         keys = self.key(self.tokens(features)).transpose(1, 2)
@@ -83,18 +110,18 @@ class ProximityMaps(nn.Module):
 
 
 class LinearAggregation(nn.Module):
-    """Aggregation of Eq. 6 without a non-linearity between its two convolutions.
+    """Aggregate the proximity maps (Eq. 6) without a non-linearity between the two convolutions.
 
     Two convolutions in a row are one, and a convolution of ``Q_r . keys`` over the R maps is a convolution of the keys
     with the kernel ``sum_r w_r Q_r``: the C * R proximity maps are never formed and the cost does not grow with R.
 
     Args:
-        num_prototypes: R.
-        ndim: Spatial dimensions, 2 or 3.
-        num_classes: C; used where the weights are not shared.
-        spatial_awareness: 3x3x3 kernel; False: 1x1x1 (Table 6).
-        integration: Learned mix over the R prototypes; False: their mean (Table 6).
-        shared_classes: One set of weights for all classes; False: one for each (Table 6).
+        num_prototypes: Number of prototypes per class, R.
+        ndim: Number of spatial dimensions, 2 or 3.
+        num_classes: Number of classes, C; used only if the weights are not shared.
+        spatial_awareness: Use a 3x3x3 kernel; if False, 1x1x1 (Table 6).
+        integration: Learn the mix over the R prototypes; if False, take their mean (Table 6).
+        shared_classes: Share one set of weights among all classes; if False, learn one set per class (Table 6).
     """
 
     def __init__(
@@ -115,7 +142,15 @@ class LinearAggregation(nn.Module):
         self.weight = nn.Parameter(nn.init.uniform_(weight, -bound, bound))
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Queries (B, C, R, F) and keys (B, F, *grid) to the map (B, C, *grid)."""
+        """Aggregate the proximity maps of each class into one map.
+
+        Args:
+            queries: One query per class and prototype, (B, C, R, F).
+            keys: One key per voxel, (B, F, *grid).
+
+        Returns:
+            Map before upsampling, (B, C, *grid). Gradients reach both inputs.
+        """
         _, classes, prototypes, _ = queries.shape
         weight = self.weight.flatten(2)
         if not self.integration:
@@ -127,21 +162,27 @@ class LinearAggregation(nn.Module):
 def _convolve_each(images: Tensor, kernels: Tensor) -> Tensor:
     """Convolve every image with its own kernels: (B, F, *grid) and (B, C, F, *kernel) to (B, C, *grid).
 
-    A grouped convolution says the same in one call and is two to four times slower on a CPU.
+    A grouped convolution gives the same result in one call, but is two to four times slower on a CPU.
     """
     batch, classes = kernels.shape[:2]
     conv, padding = _CONV[images.ndim - 2], [k // 2 for k in kernels.shape[3:]]
     if batch * classes <= _VECTOR_WIDTH:
-        # All images with all kernels at once costs no more than one class does, and only the matching pairs are kept.
+        # Convolving all images with all kernels costs no more than one class does; only the matching pairs are kept.
         pairs = conv(images, kernels.flatten(0, 1), padding=padding).unflatten(1, (batch, classes))
         return pairs.diagonal(0, 0, 1).movedim(-1, 0)
     return torch.cat([conv(i[None], k, padding=padding) for i, k in zip(images, kernels, strict=True)])
 
 
 class NonLinearAggregation(nn.Module):
-    """Aggregation of Eq. 6 as published in code: depthwise-separable 3x3x3, norm, ReLU, then 1x1x1 over R.
+    """Aggregate the proximity maps (Eq. 6) as in the authors' code.
 
-    The proximity maps of a few classes at a time exist in memory; they are recomputed in the backward pass.
+    A depthwise-separable 3x3x3 convolution, norm and ReLU are followed by a 1x1x1 convolution over the R maps. Only the
+    maps of a few classes are in memory at a time; they are recomputed in the backward pass.
+
+    Args:
+        num_prototypes: Number of prototypes per class, R.
+        ndim: Number of spatial dimensions, 2 or 3.
+        max_maps: Proximity maps per image to hold in memory at a time; at least those of one class are.
     """
 
     def __init__(self, num_prototypes: int, ndim: int, max_maps: int = 64) -> None:
@@ -164,7 +205,15 @@ class NonLinearAggregation(nn.Module):
         return self.layers(maps).reshape(batch, classes, *keys.shape[2:])
 
     def forward(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Queries (B, C, R, F) and keys (B, F, *grid) to the map (B, C, *grid)."""
+        """Aggregate the proximity maps of each class into one map.
+
+        Args:
+            queries: One query per class and prototype, (B, C, R, F).
+            keys: One key per voxel, (B, F, *grid).
+
+        Returns:
+            Map before upsampling, (B, C, *grid). Gradients reach both inputs.
+        """
         chunks = queries.split(self.classes_at_once, dim=1)
         if len(chunks) == 1:
             return self._few_classes(queries, keys)
@@ -172,17 +221,17 @@ class NonLinearAggregation(nn.Module):
 
 
 class DynamicInteractionModule(nn.Module):
-    """Prototypes and features to the holistic relationship map M(x), Eq. 7.
+    """Compute the holistic relationship map M(x) from prototypes and features (Eq. 7).
 
     Args:
-        num_classes: C, background included.
-        num_prototypes: R prototypes per class.
-        channels: (F2, F3) of the features at quarter and half resolution.
-        ndim: Spatial dimensions, 2 or 3.
-        aggregation: ``"linear"`` (cost independent of R) or ``"nonlinear"`` (as the authors published).
-        spatial_awareness: See :class:`LinearAggregation`; also the two below. They need ``"linear"``.
-        integration: As above.
-        shared_classes: As above.
+        num_classes: Number of classes including background, C.
+        num_prototypes: Number of prototypes per class, R.
+        channels: Channels (F2, F3) of the features at quarter and half resolution.
+        ndim: Number of spatial dimensions, 2 or 3.
+        aggregation: ``"linear"`` (cost independent of R) or ``"nonlinear"`` (as in the authors' code).
+        spatial_awareness: Option of :class:`LinearAggregation`; no effect with ``"nonlinear"``.
+        integration: Option of :class:`LinearAggregation`; no effect with ``"nonlinear"``.
+        shared_classes: Option of :class:`LinearAggregation`; no effect with ``"nonlinear"``.
     """
 
     def __init__(
@@ -210,15 +259,16 @@ class DynamicInteractionModule(nn.Module):
             self.aggregation = NonLinearAggregation(num_prototypes, ndim)
 
     def forward(self, quarter: Tensor, half: Tensor, size: Sequence[int]) -> Tensor:
-        """Holistic relationship map, a logit map.
+        """Compute the holistic relationship map, which has the scale of logits.
 
         Args:
-            quarter: Z2, (B, F2, *grid / 4).
-            half: Z3, (B, F3, *grid / 2).
-            size: Voxels of the output grid.
+            quarter: Z2, features at quarter resolution, (B, F2, *grid / 4).
+            half: Z3, features at half resolution, (B, F3, *grid / 2).
+            size: Size of the output grid in voxels.
 
         Returns:
-            (B, C, *size). Gradients reach the prototypes, the module and both features.
+            Holistic relationship map, (B, C, *size). Gradients reach the prototypes, the module's weights and both
+            features.
         """
         classes, prototypes, _ = self.prototypes.shape
         updated = self.block1(self.prototypes.flatten(0, 1), quarter)

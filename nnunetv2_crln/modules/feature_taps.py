@@ -1,4 +1,4 @@
-"""Decoder features of an nnU-Net network, read while it runs (Z2, Z3, Z4 of the article)."""
+"""Read the decoder features of an nnU-Net network while it runs (Z2, Z3 and Z4 of the paper)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class DecoderFeatures:
-    """Features of one forward pass, counted from the end of the decoder.
+    """Decoder features of one forward pass.
 
     Attributes:
-        quarter: Z2, third-from-last decoder stage (the bottleneck where there are two stages), (B, F2, ...).
-        half: Z3, second-to-last stage, (B, F3, ...).
-        full: Z4, last stage at full resolution, (B, F4, ...).
+        quarter: Z2, third-from-last decoder stage (the bottleneck if there are only two stages), (B, F2, *grid / 4).
+        half: Z3, second-to-last decoder stage, (B, F3, *grid / 2).
+        full: Z4, last decoder stage, at full resolution, (B, F4, *grid).
     """
 
     quarter: Tensor
@@ -26,7 +26,7 @@ class DecoderFeatures:
 
 
 def tapped_modules(network: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """The modules whose outputs are Z2, Z3 and Z4.
+    """Return the modules whose outputs are Z2, Z3 and Z4.
 
     Raises:
         NotImplementedError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
@@ -49,10 +49,13 @@ def tapped_modules(network: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]
 
 
 def tapped_channels(network: nn.Module) -> tuple[int, int, int]:
-    """Channel counts (F2, F3, F4) of the tapped features.
+    """Return the channel counts (F2, F3, F4) of the tapped features.
 
-    A decoder stage has as many channels as the encoder stage it takes its skip from, and the bottleneck is the last
-    encoder stage, so the first three entries of the encoder's list are right for every topology.
+    A decoder stage has as many channels as the encoder stage that feeds its skip connection, and the bottleneck is the
+    last encoder stage, so the first three entries of the encoder's list are right for every topology.
+
+    Raises:
+        NotImplementedError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
     """
     tapped_modules(network)
     channels: Sequence[int] = network.encoder.output_channels  # type: ignore[union-attr, assignment]
@@ -60,9 +63,15 @@ def tapped_channels(network: nn.Module) -> tuple[int, int, int]:
 
 
 class FeatureTaps:
-    """Forward hooks that keep the last forward pass's decoder features until they are taken.
+    """Keep the decoder features of the last forward pass, by forward hooks, until they are taken.
 
-    The network itself stays as nnU-Net built it: same class, same keys in its state dict.
+    The network stays as nnU-Net built it: same class, same keys in its state dict.
+
+    Args:
+        network: Network with nnU-Net's ``encoder`` and ``decoder``.
+
+    Raises:
+        NotImplementedError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -77,11 +86,11 @@ class FeatureTaps:
         return hook
 
     def take(self) -> DecoderFeatures:
-        """Features of the last forward pass; they are released, so that no graph outlives its step."""
+        """Return the features of the last forward pass and release them, so that no graph outlives its step."""
         features = DecoderFeatures(**self._features)
         self._features.clear()
         return features
 
     def clear(self) -> None:
-        """Release the features of forward passes that nobody asked about."""
+        """Release features that were not taken."""
         self._features.clear()

@@ -1,4 +1,4 @@
-"""Correcting logits with the holistic relationship map (Eq. 8, and Eq. 17 and the concatenation of Table 7)."""
+"""Rectify logits with the holistic relationship map (Eq. 8; Eq. 17 and the concatenation of Table 7)."""
 
 import torch
 from torch import Tensor, nn
@@ -13,18 +13,18 @@ def _check_same_shape(logits: Tensor, relationship_map: Tensor) -> None:
 
 
 def rectify_logits(logits: Tensor, relationship_map: Tensor, mu: Tensor) -> Tensor:
-    """Correct logits with the holistic relationship map, weighted by 1 - mu (Eq. 8).
+    """Rectify logits by adding the holistic relationship map, weighted by 1 - mu (Eq. 8).
 
     Args:
         logits: Before softmax, (B, C, X, Y, Z).
-        relationship_map: Logit map of the DIM, same shape.
-        mu: Correction parameter in [0, 1], scalar; 1 leaves the logits alone.
+        relationship_map: Map of the dynamic interaction module, (B, C, X, Y, Z).
+        mu: Correction parameter in [0, 1], scalar tensor; 1 leaves the logits unchanged.
 
     Returns:
         Rectified logits, (B, C, X, Y, Z). Gradients reach all three inputs.
 
     Raises:
-        ValueError: The two maps differ in shape.
+        ValueError: Logits and map differ in shape.
 
     Example:
         >>> rectify_logits(torch.zeros(1, 1, 1, 1, 1), torch.ones(1, 1, 1, 1, 1), torch.tensor(0.25)).item()
@@ -35,18 +35,18 @@ def rectify_logits(logits: Tensor, relationship_map: Tensor, mu: Tensor) -> Tens
 
 
 def rectify_where_unsure(logits: Tensor, relationship_map: Tensor, confidence_threshold: float) -> Tensor:
-    """Take the map where the logits are unsure and the map is surer (``fixed``, Eq. 17).
+    """Replace logits by the map where the logits are unconfident and the map is more confident (Eq. 17).
 
     Args:
-        logits: Before softmax, (B, C, ...).
-        relationship_map: Same shape.
-        confidence_threshold: Logits whose largest probability reaches it stay.
+        logits: Before softmax, (B, C, *grid).
+        relationship_map: Map of the dynamic interaction module, (B, C, *grid).
+        confidence_threshold: Keep the logits wherever their largest probability reaches this value.
 
     Returns:
-        (B, C, ...); each voxel is either that of ``logits`` or that of ``relationship_map``.
+        Rectified logits, (B, C, *grid); each voxel comes from either ``logits`` or ``relationship_map``.
 
     Raises:
-        ValueError: The two maps differ in shape.
+        ValueError: Logits and map differ in shape.
     """
     _check_same_shape(logits, relationship_map)
     confidence = torch.softmax(logits, 1).amax(1, keepdim=True)
@@ -56,25 +56,45 @@ def rectify_where_unsure(logits: Tensor, relationship_map: Tensor, confidence_th
 
 
 class CorrectionParameter(nn.Module):
-    """``learned``: the scalar mu of Eq. 8, kept in [0, 1] by projection after each update (Eq. 16)."""
+    """Rectify with a learned scalar mu (Eq. 8), projected back into [0, 1] after each update (Eq. 16).
+
+    This is the setting ``"rectification": "learned"``.
+
+    Args:
+        initial: Initial value of mu.
+    """
 
     def __init__(self, initial: float = 0.0) -> None:
         super().__init__()
         self.mu = nn.Parameter(torch.tensor(float(initial)))
 
     def forward(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
+        """Rectify logits with :func:`rectify_logits`.
+
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            relationship_map: Map of the dynamic interaction module, (B, C, *grid).
+
+        Returns:
+            Rectified logits, (B, C, *grid). Gradients reach both inputs and mu.
+        """
         return rectify_logits(logits, relationship_map, self.mu)
 
     @torch.no_grad()
     def project(self) -> None:
-        """Bring mu back into [0, 1]."""
+        """Clamp mu to [0, 1]."""
         self.mu.clamp_(0, 1)
 
 
 class ConcatRectification(nn.Module):
-    """``concat``: a 1x1x1 convolution over the concatenated logits and map (Table 7).
+    """Rectify with a 1x1x1 convolution over the concatenated logits and map (Table 7).
 
-    It starts as Eq. 8 with mu = 0, the sum of both, so that it can be used before it has learned anything.
+    This is the setting ``"rectification": "concat"``. The convolution starts as Eq. 8 with mu = 0, the sum of logits
+    and map, so that its output is useful before it has learned anything.
+
+    Args:
+        num_classes: Number of classes, C.
+        ndim: Number of spatial dimensions, 2 or 3.
     """
 
     def __init__(self, num_classes: int, ndim: int) -> None:
@@ -86,22 +106,47 @@ class ConcatRectification(nn.Module):
             nn.init.zeros_(self.mix.bias)  # type: ignore[arg-type]
 
     def forward(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
+        """Mix logits and map.
+
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            relationship_map: Map of the dynamic interaction module, (B, C, *grid).
+
+        Returns:
+            Rectified logits, (B, C, *grid). Gradients reach both inputs and the convolution.
+
+        Raises:
+            ValueError: Logits and map differ in shape.
+        """
         _check_same_shape(logits, relationship_map)
         return self.mix(torch.cat([logits, relationship_map], 1))
 
     def project(self) -> None:
-        """Nothing to bound."""
+        """Do nothing: the convolution is unbounded."""
 
 
 class FixedRectification(nn.Module):
-    """``fixed``: :func:`rectify_where_unsure`; has no parameter."""
+    """Rectify with :func:`rectify_where_unsure`, without parameters; the setting ``"rectification": "fixed"``.
+
+    Args:
+        confidence_threshold: Keep the logits wherever their largest probability reaches this value.
+    """
 
     def __init__(self, confidence_threshold: float) -> None:
         super().__init__()
         self.confidence_threshold = confidence_threshold
 
     def forward(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
+        """Rectify logits with :func:`rectify_where_unsure`.
+
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            relationship_map: Map of the dynamic interaction module, (B, C, *grid).
+
+        Returns:
+            Rectified logits, (B, C, *grid).
+        """
         return rectify_where_unsure(logits, relationship_map, self.confidence_threshold)
 
     def project(self) -> None:
-        """Nothing to bound."""
+        """Do nothing: this module has no parameters."""

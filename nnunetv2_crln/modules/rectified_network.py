@@ -1,4 +1,4 @@
-"""A teacher that rectifies its own predictions: what the article deploys; measured here, not the default."""
+"""Combine a network with its rectification, as the paper deploys it; measured here, but not the default."""
 
 from torch import Tensor, nn
 
@@ -7,12 +7,12 @@ from nnunetv2_crln.modules.feature_taps import FeatureTaps
 
 
 class RectifiedNetwork(nn.Module):
-    """Network, DIM and rectification as one module from image to rectified logits.
+    """Predict rectified logits with a network, its dynamic interaction module (DIM) and its rectifier.
 
     Args:
-        network: With deep supervision off.
-        dim: Trained with it.
-        rectifier: Called with logits and relationship map.
+        network: Segmentation network with deep supervision switched off.
+        dim: DIM that was trained with the network.
+        rectifier: Module that maps logits and relationship map, both (B, C, *grid), to rectified logits.
     """
 
     def __init__(self, network: nn.Module, dim: DynamicInteractionModule, rectifier: nn.Module) -> None:
@@ -23,7 +23,7 @@ class RectifiedNetwork(nn.Module):
         self._taps = FeatureTaps(network)
 
     def forward(self, image: Tensor) -> Tensor:
-        """(B, channels, *grid) to rectified logits (B, C, *grid)."""
+        """Predict rectified logits (B, C, *grid) from images (B, channels, *grid)."""
         logits = self.network(image)
         features = self._taps.take()
         return self.rectifier(logits, self.dim(features.quarter, features.half, logits.shape[2:]))

@@ -1,20 +1,20 @@
-"""Representations that Cooperative Positive Supervision compares (Sec. 3.3)."""
+"""Compute the representations that Cooperative Positive Supervision compares (Sec. 3.3)."""
 
 import torch
 from torch import Tensor, nn
 
 
 class RepresentationHead(nn.Module):
-    """A small head on Z4, evaluated only at the voxels that are asked for.
+    """Map Z4 to representations at selected voxels.
 
-    With ``kernel_size`` 3 the first layer is the article's dense 3x3x3 convolution with norm; with 1 every layer works
-    on single voxels, so that only the few sampled ones cost anything. Z4 has seen 3x3x3 neighbourhoods already.
+    With ``kernel_size`` 3 the first layer is the paper's dense 3x3x3 convolution with norm. With 1 every layer works on
+    single voxels, so that the cost is that of the few sampled ones; Z4 has already seen 3x3x3 neighbourhoods.
 
     Args:
-        in_channels: F4.
+        in_channels: Channels of Z4, F4.
         out_channels: Channels of a representation.
-        ndim: Spatial dimensions, 2 or 3.
-        kernel_size: 1 or 3.
+        ndim: Number of spatial dimensions, 2 or 3.
+        kernel_size: Kernel size of the first layer, 1 or 3.
     """
 
     def __init__(self, in_channels: int, out_channels: int, ndim: int = 3, kernel_size: int = 1) -> None:
@@ -30,7 +30,15 @@ class RepresentationHead(nn.Module):
         self.voxelwise = nn.Sequential(hidden, nn.ReLU(), nn.Linear(out_channels, out_channels))
 
     def forward(self, features: Tensor, voxels: Tensor) -> Tensor:
-        """Features (B, F4, *grid) and flat voxel indices (N,) over batch and grid to representations (N, out)."""
+        """Compute the representations of some voxels.
+
+        Args:
+            features: Z4, (B, F4, *grid).
+            voxels: Flat voxel indices over batch and grid, (N,).
+
+        Returns:
+            Representations, (N, out_channels). Gradients reach ``features``.
+        """
         dense = self.dense(features)
         flat_grid = dense.shape[2:].numel()
         sampled = dense.flatten(2)[torch.div(voxels, flat_grid, rounding_mode="floor"), :, voxels % flat_grid]

@@ -1,4 +1,4 @@
-"""Linear interpolation one axis after the other."""
+"""Interpolate linearly, one axis after the other."""
 
 import functools
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 @functools.lru_cache(maxsize=64)
 def _interpolation_matrix(length: int, target: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """(target, length); rows are the weights of ``F.interpolate(mode="linear", align_corners=False)``."""
+    """Return the weights of ``F.interpolate(mode="linear", align_corners=False)`` as rows, (target, length)."""
     # An inference-mode tensor must not end up in the cache: a later training could not use it.
     with torch.inference_mode(False), torch.no_grad():
         weights = F.interpolate(torch.eye(length, dtype=torch.float64)[None], target, mode="linear")[0].T
@@ -18,17 +18,17 @@ def _interpolation_matrix(length: int, target: int, dtype: torch.dtype, device: 
 
 
 def upsample_linear(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """``F.interpolate`` in its bilinear or trilinear mode, as one matrix product for each axis.
+    """Upsample bilinearly or trilinearly, like ``F.interpolate``, by one matrix product per axis.
 
-    Interpolation is separable. Products are several times faster on a CPU, and deterministic on a GPU:
-    the gradient of ``F.interpolate`` is not.
+    Interpolation is separable. Matrix products are several times faster on a CPU and deterministic on a GPU, where the
+    gradient of ``F.interpolate`` is not.
 
     Args:
-        maps: (B, C, *grid).
-        size: Target grid.
+        maps: Maps to upsample, (B, C, *grid).
+        size: Size of the target grid in voxels.
 
     Returns:
-        (B, C, *size); half precision becomes float32.
+        Upsampled maps, (B, C, *size); half precision becomes float32. Gradients reach ``maps``.
     """
     with torch.autocast(maps.device.type, enabled=False):
         if maps.dtype in (torch.float16, torch.bfloat16):

@@ -1,1 +1,1 @@
-"""The article's backbones, as networks that nnU-Net's plans name in ``network_class_name``. They import torch alone."""
+"""Backbones of the paper, which nnU-Net's plans select by ``network_class_name``. They import torch alone."""

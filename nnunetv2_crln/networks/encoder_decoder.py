@@ -1,4 +1,4 @@
-"""Encoder, decoder and their blocks in the form nnU-Net expects: stages, skips, deep supervision, initial weights."""
+"""Encoder, decoder and their blocks as nnU-Net expects them: stages, skips, deep supervision, initial weights."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,18 @@ from torch import Tensor, nn
 def convolutions(
     in_channels: int, out_channels: int, number: int, norm_op: type[nn.Module], norm_op_kwargs: dict
 ) -> nn.Sequential:
-    """``number`` times 3x3x3 convolution, norm, ReLU; only the first one changes the number of channels."""
+    """Stack 3x3x3 convolutions, each followed by a norm layer and ReLU.
+
+    Args:
+        in_channels: Input channels of the first convolution.
+        out_channels: Output channels of every convolution.
+        number: Number of convolutions.
+        norm_op: Norm layer, called with the number of channels.
+        norm_op_kwargs: Further arguments of the norm layer.
+
+    Returns:
+        Module that maps (B, in_channels, X, Y, Z) to (B, out_channels, X, Y, Z).
+    """
     layers: list[nn.Module] = []
     for index in range(number):
         channels = in_channels if index == 0 else out_channels
@@ -22,11 +33,11 @@ def convolutions(
 
 
 class Encoder(nn.Module):
-    """Stages of falling resolution.
+    """Apply stages of decreasing resolution.
 
     Args:
-        stages: One per resolution, the downsampling in front included; full resolution first.
-        output_channels: Of each stage.
+        stages: One module per resolution, which includes the downsampling before it; full resolution first.
+        output_channels: Output channels of each stage.
         dropout: Share of channels dropped after the last stage.
     """
 
@@ -37,7 +48,13 @@ class Encoder(nn.Module):
         self.dropout = nn.Dropout3d(dropout)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, channels, *grid) to the output of every stage, full resolution first.
+        """Encode images.
+
+        Args:
+            image: Images, (B, channels, X, Y, Z).
+
+        Returns:
+            Output of every stage, full resolution first: (B, output_channels[i], X / 2^i, Y / 2^i, Z / 2^i).
 
         Raises:
             ValueError: The grid cannot be halved as often as there are stages.
@@ -57,20 +74,20 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Stages of rising resolution, lowest first, each with a segmentation layer as in nnU-Net's decoder.
+    """Apply stages of increasing resolution, lowest first, each with a segmentation layer as in nnU-Net's decoder.
 
-    Segmentation layers below full resolution exist without deep supervision too, so that one checkpoint fits both; they
-    are frozen then, since distributed training does not allow parameters without gradient.
+    Segmentation layers below full resolution exist without deep supervision too, so that one checkpoint fits both. In
+    that case they are frozen, because distributed training does not allow parameters without gradient.
 
     Args:
-        upsamplings: One per stage.
-        stages: Convolutions after the skip was joined.
-        channels: Of the output of each stage.
-        num_classes: C.
-        concatenate: Skips are concatenated; otherwise added.
+        upsamplings: Upsampling layer of each stage.
+        stages: Convolutions of each stage, applied after the skip connection is joined.
+        channels: Output channels of each stage.
+        num_classes: Number of classes, C.
+        concatenate: Concatenate the skip connections; if False, add them.
         dropout: Share of channels dropped before the full-resolution segmentation layer.
-        deep_supervision: Return the segmentations of all stages, full resolution first, instead of that one alone.
-            nnU-Net changes it between training and validation.
+        deep_supervision: Return the segmentations of all stages, not only the one at full resolution. nnU-Net changes
+            this attribute between training and validation.
     """
 
     def __init__(
@@ -93,7 +110,14 @@ class Decoder(nn.Module):
         self.deep_supervision = deep_supervision
 
     def forward(self, skips: list[Tensor]) -> Tensor | list[Tensor]:
-        """Outputs of the encoder to logits (B, C, *grid), or to a list of them with deep supervision."""
+        """Compute logits from the outputs of the encoder.
+
+        Args:
+            skips: Output of each encoder stage, full resolution first, (B, channels, *grid / 2^i).
+
+        Returns:
+            Logits (B, C, *grid); with deep supervision a list of those of all stages, full resolution first.
+        """
         features = skips[-1]
         segmentations = []
         last = len(self.stages) - 1
@@ -108,7 +132,12 @@ class Decoder(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """Encoder and decoder as one network; what nnU-Net expects of a network class."""
+    """Combine an encoder and a decoder into one network with the interface nnU-Net expects.
+
+    Args:
+        encoder: Part from images to features.
+        decoder: Part from features to logits.
+    """
 
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
         super().__init__()
@@ -116,12 +145,19 @@ class EncoderDecoder(nn.Module):
         self.decoder = decoder
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
-        """(B, channels, *grid) to logits (B, C, *grid), or to a list of them with deep supervision."""
+        """Segment images.
+
+        Args:
+            image: Images, (B, channels, *grid).
+
+        Returns:
+            Logits (B, C, *grid); with deep supervision a list of those of all stages, full resolution first.
+        """
         return self.decoder(self.encoder(image))
 
     @staticmethod
     def initialize(module: nn.Module) -> None:
-        """He initialisation of convolutions; nnU-Net applies it to every module of a network it builds."""
+        """Initialise a convolution as He et al. do; nnU-Net applies this to every module of a network it builds."""
         if isinstance(module, (nn.Conv3d, nn.ConvTranspose3d)):
             nn.init.kaiming_normal_(module.weight)
             if module.bias is not None:
@@ -131,13 +167,13 @@ class EncoderDecoder(nn.Module):
 def check_topology(
     features_per_stage: Sequence[int], convolutions_up: Sequence[int], convolutions_down: Sequence[int], strides: object
 ) -> None:
-    """Refuse plans that describe another network.
+    """Check that the plans describe a network that can be built.
 
     Args:
-        features_per_stage: Full resolution first.
-        convolutions_up: Number in each decoder stage.
-        convolutions_down: Number in each encoder stage.
-        strides: Of each encoder stage, as nnU-Net's plans have them, or None.
+        features_per_stage: Channels of each stage, full resolution first.
+        convolutions_up: Number of convolutions in each decoder stage.
+        convolutions_down: Number of convolutions in each encoder stage.
+        strides: Strides of each encoder stage as in nnU-Net's plans, or None.
 
     Raises:
         ValueError: The lists differ in length, or a stage does not halve each axis.

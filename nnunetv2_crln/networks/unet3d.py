@@ -8,25 +8,25 @@ from nnunetv2_crln.networks.encoder_decoder import Decoder, Encoder, EncoderDeco
 
 
 class UNet3D(EncoderDecoder):
-    """3D U-Net with max pooling, trilinear upsampling, concatenated skips and two 3x3x3 convolutions a stage.
+    """3D U-Net with max pooling, trilinear upsampling, concatenated skips and two 3x3x3 convolutions per stage.
 
-    The defaults are those of the SSL4MIS benchmark and the article: 16 to 256 channels over five resolutions, instance
+    The defaults are those of the SSL4MIS benchmark and the paper: 16 to 256 channels over five resolutions, instance
     norm without affine parameters, ReLU, 5.9 million parameters.
 
     Args:
-        input_channels: Image channels.
-        num_classes: C.
-        features_per_stage: Full resolution first.
-        n_conv_per_stage: Convolutions of each encoder stage.
-        n_conv_per_stage_decoder: The same for the decoder, lowest resolution first.
+        input_channels: Number of image channels.
+        num_classes: Number of classes, C.
+        features_per_stage: Channels of each stage, full resolution first.
+        n_conv_per_stage: Number of convolutions in each encoder stage.
+        n_conv_per_stage_decoder: Number of convolutions in each decoder stage, lowest resolution first.
         norm_op: Norm layer, called with the number of channels.
-        norm_op_kwargs: Its other arguments.
+        norm_op_kwargs: Further arguments of the norm layer.
         dropout: Share of channels dropped after the bottleneck and before the output.
-        strides: Read by nnU-Net for deep supervision; checked only.
-        deep_supervision: Output every decoder stage.
+        strides: Strides in the plans, which nnU-Net reads for deep supervision; only checked here.
+        deep_supervision: Return the segmentations of all decoder stages.
 
     Raises:
-        ValueError: The lists do not fit together.
+        ValueError: The lists differ in length, or a stage does not halve each axis.
     """
 
     def __init__(

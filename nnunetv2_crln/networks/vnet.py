@@ -9,26 +9,26 @@ from nnunetv2_crln.networks.encoder_decoder import Decoder, Encoder, EncoderDeco
 
 
 class VNet(EncoderDecoder):
-    """V-Net with batch norm, ReLU and 3x3x3 convolutions, without residual connections inside of its stages.
+    """V-Net with batch norm, ReLU and 3x3x3 convolutions, without residual connections within its stages.
 
-    Against Milletari's: strided and transposed convolutions change resolution and channels alike, skips are added, and
-    dropout stands after the bottleneck and before the output. The defaults are those of Yu et al. (UA-MT, MICCAI 2019)
-    and the article: 16 filters at full resolution, five resolutions, 9.4 million parameters.
+    Unlike in Milletari's V-Net, strided and transposed convolutions change both resolution and channels, skip
+    connections are added, and dropout follows the bottleneck and precedes the output. The defaults are those of Yu et
+    al. (UA-MT, MICCAI 2019) and the paper: 16 filters at full resolution, five resolutions, 9.4 million parameters.
 
     Args:
-        input_channels: Image channels.
-        num_classes: C.
-        features_per_stage: Full resolution first.
-        n_conv_per_stage: Convolutions of each encoder stage, the strided one not counted.
-        n_conv_per_stage_decoder: The same for the decoder, lowest resolution first.
+        input_channels: Number of image channels.
+        num_classes: Number of classes, C.
+        features_per_stage: Channels of each stage, full resolution first.
+        n_conv_per_stage: Number of convolutions in each encoder stage, not counting the strided one.
+        n_conv_per_stage_decoder: Number of convolutions in each decoder stage, lowest resolution first.
         norm_op: Norm layer, called with the number of channels.
-        norm_op_kwargs: Its other arguments.
-        dropout: Share of channels dropped at the two places.
-        strides: Read by nnU-Net for deep supervision; checked only.
-        deep_supervision: Output every decoder stage.
+        norm_op_kwargs: Further arguments of the norm layer.
+        dropout: Share of channels dropped after the bottleneck and before the output.
+        strides: Strides in the plans, which nnU-Net reads for deep supervision; only checked here.
+        deep_supervision: Return the segmentations of all decoder stages.
 
     Raises:
-        ValueError: The lists do not fit together.
+        ValueError: The lists differ in length, or a stage does not halve each axis.
     """
 
     def __init__(
