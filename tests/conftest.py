@@ -12,6 +12,7 @@ import pytest
 # Neither `tests` nor `benchmarks` is a package: their modules (`import synthetic`, `import workbench`) are found so.
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "cost"))
 
 from synthetic import write_dataset
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[3] / "benchmarks" / "dim_scaling.py"
+SCRIPT = Path(__file__).parents[3] / "benchmarks" / "cost" / "dim_scaling.py"
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")

@@ -1,4 +1,4 @@
-"""benchmarks/step_time.py measures what it says it measures."""
+"""benchmarks/cost/step_time.py measures what it says it measures."""
 
 import json
 import sys

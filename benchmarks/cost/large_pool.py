@@ -1,6 +1,6 @@
 """How long does training take to start with thousands of unlabelled cases, and what memory does it hold?
 
-    python benchmarks/large_pool.py [--cases 10000] [--workers 1] [--draws 600] [-o result.json]
+    python benchmarks/cost/large_pool.py [--cases 10000] [--workers 1] [--draws 600] [-o result.json]
 
 The pool is made of links to four preprocessed cases. "Start" is everything between ``nnUNetv2_train``'s imports and the
 first batch. The memory of training process and workers is read after every sixth of the draws: each draw opens other
@@ -18,7 +18,7 @@ from pathlib import Path
 
 import workbench
 
-RESULT = Path(__file__).parent / "results" / "large_pool.json"
+RESULT = Path(__file__).parents[1] / "results" / "large_pool.json"
 # Tiny patches: the question is what the number of cases costs.
 SETTING = workbench.Setting((16, 16, 16), (4, 8, 8), 2, (1, 1, 1))
 PARTS = 6

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import runs
 
 DATASET = "Dataset990_Workbench"
 CONFIGURATION = "3d_fullres"
@@ -69,8 +68,12 @@ SETTINGS = {
 
 
 def set_paths(work: str | Path, workers: int = 0) -> None:
-    """Point nnU-Net at ``work``; ``workers`` load data, 0: this process."""
-    runs.set_paths(Path(work))
+    """Point nnU-Net's three folders into ``work``; ``workers`` load data, 0: this process."""
+    for name in ("raw", "preprocessed", "results"):
+        folder = Path(work) / name
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ[f"nnUNet_{name}"] = str(folder)
+    os.environ["nnUNet_def_n_proc"] = "1"
     os.environ["nnUNet_n_proc_DA"] = str(workers)
 
 

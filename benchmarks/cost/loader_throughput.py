@@ -1,6 +1,6 @@
 """Does data loading keep up with training?
 
-    python benchmarks/loader_throughput.py --setting hippocampus [--workers 2 12] [--step-time 0.1] [-o result.json]
+    python benchmarks/cost/loader_throughput.py --setting hippocampus [--workers 2 12] [--step-time 0.1]
 
 Draws batches from the trainers' own loaders: labelled and unlabelled patches (weak and strong view) for CRLN, as many
 labelled patches for plain nnU-Net. Per number of workers: patches a second, CPU seconds of the workers for one batch,
@@ -23,7 +23,7 @@ from pathlib import Path
 import workbench
 from step_time import build
 
-RESULTS = Path(__file__).parent / "results" / "loader_throughput"
+RESULTS = Path(__file__).parents[1] / "results" / "loader_throughput"
 METHODS = ("nnunet", "crln")
 
 

@@ -1,6 +1,6 @@
 """Time the evaluation of left-atrium-sized cases.
 
-Command: python benchmarks/evaluation_speed.py          (about half a minute on 2 cores)
+Command: python benchmarks/cost/evaluation_speed.py          (about half a minute on 2 cores)
 Expected: under 60 s for 20 cases of 200×150×90 voxels with 2 processes.
 Result: benchmarks/results/evaluation_speed.json
 
@@ -81,13 +81,13 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("-o", type=Path, default=Path(__file__).parent / "results" / "evaluation_speed.json")
+    parser.add_argument("-o", type=Path, default=Path(__file__).parents[1] / "results" / "evaluation_speed.json")
     arguments = parser.parse_args()
     commit = subprocess.run(
         ["git", "rev-parse", "HEAD"], capture_output=True, text=True, encoding="utf-8", cwd=Path(__file__).parent
     )
     result = {
-        "command": "python " + " ".join(["benchmarks/evaluation_speed.py", *sys.argv[1:]]),
+        "command": "python " + " ".join(["benchmarks/cost/evaluation_speed.py", *sys.argv[1:]]),
         "commit": commit.stdout.strip(),
         "hardware": f"{os.cpu_count()} CPU cores, {platform.machine()}",
         "load_average_1min": round(os.getloadavg()[0], 1),  # what else the machine was doing at the start

@@ -1,6 +1,6 @@
 """What does monitoring cost? CPU time of a look at the fixed cases, of both drawings and of a training step.
 
-    nnUNet_preprocessed=… nnUNet_results=… python benchmarks/monitoring_cost.py PLANS.json [--steps 5] [-o result.json]
+    nnUNet_preprocessed=… nnUNet_results=… python benchmarks/cost/monitoring_cost.py PLANS.json [--steps 5]
 
 PLANS.json lies in the preprocessed dataset; nothing but the results folder is written. Takes a minute. CPU time
 of one thread is compared, not wall time, so that other work on the machine does not matter.

@@ -1,6 +1,6 @@
 """How do time and memory of the aggregation (Eq. 6) grow with classes, prototypes and voxels?
 
-    python benchmarks/dim_scaling.py [--device cpu|cuda] [--classes 2 3 15 60] [--prototypes 4 16 32] [--grids 16 32 64]
+    python benchmarks/cost/dim_scaling.py [--device cpu|cuda] [--classes 2 15 60] [--prototypes 4 16 32] [--grids 16 32]
 
 One forward and backward pass of two images, in three forms: ``linear`` (one dynamic convolution of the keys),
 ``nonlinear`` (as published, a few classes at a time with recomputation) and ``nonlinear at once`` (as published, all
@@ -26,7 +26,7 @@ from torch import Tensor
 
 from nnunetv2_crln.modules.dim import LinearAggregation, NonLinearAggregation
 
-RESULTS = Path(__file__).parent / "results" / "dim_scaling"
+RESULTS = Path(__file__).parents[1] / "results" / "dim_scaling"
 IMAGES = 2
 CHANNELS = 16  # of the keys: nnU-Net's networks have 32 or 64 there, small plans 16
 FORMS: dict[str, Callable[[int, int], torch.nn.Module]] = {

@@ -1,7 +1,7 @@
 """What does a training step of CRLN cost beside plain nnU-Net's and a mean teacher's?
 
-    python benchmarks/step_time.py --setting hippocampus --device cpu [--repeats 30] [-o result.json]
-    python benchmarks/step_time.py --setting left_atrium --device cuda
+    python benchmarks/cost/step_time.py --setting hippocampus --device cpu [--repeats 30] [-o result.json]
+    python benchmarks/cost/step_time.py --setting left_atrium --device cuda
 
 Real trainers take steps in turns, in one process, on random images of the setting's size. All get the same network,
 patch and number of patches: plain nnU-Net trains on labelled + unlabelled patches as if all were labelled. AMP and
@@ -29,7 +29,7 @@ from typing import Any
 
 import workbench
 
-RESULTS = Path(__file__).parent / "results" / "step_time"
+RESULTS = Path(__file__).parents[1] / "results" / "step_time"
 METHODS = ("nnunet", "mean_teacher", "crln_no_cps", "crln")
 RATIOS = (("crln", "nnunet"), ("crln", "mean_teacher"), ("mean_teacher", "nnunet"), ("crln_no_cps", "mean_teacher"))
 TARGETS = {

@@ -1,6 +1,6 @@
 """Does preprocessing of unlabelled cases become faster with more processes (``-np``)?
 
-    python benchmarks/preprocessing_scaling.py [--cases 16] [--size 96] [--processes 1 2] [-o result.json]
+    python benchmarks/cost/preprocessing_scaling.py [--cases 16] [--size 96] [--processes 1 2] [-o result.json]
 
 Random images are resampled to another spacing, as most real ones are. The time includes the start of the processes,
 which counts for less with more cases: ``first_case_s`` is when the first case was done.
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import workbench
 
-RESULT = Path(__file__).parent / "results" / "preprocessing_scaling.json"
+RESULT = Path(__file__).parents[1] / "results" / "preprocessing_scaling.json"
 
 
 def write_raw(raw: Path, cases: int, size: int) -> Path:

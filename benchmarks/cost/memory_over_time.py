@@ -1,6 +1,6 @@
 """Does memory grow in a long training? Memory of the training process and of its loader workers over the iterations.
 
-    nnUNet_preprocessed=… nnUNet_results=… python benchmarks/memory_over_time.py PLANS.json [--iterations 2000]
+    nnUNet_preprocessed=… nnUNet_results=… python benchmarks/cost/memory_over_time.py PLANS.json [--iterations 2000]
 
 PLANS.json lies in the preprocessed dataset; a configuration with a small network is enough, as leaks do not depend on
 its size. Epochs end as in a real training, with validation, pictures and checkpoints. Linux only: the proportional set
