@@ -111,7 +111,8 @@ def test_state_goes_round():
     method.forward(make_batch(), phase).losses["loss"].backward()
     with torch.no_grad():
         for parameter in (*method.student.parameters(), *method.heads.parameters()):
-            parameter -= 0.1 * parameter.grad
+            if parameter.grad is not None:
+                parameter -= 0.1 * parameter.grad
     method.after_gradient_step(method.forward(make_batch(), phase), phase, step=0)
     other.load_state_dict(method.state_dict())
     torch.manual_seed(0)
