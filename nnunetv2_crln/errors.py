@@ -12,6 +12,13 @@ class UserError(ValueError):
 def listing(offenders: Iterable[str], limit: int = 5) -> str:
     """Join the first few offenders and, if there are more, add their total.
 
+    Args:
+        offenders: Names of what is wrong.
+        limit: How many of them to name.
+
+    Returns:
+        Text for a message.
+
     Example:
         >>> listing(["a", "b", "c"], limit=2)
         'a, b, … (3 in total)'

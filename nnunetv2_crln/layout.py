@@ -1,4 +1,4 @@
-"""Every folder, file name and key that this plugin adds to nnU-Net's, each in one place."""
+"""Define every folder, file name and key that this plugin adds to nnU-Net's, each in one place."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ LABELS_UNLABELLED = "labelsUl"
 # --- keys -------------------------------------------------------------------------------------------------------------
 
 PLANS_BLOCK = "crln"
-"""The settings in a configuration of the plans."""
+"""Settings, in a configuration of the plans."""
 
 CHECKPOINT_STATE = "crln"
-"""Our state in a checkpoint, beside nnU-Net's own keys."""
+"""State of the plugin in a checkpoint, beside nnU-Net's own keys."""
 
 FINGERPRINT_RECORD = "crln"
-"""What the fingerprint was made from, in dataset_fingerprint.json."""
+"""Record of the images that the fingerprint was made from, in dataset_fingerprint.json."""
 
 CASE_RECORD = "crln"
-"""What an unlabelled case was preprocessed from, in its properties."""
+"""Record of the files that an unlabelled case was preprocessed from, in its properties."""
 
 DATASET_RECORD = "crln"
-"""What a conversion decided, in dataset.json."""
+"""Record of the choices of a conversion, in dataset.json."""
 
 CURVE_PREFIX = "crln_"
-"""Of our keys in nnU-Net's logger."""
+"""Prefix of the plugin's keys in nnU-Net's logger."""
 
 # --- nnUNet_preprocessed/DatasetXXX_Name ------------------------------------------------------------------------------
 
@@ -45,7 +45,7 @@ def unlabelled_folder(preprocessed_dataset_folder: str | Path, data_identifier: 
 
     Args:
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
-        data_identifier: As in the plans, e.g. ``nnUNetPlans_3d_fullres``.
+        data_identifier: Entry of the plans' configuration, e.g. ``nnUNetPlans_3d_fullres``.
 
     Returns:
         ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>_unlabelled``.
@@ -54,9 +54,9 @@ def unlabelled_folder(preprocessed_dataset_folder: str | Path, data_identifier: 
 
 
 def data_lock_file(preprocessed_data_folder: str | Path) -> Path:
-    """Return the lock of the preprocessed labelled cases.
+    """Return the lock file of the preprocessed labelled cases.
 
-    Trainings share it; what deletes and writes the cases holds it alone.
+    Trainings share the lock; a command that deletes and rewrites the cases holds it exclusively.
 
     Args:
         preprocessed_data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.

@@ -1,4 +1,4 @@
-"""Hyper-parameters of CRLN: the optional ``"crln"`` block of a configuration in nnU-Net's plans."""
+"""Hyper-parameters of cooperative rectification learning (CRLN): the optional ``"crln"`` block in nnU-Net's plans."""
 
 import dataclasses
 import difflib
@@ -11,7 +11,7 @@ from nnunetv2_crln.layout import PLANS_BLOCK
 
 
 def _setting(default: Any, allowed: str, **limits: Any) -> Any:
-    """A field with its range; ``allowed`` is that range in words, for messages and the documentation."""
+    """Define a field and its range; ``allowed`` describes the range in messages and in the documentation."""
     return dataclasses.field(default=default, metadata={"allowed": allowed, **limits})
 
 
@@ -37,13 +37,13 @@ def _switch(default: bool) -> Any:
 
 @dataclass(frozen=True)
 class CRLNSettings:
-    """All settings with their defaults; an article's value that differs is named beside its field.
+    """All settings with their defaults. Comments give the paper's value where it differs.
 
     Raises:
         UserError: A value is out of range or of the wrong type; the message names the key.
     """
 
-    # Which parts of the method take part.
+    # Parts of the method to use.
     dim: bool = _switch(True)  # prototypes, DIM and rectification; False: mean teacher
     cps: bool = _switch(True)
 
@@ -51,39 +51,39 @@ class CRLNSettings:
     consistency_weight: float = _weight(1.0)
     consistency_dice_weight: float = _weight(0.0)
     relationship_map_weight: float = _weight(1.0)
-    cps_weight: float = _weight(1.0)  # Pancreas-CT 6/56 in the article: 2
+    cps_weight: float = _weight(1.0)  # Pancreas-CT 6/56 in the paper: 2
 
     # Pseudo labels (Eq. 1-2) and schedule. null: a share of the training, 2 % and 10 %.
     confidence_threshold: float = _share(0.95)
     ema_decay: float = _share(0.99)
-    rectification_start: int | None = _count(None, low=0)  # article: iteration 800 of 40,000 = 2 %
-    ramp_up: int | None = _count(None, low=0)  # article: none (0)
+    rectification_start: int | None = _count(None, low=0)  # paper: iteration 800 of 40,000 = 2 %
+    ramp_up: int | None = _count(None, low=0)  # paper: none (0)
     unlabelled_batch_size: int | None = _count(None)  # null: as large as the labelled batch
     cutmix_alpha: float = _setting(4.0, "a number > 0", low=1e-6)
     cutmix_probability: float = _share(1.0)
     strong_flip: bool = _switch(True)
-    strong_intensity: str = _choice("nnunet", "nnunet", "noise", "none")  # article: noise
+    strong_intensity: str = _choice("nnunet", "nnunet", "noise", "none")  # paper: noise
 
     # Prototypes, DIM and rectification (Eq. 3-8).
-    num_prototypes: int = _count(16)  # article: 16 or 4
+    num_prototypes: int = _count(16)  # paper: 16 or 4
     aggregation: str = _choice("linear", "linear", "nonlinear")  # published code: nonlinear
     spatial_awareness: bool = _switch(True)
     integration: bool = _switch(True)
     shared_classes: bool = _switch(True)
-    detach_features: bool = _switch(True)  # article: False
+    detach_features: bool = _switch(True)  # paper: False
     rectification: str = _choice("learned", "learned", "fixed", "concat")
     mu_initial: float = _share(0.0)
     mu_learning_rate: float = _weight(0.01)
 
     # Cooperative Positive Supervision (Eq. 9-14).
     cps_positive: str = _choice("both", "both", "mean", "prototype")
-    prototype_weight: float = _weight(0.6)  # article: 0.6, 0.9, 0.3 or 0.1
+    prototype_weight: float = _weight(0.6)  # paper: 0.6, 0.9, 0.3 or 0.1
     cps_temperature: float = _setting(0.5, "a number > 0", low=1e-6)
     num_anchors: int = _count(256)
     num_negatives: int = _count(512)
     anchor_uncertainty: float = _share(0.97)
     cps_confidence: float = _share(0.7)
-    representation_kernel: int = _setting(1, "1 or 3", choices=(1, 3))  # article: 3
+    representation_kernel: int = _setting(1, "1 or 3", choices=(1, 3))  # paper: 3
 
     # How training runs.
     deploy: str = _choice("teacher", "teacher", "student")
@@ -91,7 +91,7 @@ class CRLNSettings:
     save_every: int = _count(50)
     cpu_bfloat16: bool = _switch(False)
 
-    # What training shows of itself; none of it changes the training. 0: off.
+    # Monitoring; none of it changes the training. 0: off.
     monitor_every: int = _count(1, low=0)  # epochs between looks at the monitored unlabelled cases
     monitor_cases: int = _count(4)
     overlay_every: int = _count(50, low=0)  # epochs between their pictures
@@ -109,11 +109,14 @@ class CRLNSettings:
 
     @classmethod
     def from_plans(cls, configuration: dict[str, Any], **overrides: Any) -> "CRLNSettings":
-        """Read the block of one resolved configuration.
+        """Read the ``"crln"`` block of one configuration.
 
         Args:
-            configuration: A configuration of the plans, inheritance resolved; may lack ``"crln"``.
-            **overrides: What a trainer variant fixes; they win over the block.
+            configuration: A configuration of the plans with its inheritance resolved; it may lack ``"crln"``.
+            **overrides: Values that a trainer variant fixes; they take precedence over the block.
+
+        Returns:
+            The settings, with defaults for keys that are in neither.
 
         Raises:
             UserError: The block is not a dictionary, has an unknown key, or a value out of range.

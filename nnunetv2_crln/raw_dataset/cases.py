@@ -1,4 +1,4 @@
-"""Finds the cases of a raw dataset by file name; opens no image and no label."""
+"""Find the cases of a raw dataset by file name, without opening images or labels."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from nnunetv2_crln.layout import IMAGES_UNLABELLED
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 
 Cases = dict[str, list[str]]
-"""Case id to the paths of its channel files, both sorted."""
+"""Paths of the channel files of each case, by case identifier; both sorted."""
 
 
 def list_cases(folder: str | Path, file_ending: str) -> Cases:
-    """The cases of one image folder, named ``CASE_0000.ext``, ``CASE_0001.ext`` and so on.
+    """List the cases of one image folder, whose files are named ``CASE_0000.ext``, ``CASE_0001.ext`` and so on.
 
     Args:
-        folder: For example ``imagesUl``; may be missing.
-        file_ending: Of dataset.json, for example ``.nii.gz``.
+        folder: Image folder, for example ``imagesUl``; it may be missing.
+        file_ending: Entry of dataset.json, for example ``.nii.gz``.
 
     Returns:
-        The cases; files with other names are left out (:func:`files_without_channel` finds them).
+        The cases. Files with other names are left out (:func:`files_without_channel` finds them).
     """
     pattern = re.compile(r"(.+)_\d{4}" + re.escape(file_ending))
     cases = defaultdict(list)
@@ -35,13 +35,21 @@ def list_cases(folder: str | Path, file_ending: str) -> Cases:
 
 
 def files_without_channel(folder: str | Path, file_ending: str) -> list[str]:
-    """Names with the right ending, but without the four digits of the channel: nnU-Net would cut off a part of them."""
+    """List files that lack the four digits of the channel; nnU-Net would cut off a part of their names.
+
+    Args:
+        folder: Image folder; it may be missing.
+        file_ending: Entry of dataset.json; files with other endings are left out.
+
+    Returns:
+        Sorted file names.
+    """
     pattern = re.compile(r".+_\d{4}" + re.escape(file_ending))
     return [name for name in list_files(folder) if name.endswith(file_ending) and not pattern.fullmatch(name)]
 
 
 def list_files(folder: str | Path) -> list[str]:
-    """Sorted names of the visible files of a folder; none if it is missing."""
+    """Return the sorted names of a folder's visible files; an empty list if the folder is missing."""
     folder = Path(folder)
     if not folder.is_dir():
         return []
@@ -49,22 +57,28 @@ def list_files(folder: str | Path) -> list[str]:
 
 
 def find_unlabelled_cases(raw_dataset_folder: str | Path, dataset_json: dict | None = None) -> Cases:
-    """The unlabelled cases of a raw dataset.
+    """Find the unlabelled cases of a raw dataset.
 
     Args:
         raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
-        dataset_json: Its dataset.json; read if not given.
+        dataset_json: Content of dataset.json; read if not given.
+
+    Returns:
+        The cases of ``imagesUl``.
     """
     dataset_json = dataset_json or read_dataset_json(raw_dataset_folder)
     return list_cases(Path(raw_dataset_folder) / IMAGES_UNLABELLED, dataset_json["file_ending"])
 
 
 def find_labelled_cases(raw_dataset_folder: str | Path, dataset_json: dict | None = None) -> dict[str, dict]:
-    """The labelled cases as nnU-Net sees them: case id to ``{"images": [...], "label": ...}``.
+    """Find the labelled cases as nnU-Net does.
 
     Args:
         raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
-        dataset_json: Its dataset.json; read if not given. It may list the files itself (key "dataset").
+        dataset_json: Content of dataset.json; read if not given. It may list the files itself (key "dataset").
+
+    Returns:
+        ``{"images": [...], "label": ...}`` of each case, by case identifier.
     """
     folder = Path(raw_dataset_folder)
     dataset_json = dataset_json or read_dataset_json(folder)
@@ -79,10 +93,10 @@ def find_labelled_cases(raw_dataset_folder: str | Path, dataset_json: dict | Non
 
 
 def number_of_channels(dataset_json: dict) -> int:
-    """Number of image channels dataset.json names."""
+    """Return the number of image channels in dataset.json."""
     return len(dataset_json["channel_names"] if "channel_names" in dataset_json else dataset_json["modality"])
 
 
 def source_record(files: list[str]) -> dict[str, list[int]]:
-    """Size in bytes and modification time in ns of each file: enough to see that a case was replaced or corrected."""
+    """Return size (bytes) and modification time (ns) of each file, which show that a case was replaced or corrected."""
     return {Path(file).name: [(stat := Path(file).stat()).st_size, stat.st_mtime_ns] for file in files}

@@ -1,8 +1,7 @@
-"""Checks a raw dataset with unlabelled images before any long work.
+"""Check the images of a raw dataset before any long work; labels are never opened here.
 
-:func:`check_dataset` looks at names alone and always runs. :func:`verify_images` opens every image
-(``--verify_dataset_integrity``). :func:`find_duplicate_images` finds copies of one image under several names.
-Labels are never opened here.
+:func:`verify_images` opens every image (``--verify_dataset_integrity``). :func:`find_duplicate_images` finds copies of
+one image under several names.
 """
 
 from __future__ import annotations
@@ -21,21 +20,15 @@ from nnunetv2_crln.raw_dataset.survey import ChannelReport, Survey, is_flat, sho
 SPACING_FACTOR = 10
 
 
-# --- names ------------------------------------------------------------------------------------------------------------
-
-
-# --- voxels -----------------------------------------------------------------------------------------------------------
-
-
 def find_duplicate_images(
     raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = False
 ) -> list[list[str]]:
-    """Find images that lie in a dataset more than once, also renamed, recompressed or with another data type.
+    """Find images that a dataset contains more than once, even renamed, recompressed or with another data type.
 
     Args:
-        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``; looks into imagesTr, imagesUl and imagesTs.
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``; its imagesTr, imagesUl and imagesTs are searched.
         processes: Number of processes that read images.
-        show_progress: Whether to show a progress bar.
+        show_progress: Show a progress bar.
 
     Returns:
         Groups of two or more cases with equal voxels in all channels, each named ``imagesUl/CASE``. Resampled,
@@ -45,7 +38,7 @@ def find_duplicate_images(
 
 
 def leaks(groups: list[list[str]]) -> list[list[str]]:
-    """Those groups of :func:`find_duplicate_images` that connect two folders, e.g. a test with an unlabelled image."""
+    """Select the groups of :func:`find_duplicate_images` that span several folders, such as imagesTs and imagesUl."""
     return [group for group in groups if len({name.split("/")[0] for name in group}) > 1]
 
 
@@ -53,15 +46,15 @@ def verify_images(raw_dataset_folder: str | Path, processes: int = 1, show_progr
     """Open every image of a dataset and check it (``--verify_dataset_integrity``).
 
     Args:
-        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``, already through :func:`check_dataset`.
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``, already checked by ``check_dataset``.
         processes: Number of processes that read images.
-        show_progress: Whether to show a progress bar.
+        show_progress: Show a progress bar.
 
     Returns:
         Warnings for the user.
 
     Raises:
-        UserError: All errors found, one paragraph each.
+        UserError: Images are wrong; the message has one paragraph per kind of error.
     """
     survey = Survey(raw_dataset_folder, processes, show_progress)
     errors = [*_unreadable(survey), *_broken_voxels(survey), *_broken_geometry(survey), *_leaking(survey)]
@@ -108,7 +101,7 @@ def _broken_geometry(survey: Survey) -> Iterator[str]:
     turned = [
         name
         for name, reports in survey.reports.items()
-        # Of other lengths, other numbers of dimensions: an error of its own.
+        # Directions of different lengths mean different numbers of dimensions: an error of its own.
         if any(
             len(report.direction) == len(reports[0].direction)
             and not np.allclose(report.direction, reports[0].direction, atol=1e-2)
@@ -190,13 +183,13 @@ def _median_spacing(survey: Survey) -> np.ndarray:
 
 
 def _spacing_off(survey: Survey, report: ChannelReport) -> np.ndarray:
-    """Per axis: further than the factor outside the range of the labelled spacings."""
+    """Return for each axis whether the spacing is outside the labelled range by the factor or more."""
     labelled = np.array([reports[0].spacing for reports in survey.of(IMAGES_LABELLED).values()])
-    # Images with several values per voxel come with a spacing of two axes; their number of channels is the error.
+    # Images with several values per voxel have a spacing for two axes only; their number of channels is the error.
     if labelled.shape[1:] != (len(report.spacing),):
         return np.zeros(len(report.spacing), dtype=bool)
     spacing = np.array(report.spacing)
-    # A hair of tolerance: 0.1 is not exactly a tenth of 1.
+    # Allow for rounding: 0.1 is not exactly a tenth of 1.
     factor = SPACING_FACTOR * (1 - 1e-6)
     return (spacing >= labelled.max(0) * factor) | (spacing <= labelled.min(0) / factor)
 

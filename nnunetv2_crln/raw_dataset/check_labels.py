@@ -1,4 +1,4 @@
-"""Checks the labels of the labelled cases, and names each wrong file; nnU-Net's own check names them elsewhere."""
+"""Check the labels of the labelled cases; unlike in nnU-Net's own check, the error message names each wrong file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from nnunetv2_crln.utilities.parallel import run_parallel
 
 
 def verify_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = True) -> None:
-    """Open every label of the labelled cases, and compare it with dataset.json and its image.
+    """Open every label of the labelled cases and compare it with dataset.json and its image.
 
     Args:
-        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``, already through ``check_dataset``.
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``, already checked by ``check_dataset``.
         processes: Number of processes that read images.
-        show_progress: Whether to show a progress bar.
+        show_progress: Show a progress bar.
 
     Raises:
-        UserError: All errors found, one line each.
+        UserError: Labels are wrong; the message names the first few of them.
     """
     folder = Path(raw_dataset_folder)
     dataset_json = read_dataset_json(folder)
@@ -46,14 +46,17 @@ def verify_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progr
 
 
 def allowed_values(path: Path, dataset_json: dict) -> list[int]:
-    """Values that may occur in a label.
+    """Return the values that may occur in a label.
 
     Args:
-        path: Of dataset.json, for the message.
-        dataset_json: Its content.
+        path: Path of dataset.json, for the message.
+        dataset_json: Content of dataset.json.
+
+    Returns:
+        Sorted values.
 
     Raises:
-        UserError: They are not 0, 1, 2 and so on.
+        UserError: The values are not 0, 1, 2 and so on, or the ignore label is not the last one.
     """
     labels = {
         name: entry if isinstance(entry, (list, tuple)) else [entry] for name, entry in dataset_json["labels"].items()
@@ -69,13 +72,16 @@ def allowed_values(path: Path, dataset_json: dict) -> list[int]:
 
 
 def check_label(images: list[str], label: str, allowed: list[int], reader_class: type[BaseReaderWriter]) -> list[str]:
-    """What is wrong with one label.
+    """Describe the faults of one label.
 
     Args:
-        images: Channel files of its image.
-        label: Its file.
+        images: Channel files of the image.
+        label: Label file.
         allowed: Values that may occur.
-        reader_class: nnU-Net's reader.
+        reader_class: Reader of nnU-Net for both.
+
+    Returns:
+        One text per fault; empty if the label is correct.
     """
     name = Path(label).name
     try:

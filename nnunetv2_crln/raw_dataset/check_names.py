@@ -1,4 +1,4 @@
-"""Check dataset.json and the file names of a raw dataset; open no image and no label."""
+"""Check dataset.json and the file names of a raw dataset, without opening images or labels."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nnunetv2_crln.raw_dataset.survey import image_endings
 
 
 def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
-    """Check dataset.json and all file names; opens no image.
+    """Check dataset.json and all file names without opening an image.
 
     Args:
         raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
@@ -30,7 +30,7 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
         Warnings for the user.
 
     Raises:
-        UserError: Something would fail or silently go wrong later.
+        UserError: An entry or a file name would make a later step fail or silently go wrong.
     """
     folder = Path(raw_dataset_folder)
     dataset_json = read_dataset_json(folder)
@@ -64,7 +64,7 @@ def _check_dataset_json(path: Path, dataset_json: dict) -> None:
 
 
 def _check_listed_cases(path: Path, listed: object) -> None:
-    """Cases that dataset.json lists itself: their names become file names and must not leave their folder."""
+    """Check the cases that dataset.json lists itself: their names become file names and must not leave their folder."""
     if not isinstance(listed, dict):
         raise UserError(f"{path}: 'dataset' is a {type(listed).__name__}; expected cases with images and label.")
     if unsafe := [name for name in listed if name in ("", ".", "..") or re.search(r"[/\\:]", name)]:
@@ -150,7 +150,7 @@ def _require_unlabelled(folder: Path, dataset_json: dict) -> Cases:
 
 def _check_channel_files(folder: Path, dataset_json: dict, labelled: dict[str, dict], unlabelled: Cases) -> None:
     channels = number_of_channels(dataset_json)
-    # Some formats hold all channels in one file (RGB, 4D NIfTI): the labelled cases tell.
+    # Some formats hold all channels in one file (RGB, 4D NIfTI): follow the labelled cases.
     if {len(files["images"]) for files in labelled.values()} == {1}:
         channels = 1
     ending = dataset_json["file_ending"]

@@ -12,10 +12,13 @@ def read_dataset_json(path: str | Path) -> dict:
     """Read a dataset.json.
 
     Args:
-        path: The file, or the folder it lies in.
+        path: The file or its folder.
+
+    Returns:
+        Its content.
 
     Raises:
-        UserError: It is missing, or is not a JSON object.
+        UserError: The file is missing or does not contain a JSON object.
     """
     path = Path(path) / "dataset.json" if Path(path).is_dir() else Path(path)
     try:

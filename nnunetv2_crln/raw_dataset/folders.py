@@ -1,4 +1,4 @@
-"""Finds a dataset's folders from its number."""
+"""Find the folders of a dataset by its number."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nnunetv2_crln.errors import UserError
 
 @dataclass(frozen=True)
 class DatasetFolders:
-    """Where a dataset lies; `preprocessed` may not exist yet."""
+    """Name and folders of a dataset; ``preprocessed`` may not exist yet."""
 
     name: str
     raw: Path
@@ -23,10 +23,13 @@ class DatasetFolders:
 
 
 def find_dataset(dataset_id: int) -> DatasetFolders:
-    """Folders of a dataset with raw images.
+    """Find the folders of a dataset with raw images.
 
     Args:
-        dataset_id: The number in ``DatasetXXX_Name``.
+        dataset_id: Number in ``DatasetXXX_Name``.
+
+    Returns:
+        Its name and folders.
 
     Raises:
         UserError: An environment variable is not set, or the number is unknown or used twice.
@@ -60,10 +63,10 @@ def _folder(variable: str) -> Path:
 
 
 def raw_root() -> Path:
-    """The folder of ``nnUNet_raw``.
+    """Return the folder in the environment variable ``nnUNet_raw``.
 
     Raises:
-        UserError: The variable is not set, or names no folder.
+        UserError: The variable is not set, or is not the path of a folder.
     """
     value = nnUNet_raw.get()
     if not value or not Path(value).is_dir():
@@ -75,7 +78,14 @@ def raw_root() -> Path:
 
 
 def dataset_folder_name(dataset_id: int, name: str) -> str:
-    """``DatasetXXX_Name``.
+    """Compose the folder name ``DatasetXXX_Name``.
+
+    Args:
+        dataset_id: Number of the dataset, 1 to 999.
+        name: Name of the dataset: letters, digits, '_' and '-'.
+
+    Returns:
+        Name of the folder.
 
     Raises:
         UserError: The number or the name is not allowed.
@@ -88,10 +98,14 @@ def dataset_folder_name(dataset_id: int, name: str) -> str:
 
 
 def refuse_other_names(dataset_id: int, folder_name: str) -> None:
-    """Refuse a dataset number that is already in use under another name: nnU-Net could no longer find either.
+    """Check that a dataset number is not in use under another name, because nnU-Net could no longer find either.
+
+    Args:
+        dataset_id: Number of the dataset.
+        folder_name: ``DatasetXXX_Name`` that may use the number.
 
     Raises:
-        UserError: Names the other datasets.
+        UserError: Other datasets use the number; the message names them.
     """
     others = [str(name) for name in find_candidate_datasets(dataset_id) if name != folder_name]
     if others:

@@ -1,4 +1,4 @@
-"""Opens every image of a raw dataset once and describes it; labels stay closed."""
+"""Open every image of a raw dataset once and describe it; labels are never opened."""
 
 from __future__ import annotations
 
@@ -28,20 +28,31 @@ from nnunetv2_crln.utilities.parallel import run_parallel
 
 @dataclass(frozen=True)
 class ChannelReport:
-    """What one image file holds."""
+    """Description of one image file."""
 
     file: str
     shape: tuple[int, ...]  # (C, X, Y, Z) in nnU-Net's order; X is 1 for 2D images
     spacing: tuple[float, ...]  # mm
-    direction: tuple[float, ...]  # of the axes; empty for formats without
-    placement: tuple[float, ...]  # origin and direction, or the affine; empty for formats without
+    direction: tuple[float, ...]  # direction of the axes; empty if the format has none
+    placement: tuple[float, ...]  # origin and direction, or the affine; empty if the format has none
     finite: bool
     constant: bool
-    digest: str  # of shape and voxels
+    digest: str  # hash of shape and voxels
 
 
 def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelReport:
-    """Read one image file with nnU-Net's reader and describe it."""
+    """Read one image file with nnU-Net's reader and describe it.
+
+    Args:
+        file: Path of the image file.
+        reader_class: Reader of nnU-Net that opens it.
+
+    Returns:
+        Description of the file.
+
+    Raises:
+        RuntimeError: A NIfTI file is shorter than its header promises, damaged, or has complex voxels.
+    """
     finite_on_disk = nifti_is_finite(file)
     image, properties = reader_class().read_images([file])
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
@@ -67,7 +78,7 @@ def _placement(properties: dict) -> tuple[float, ...]:
 
 
 def direction_of(properties: dict) -> tuple[float, ...]:
-    """Which way the axes of an image point; empty for formats that do not tell."""
+    """Return the direction of an image's axes; empty if the format has none."""
     if stuff := properties.get("sitk_stuff"):
         return tuple(stuff["direction"])
     if stuff := properties.get("nibabel_stuff"):
@@ -77,10 +88,17 @@ def direction_of(properties: dict) -> tuple[float, ...]:
 
 
 def inspect_case(files: list[str], reader_class: type[BaseReaderWriter]) -> list[ChannelReport]:
-    """Describe all files of one case. Each is read alone, so that a mismatch is reported instead of raised.
+    """Describe all files of one case; each is read alone, so that a mismatch is reported instead of raised.
+
+    Args:
+        files: Channel files of the case.
+        reader_class: Reader of nnU-Net that opens them.
+
+    Returns:
+        Description of each file.
 
     Raises:
-        UserError: A file cannot be read; names it.
+        UserError: A file cannot be read; the message names it.
     """
     reports = []
     for file in files:
@@ -93,7 +111,13 @@ def inspect_case(files: list[str], reader_class: type[BaseReaderWriter]) -> list
 
 
 class Survey:
-    """Reports of all cases of a dataset, and what could not be read."""
+    """Describe all cases of a dataset and collect the errors of those that cannot be read.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+        processes: Number of processes that read images.
+        show_progress: Show a progress bar.
+    """
 
     def __init__(self, raw_dataset_folder: str | Path, processes: int, show_progress: bool):
         self.folder = Path(raw_dataset_folder)
@@ -116,15 +140,15 @@ class Survey:
                 self.reports[outcome.name] = outcome.value
             else:
                 self.unreadable[outcome.name] = outcome.error
-        # In the order of the tasks, so that messages do not depend on which process was faster.
+        # Keep the order of the tasks, so that messages do not depend on which process was faster.
         self.reports = {name: self.reports[name] for name in tasks if name in self.reports}
 
     def of(self, image_folder: str) -> dict[str, list[ChannelReport]]:
-        """Reports of one of the image folders."""
+        """Return the reports of one image folder, e.g. ``imagesUl``."""
         return {name: reports for name, reports in self.reports.items() if name.startswith(f"{image_folder}/")}
 
     def duplicates(self) -> list[list[str]]:
-        """Groups of cases with the same voxels. Constant images are left out: empty ones are alike by nature."""
+        """Group cases with equal voxels; constant images are left out, because empty ones are equal by nature."""
         groups = defaultdict(list)
         for name, reports in self.reports.items():
             if not all(report.constant for report in reports):
@@ -133,10 +157,17 @@ class Survey:
 
 
 def reader_class_of(dataset_json: dict, labelled: Cases) -> type[BaseReaderWriter]:
-    """nnU-Net's reader for a dataset.
+    """Return nnU-Net's reader for a dataset.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        labelled: Labelled cases; the first one is opened to try the reader.
+
+    Returns:
+        Class of the reader.
 
     Raises:
-        UserError: There is none for this file ending, or it cannot open the first labelled image.
+        UserError: No reader supports this file ending, or none can open the first labelled image.
     """
     example = next(iter(labelled.values()))[0]
     try:
@@ -149,16 +180,16 @@ def reader_class_of(dataset_json: dict, labelled: Cases) -> type[BaseReaderWrite
 
 
 def image_endings() -> tuple[str, ...]:
-    """File endings nnU-Net has a reader for."""
+    """Return the file endings that nnU-Net's readers support."""
     return tuple({ending for reader in LIST_OF_IO_CLASSES for ending in reader.supported_file_endings})
 
 
 def is_flat(reports: list[ChannelReport]) -> bool:
-    """Whether a case is 2D: nnU-Net's readers give those a first axis of length 1."""
+    """Check whether a case is 2D: nnU-Net's readers give such images a first axis of length 1."""
     return reports[0].shape[1] == 1
 
 
 def short_name(report: ChannelReport) -> str:
-    """Folder and name of the file."""
+    """Return the file's folder and name, e.g. ``imagesUl/case_0000.nii.gz``."""
     path = Path(report.file)
     return f"{path.parent.name}/{path.name}"

@@ -1,4 +1,4 @@
-"""Write files that are either old or new, never half."""
+"""Write files atomically: a file is either the old or the new one, never half of it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def finished_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the same folder, and rename it to ``path`` once its content is on the disk.
 
     Args:
-        path: Final name. A file that stands there stays until the new one is complete.
+        path: Final name. An existing file stays until the new one is complete.
 
     Yields:
-        The path to write to. It is removed if the body raises.
+        The temporary path to write to. It is removed if the body raises.
     """
     path = Path(path)
-    # The ending stays last, because SimpleITK picks the format by it.
+    # The file ending stays last, because SimpleITK derives the format from it.
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}_{path.name}")
     try:
         yield temporary
@@ -39,8 +39,8 @@ def remove_leftovers(folder: str | Path, name: str = "*") -> list[str]:
     """Remove the temporary files of :func:`finished_file` that a killed process left behind.
 
     Args:
-        folder: Nobody may be writing there at this moment.
-        name: Pattern of the final names.
+        folder: Folder to clean up. No other process may be writing to it.
+        name: Glob pattern of the final names.
 
     Returns:
         Names of the removed files.
@@ -52,7 +52,11 @@ def remove_leftovers(folder: str | Path, name: str = "*") -> list[str]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write a text file as a whole or not at all, and make its folder.
+    """Write a text file completely or not at all, and create its folder.
+
+    Args:
+        path: File to write.
+        text: Its content.
 
     Raises:
         UserError: The file cannot be written.
@@ -74,6 +78,11 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_json(content: Any, path: str | Path) -> None:
-    """Write a JSON file as nnU-Net formats it; a killed process leaves the previous file intact."""
+    """Write a JSON file in nnU-Net's format; a killed process leaves the previous file intact.
+
+    Args:
+        content: Anything that JSON can represent.
+        path: File to write; its folder must exist.
+    """
     with finished_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")

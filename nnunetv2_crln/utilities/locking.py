@@ -1,8 +1,8 @@
-"""Locks of folders that end with the process that holds them, also after kill -9.
+"""Lock folders until the process that holds the lock ends, even by kill -9.
 
-POSIX record locks on Linux and macOS: loader workers, which are forked, do not inherit them and so cannot keep the lock
-of a killed training (``flock``, and with it filelock, would let them), and NFS has them too. On Windows
-``msvcrt.locking``, which knows no shared locks: there a shared lock is no lock.
+Linux and macOS use POSIX record locks. Forked loader workers do not inherit them and so cannot keep the lock of a
+killed training alive, as they would with ``flock`` (and filelock, which uses it). POSIX locks also work on network file
+systems (NFS). Windows uses ``msvcrt.locking``, which has no shared locks, so ``shared=True`` has no effect there.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ _FAR_AWAY = 1 << 30  # Windows keeps others from reading locked bytes: lock one 
 
 
 class FolderLock:
-    """A lock on a file that stays where it is; the lock, not the file, tells who works in the folder.
+    """Lock a folder by a lock on a file in it; the file may stay behind, only the lock on it counts.
 
     Args:
-        path: The lock file; its folder must exist.
-        shared: Several processes may hold the lock if all ask for a shared one.
+        path: Lock file; its folder must exist.
+        shared: Let several processes hold the lock, provided that all of them ask for a shared one.
     """
 
     def __init__(self, path: str | Path, shared: bool = False) -> None:
@@ -37,10 +37,10 @@ class FolderLock:
         self._file: int | None = None
 
     def acquire(self, refusal: str) -> None:
-        """Take the lock or fail at once; nothing happens if this object holds it already.
+        """Take the lock or fail at once; do nothing if this object already holds it.
 
         Args:
-            refusal: What to tell the user if another process has it; who that is gets added.
+            refusal: Message for the user if another process holds the lock; that process is appended.
 
         Raises:
             UserError: Another process holds the lock.
@@ -51,7 +51,7 @@ class FolderLock:
             file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:
             if self.shared:
-                return  # a folder that is only read from here
+                return  # this process can only read the folder
             raise
         try:
             self._lock(file)
@@ -81,7 +81,7 @@ class FolderLock:
                 os.lseek(file, 0, os.SEEK_SET)
 
     def release(self) -> None:
-        """Give the lock back; nothing happens if it is not held."""
+        """Release the lock; do nothing if it is not held."""
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.close(self._file)

@@ -1,4 +1,4 @@
-"""What readers of NIfTI files accept in silence: missing ends, complex voxels, NaN and infinity."""
+"""Find faults that NIfTI readers silently accept: truncated files, complex voxels, NaN and infinity."""
 
 import gzip
 import struct
@@ -16,7 +16,7 @@ _BLOCK = 1 << 24
 
 @dataclass(frozen=True)
 class _Layout:
-    """Of a single-file NIfTI-1 image; all 0 for what is no NIfTI-1 header, where ITK will complain."""
+    """Header fields of a NIfTI-1 file; all zero if the header is not NIfTI-1 (ITK reports that on reading)."""
 
     offset: int = 0
     length: int = 0  # of the file, in bytes
@@ -25,10 +25,9 @@ class _Layout:
 
 
 def check_nifti_is_complete(path: str | Path) -> None:
-    """Compare a NIfTI file's length with its header; files of other formats pass.
+    """Check that a NIfTI file is as long as its header says and its voxels are real; files of other formats pass.
 
-    ITK 5.4 fills what is missing at the end of a NIfTI file with zeros and says nothing; nnU-Net drops the imaginary
-    part of complex voxels.
+    ITK 5.4 silently fills a truncated NIfTI file with zeros, and nnU-Net drops the imaginary part of complex voxels.
 
     Raises:
         RuntimeError: The file is shorter than its header promises, its compression is damaged, or its voxels are
@@ -38,10 +37,14 @@ def check_nifti_is_complete(path: str | Path) -> None:
 
 
 def nifti_is_finite(path: str | Path) -> bool:
-    """Whether a complete NIfTI file is free of NaN and infinity, which ITK reads as 0; True for other formats.
+    """Check that a complete NIfTI file is free of NaN and infinity, which ITK reads as 0.
+
+    Returns:
+        True if all voxels are finite, and for other formats.
 
     Raises:
-        RuntimeError: As :func:`check_nifti_is_complete`.
+        RuntimeError: The file is shorter than its header promises, its compression is damaged, or its voxels are
+            complex.
     """
     return _read(Path(path), look_at_voxels=True)
 

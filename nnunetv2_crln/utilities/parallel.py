@@ -1,4 +1,4 @@
-"""Run one function over many cases in spawned processes, without losing the others to one bad case."""
+"""Run one function over many cases in spawned processes; one bad case does not stop the others."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nnunetv2_crln.errors import UserError
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one task: a value, or the text of an error."""
+    """Result of one task: a value, or the text of an error."""
 
     name: str
     value: Any = None
@@ -39,17 +39,17 @@ def run_parallel(
     Closing the iterator abandons the tasks that have not begun.
 
     Args:
-        function: Importable from a module, because the processes are spawned as nnU-Net's are.
-        tasks: Name of each task, to its arguments.
-        processes: Number of processes; 1 runs everything in this one.
+        function: Function that can be imported from a module, because the processes are spawned as nnU-Net's are.
+        tasks: Arguments of each task, by its name.
+        processes: Number of processes; 1 runs everything in this process.
         description: Text before the progress bar.
-        show_progress: Whether to show that bar.
+        show_progress: Show the progress bar.
 
     Yields:
         One outcome per task, with either a value or the text of an error.
 
     Raises:
-        UserError: A process died, most likely for lack of memory.
+        UserError: A process died, most likely because memory ran out.
     """
     outcomes = _in_this_process if min(processes, len(tasks)) <= 1 else _in_processes
     with tqdm(desc=description, total=len(tasks), unit="case", disable=not show_progress or not tasks) as bar:
@@ -68,17 +68,17 @@ def run_all(
     """Call ``function(*arguments)`` for every task and wait for all of them.
 
     Args:
-        function: As for :func:`run_parallel`.
-        tasks: As for :func:`run_parallel`.
-        processes: Number of processes; 1 runs everything in this one.
+        function: Function that can be imported from a module, because the processes are spawned as nnU-Net's are.
+        tasks: Arguments of each task, by its name.
+        processes: Number of processes; 1 runs everything in this process.
         description: Text before the progress bar.
-        show_progress: Whether to show that bar.
+        show_progress: Show the progress bar.
 
     Returns:
-        Values and error texts, each by name in the order of ``tasks``.
+        Values of the tasks that succeeded and error texts of the others, both by name in the order of ``tasks``.
 
     Raises:
-        UserError: A process died, most likely for lack of memory.
+        UserError: A process died, most likely because memory ran out.
     """
     outcomes = {o.name: o for o in run_parallel(function, tasks, processes, description, show_progress)}
     ordered = [outcomes[name] for name in tasks]
@@ -111,7 +111,7 @@ def _in_processes(function: Callable[..., Any], tasks: Mapping[str, Sequence], p
 
 
 def end_with_parent() -> None:
-    """End this process when its parent has ended: a parent that was killed cannot tell its workers to."""
+    """End this process when its parent has ended, because a killed parent cannot end its workers."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
 
@@ -129,12 +129,12 @@ def _call_safely(function: Callable[..., Any], name: str, arguments: Sequence) -
     try:
         return Outcome(name, value=function(*arguments))
     except Exception as error:
-        # The boundary between cases: whatever is wrong with one, the others go on.
+        # Catch everything at the boundary between cases: whatever is wrong with one, the others go on.
         return Outcome(name, error=_describe(error))
 
 
 def _describe(error: Exception) -> str:
-    """Return the message; for errors without one (nnU-Net's readers raise some), where it happened."""
+    """Return the error's message, or its location if it has none, as some errors of nnU-Net's readers."""
     text = " ".join(str(error).split())
     if isinstance(error, UserError):
         return text

@@ -1,4 +1,4 @@
-"""How every command of this package starts and fails."""
+"""Start every command of this package, and report its errors, in the same way."""
 
 import io
 import sys
@@ -8,9 +8,9 @@ from nnunetv2_crln.errors import UserError
 
 
 def run(command: Callable[[], None]) -> None:
-    """Run a command; a :class:`UserError` becomes one message on stderr and exit status 2, without a traceback."""
+    """Run a command; turn a :class:`UserError` into one message on stderr and exit status 2, without a traceback."""
     for stream in (sys.stdout, sys.stderr):
-        # A terminal or log that cannot show a character (× in an ASCII locale) is no reason to lose the work.
+        # A terminal or log that cannot show a character (× in an ASCII locale) must not end the command.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
