@@ -1,4 +1,4 @@
-"""The article's protocols as a configuration ``3d_article`` of nnU-Net's plans."""
+"""Describe the paper's protocols as a configuration ``3d_article`` of nnU-Net's plans."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STAGES = 5
 
 
 def _architecture(name: str, norm: str, encoder: list[int], decoder: list[int], dropout: float) -> dict[str, Any]:
-    """Entry of the plans for one of :mod:`nnunetv2_crln.networks`, with the article's 16 to 256 channels."""
+    """Return the plans' entry for one of :mod:`nnunetv2_crln.networks`, with the paper's 16 to 256 channels."""
     return {
         "network_class_name": f"nnunetv2_crln.networks.{name}",
         "arch_kwargs": {
@@ -38,7 +38,7 @@ def _architecture(name: str, norm: str, encoder: list[int], decoder: list[int], 
 
 VNET = _architecture("vnet.VNet", "batchnorm.BatchNorm3d", [1, 2, 3, 3, 3], [3, 3, 2, 1], 0.5)
 UNET3D = _architecture("unet3d.UNet3D", "instancenorm.InstanceNorm3d", [2] * STAGES, [2] * (STAGES - 1), 0.3)
-# Of all protocols; docs/settings.md has our own values beside them.
+# Settings of all protocols; docs/settings.md lists the plugin's defaults beside them.
 SETTINGS = {
     "detach_features": False,
     "aggregation": "nonlinear",
@@ -52,17 +52,17 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class Protocol:
-    """One row of the article's experiments.
+    """One row of the paper's experiments.
 
     Attributes:
         dataset: ``left_atrium``, ``pancreas_ct`` or ``brats19``.
         labelled: Number of labelled cases.
-        patch: In voxels, axes as in the image arrays: through-plane first.
-        spacing: In mm, of every axis.
-        architecture: As in the plans.
-        num_prototypes: R.
-        prototype_weight: xi.
-        cps_weight: lambda_cps.
+        patch: Patch size in voxels, axes ordered as in the image arrays: through-plane first.
+        spacing: Spacing of every axis, in mm.
+        architecture: Entry ``architecture`` of the plans.
+        num_prototypes: Number of prototypes per class, R.
+        prototype_weight: Weight xi of the prototypes.
+        cps_weight: Weight lambda_cps of Cooperative Positive Supervision.
     """
 
     dataset: str
@@ -76,7 +76,7 @@ class Protocol:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The "crln" block."""
+        """The "crln" block of the plans."""
         return {
             "num_prototypes": self.num_prototypes,
             "prototype_weight": self.prototype_weight,
@@ -97,40 +97,50 @@ DATASETS = tuple(dict.fromkeys(protocol.dataset for protocol in PROTOCOLS))
 
 
 def find_protocol(dataset: str, labelled: int) -> Protocol:
-    """The protocol of a dataset and a number of labelled cases.
+    """Find the protocol for a dataset and a number of labelled cases.
+
+    Args:
+        dataset: One of :data:`DATASETS`.
+        labelled: Number of labelled cases.
+
+    Returns:
+        The protocol.
 
     Raises:
-        UserError: The article has no such experiment.
+        UserError: The paper has no such experiment.
     """
     of_dataset = {protocol.labelled: protocol for protocol in PROTOCOLS if protocol.dataset == dataset}
     if not of_dataset:
-        raise UserError(f"--article {dataset}: the article has no such dataset. It has: {', '.join(DATASETS)}.")
+        raise UserError(f"--article {dataset}: the paper has no such dataset. It has: {', '.join(DATASETS)}.")
     if labelled not in of_dataset:
         raise UserError(
-            f"--article {dataset} with {labelled} labelled cases: the article has "
+            f"--article {dataset} with {labelled} labelled cases: the paper has "
             f"{' and '.join(map(str, of_dataset))}. Convert the dataset with one of them as --num_labelled."
         )
     return of_dataset[labelled]
 
 
 def count_labelled(raw_dataset_folder: str | Path) -> int:
-    """Labelled cases that a dataset trains on: as its conversion noted, else those in imagesTr."""
+    """Count the labelled training cases: the number its conversion recorded, or else the cases in imagesTr."""
     raw = Path(raw_dataset_folder)
     noted = read_json(raw / "dataset.json").get(DATASET_RECORD, {}).get("num_labelled")
-    # Labelled validation cases lie in imagesTr as well (BraTS 2019), so that counting files is the second choice.
+    # Labelled validation cases are in imagesTr as well (BraTS 2019), so that counting files is the second choice.
     return noted if isinstance(noted, int) else len(find_labelled_cases(raw))
 
 
 def protocol_for(raw_dataset_folder: str | Path, dataset: str, labelled: int | None) -> Protocol:
-    """The protocol that was asked for, if the dataset fits it.
+    """Return the requested protocol and check that the dataset fits it.
 
     Args:
         raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
-        dataset: Name in the article.
+        dataset: One of :data:`DATASETS`.
         labelled: Number of labelled cases; None takes the dataset's own.
 
+    Returns:
+        The protocol.
+
     Raises:
-        UserError: No such protocol, or the dataset has another number of labelled cases.
+        UserError: The paper has no such protocol, or the dataset has a different number of labelled cases.
     """
     present = count_labelled(raw_dataset_folder)
     protocol = find_protocol(dataset, present if labelled is None else labelled)
@@ -143,7 +153,14 @@ def protocol_for(raw_dataset_folder: str | Path, dataset: str, labelled: int | N
 
 
 def article_configuration(protocol: Protocol, plans: PlansManager) -> dict[str, Any]:
-    """``3d_article`` for these plans.
+    """Build the configuration ``3d_article`` for some plans.
+
+    Args:
+        protocol: Row of the paper's experiments.
+        plans: Plans that get the configuration.
+
+    Returns:
+        Entry of the plans' ``configurations``.
 
     Raises:
         UserError: The plans have no 3d_fullres to inherit from.
@@ -151,7 +168,7 @@ def article_configuration(protocol: Protocol, plans: PlansManager) -> dict[str, 
     if PARENT not in plans.available_configurations:
         raise UserError(
             f"{plans.plans_name} of {plans.dataset_name} have no {PARENT}, which {CONFIGURATION} inherits from. "
-            "The article's protocols need three-dimensional images."
+            "The paper's protocols need three-dimensional images."
         )
     parent = plans.get_configuration(PARENT)
     configuration: dict[str, Any] = {
@@ -162,17 +179,21 @@ def article_configuration(protocol: Protocol, plans: PlansManager) -> dict[str, 
         PLANS_BLOCK: protocol.settings,
     }
     if not np.allclose(parent.spacing, protocol.spacing, rtol=0.01):
-        # Other voxels than 3d_fullres's need data of their own.
+        # A spacing other than that of 3d_fullres needs its own preprocessed data.
         configuration["spacing"] = [protocol.spacing] * 3
         configuration["data_identifier"] = f"{plans.plans_name}_{CONFIGURATION}"
     return configuration
 
 
 def write_article_configuration(plans_file: str | Path, protocol: Protocol) -> list[str]:
-    """Add ``3d_article`` to a plans file; one that a user has changed is left as it is.
+    """Add ``3d_article`` to a plans file; keep an existing one, which the user may have changed.
+
+    Args:
+        plans_file: nnU-Net's plans.
+        protocol: Row of the paper's experiments.
 
     Returns:
-        What differs from the article in a configuration that stood there already, as ``key`` or ``crln.key``.
+        Keys of an existing configuration that differ from the paper, as ``key`` or ``crln.key``.
     """
     plans = read_json(plans_file)
     wanted = article_configuration(protocol, PlansManager(str(plans_file)))

@@ -1,9 +1,9 @@
-"""Adds the unlabelled images to nnU-Net's dataset fingerprint.
+"""Add the unlabelled images to nnU-Net's dataset fingerprint.
 
-With few labelled scans the medians of spacing and shape, and so patch size and target spacing, are poor. The planners
-read the keys "spacings" and "shapes_after_crop": both get the unlabelled images appended. Intensity statistics stay
-those of the labelled foreground, as nnU-Net defines them. Our own key "crln" remembers what came from where, so that a
-second run adds nothing twice and a changed image is read again.
+With few labelled scans the medians of spacing and shape, and hence target spacing and patch size, are poor estimates.
+The planners read the keys "spacings" and "shapes_after_crop": the unlabelled images are appended to both. Intensity
+statistics remain those of the labelled foreground, as nnU-Net defines them. The plugin's own key "crln" records the
+source of each entry, so that a second run adds nothing twice and reads a changed image again.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ FINGERPRINT = "dataset_fingerprint.json"
 
 
 def measure_case(files: list[str], reader_class: type[BaseReaderWriter]) -> dict:
-    """What planning needs to know of one unlabelled case.
+    """Measure the properties of one unlabelled case that planning needs.
 
     Args:
-        files: Its channel files.
-        reader_class: nnU-Net's reader for them.
+        files: Channel files of the case.
+        reader_class: Reader of nnU-Net that opens them.
 
     Returns:
         ``spacing`` in mm and ``shape_after_crop`` in voxels, in the image's own axis order, and the files' record.
@@ -45,10 +45,17 @@ def measure_case(files: list[str], reader_class: type[BaseReaderWriter]) -> dict
 
 
 def labelled_fingerprint_is_stale(raw_dataset_folder: str | Path, preprocessed_dataset_folder: str | Path) -> bool:
-    """Whether the fingerprint was extracted from other labelled cases than the dataset has now.
+    """Check whether the fingerprint was extracted from other labelled cases than the dataset has now.
 
-    nnU-Net keeps an existing fingerprint without looking. After moving cases from imagesTr to imagesUl it would go on
-    using intensities below labels that are hidden now.
+    nnU-Net keeps an existing fingerprint without checking it. After cases were moved from imagesTr to imagesUl it would
+    still use intensities inside labels that are now hidden.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+
+    Returns:
+        True if the fingerprint must be extracted again; False if it is up to date or missing.
     """
     path = Path(preprocessed_dataset_folder) / FINGERPRINT
     if not path.is_file():
@@ -71,13 +78,13 @@ def add_unlabelled_to_fingerprint(
         raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``, with nnU-Net's fingerprint.
         processes: Number of processes that read images.
-        show_progress: Whether to show a progress bar.
+        show_progress: Show a progress bar.
 
     Returns:
         The fingerprint as written.
 
     Raises:
-        UserError: Images could not be read; the others are kept for the next run.
+        UserError: Images could not be read; the measurements of the others are kept for the next run.
     """
     path = Path(preprocessed_dataset_folder) / FINGERPRINT
     fingerprint = read_json(path)
@@ -121,7 +128,7 @@ def _labelled_record(raw_dataset_folder: str | Path) -> dict[str, dict]:
 
 
 def _combine(fingerprint: dict, raw_dataset_folder: str | Path, unlabelled: dict[str, dict]) -> dict:
-    """The fingerprint with labelled entries first, then those of `unlabelled`."""
+    """Combine the entries of the labelled cases, which come first, with those of ``unlabelled``."""
     labelled = fingerprint.get(FINGERPRINT_RECORD, {}).get("labelled") or {
         "spacings": fingerprint["spacings"],
         "shapes_after_crop": fingerprint["shapes_after_crop"],

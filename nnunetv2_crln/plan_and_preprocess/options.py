@@ -1,4 +1,4 @@
-"""What ``nnUNetv2_crln_plan_and_preprocess`` is asked to do, checked before any work starts."""
+"""Options of ``nnUNetv2_crln_plan_and_preprocess``, checked before any work starts."""
 
 from __future__ import annotations
 
@@ -9,37 +9,38 @@ from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.plans import find_nnunet_class, planner_default
 
 DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}
-"""nnU-Net's; 4 for all others."""
+"""Defaults of nnU-Net by configuration; 4 for all others."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """The command line as values.
+    """Values of the command line.
 
     Attributes:
         datasets: Numbers of the datasets.
-        configurations: To preprocess; those that a dataset lacks are skipped.
-        verify: Open every image first.
-        clean: Redo the fingerprint and unlabelled cases that are already preprocessed.
-        preprocessing: Whether to preprocess after planning.
+        configurations: Configurations to preprocess; those that a dataset lacks are skipped.
+        verify: Open and check every image first.
+        clean: Redo the fingerprint and the unlabelled cases that are already preprocessed.
+        preprocessing: Preprocess after planning.
         fingerprint_extractor: Name of nnU-Net's class.
         planner: Name of nnU-Net's class.
-        gpu_memory_target: In GB; None is the planner's default.
+        gpu_memory_target: GPU memory to plan for, in GB; None is the planner's default.
         preprocessor: Name of nnU-Net's class.
         target_spacing: Three numbers in mm as text, as nnU-Net takes them.
-        plans_name: Instead of the planner's default.
+        plans_name: Name of the plans; None is the planner's default.
         article: Dataset of the paper whose configuration is added; None adds none.
-        num_labelled: Which of the paper's protocols for it; None takes the dataset's number.
-        fingerprint_processes: Processes for checks and fingerprint.
-        processes: Processes for preprocessing: one number, or one for each configuration; None is nnU-Net's default.
+        num_labelled: Number of labelled cases that selects the paper's protocol; None takes the dataset's own number.
+        fingerprint_processes: Number of processes for checks and fingerprint.
+        processes: Numbers of processes for preprocessing: one for all or one per configuration; None is nnU-Net's
+            default.
         verbose: Print more.
         show_progress: Show progress bars.
         unlabelled_only: Skip nnU-Net's own steps.
-        num_parts: Parts that imagesUl is split into.
-        part_id: Which part to do, from 0.
+        num_parts: Number of parts into which imagesUl is split.
+        part_id: Index of the part to do, from 0.
 
     Raises:
-        UserError: A value that nnU-Net would refuse late or not at all; names the flag.
+        UserError: A value is one that nnU-Net would refuse late or not at all; the message names the flag.
     """
 
     datasets: tuple[int, ...]
@@ -68,7 +69,7 @@ class Options:
         self._check_processes()
         if self.num_labelled is not None:
             if self.article is None:
-                raise UserError("--num_labelled chooses one of the article's protocols: give --article DATASET too.")
+                raise UserError("--num_labelled chooses one of the paper's protocols: give --article DATASET too.")
             article.find_protocol(self.article, self.num_labelled)
         if self.target_spacing is not None and not _is_spacing(self.target_spacing):
             raise UserError(
@@ -102,7 +103,7 @@ class Options:
             raise UserError("-np and -npfp count processes: give numbers above 0.")
 
     def processes_of(self) -> dict[str, int]:
-        """Return the processes of each configuration, that of the paper's protocol included."""
+        """Return the number of processes of each configuration, including that of the paper's protocol."""
         if self.processes is None:
             numbers = {name: DEFAULT_PROCESSES.get(name, 4) for name in self.configurations}
         else:

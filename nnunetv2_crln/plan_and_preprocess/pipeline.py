@@ -1,4 +1,4 @@
-"""The steps of ``nnUNetv2_crln_plan_and_preprocess``: nnU-Net's own, with the unlabelled images taking part."""
+"""Run the steps of ``nnUNetv2_crln_plan_and_preprocess``: nnU-Net's own, extended to the unlabelled images."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def plan_and_preprocess(options: Options) -> None:
     """Check, plan and preprocess all datasets.
 
     Raises:
-        UserError: Bad input, or cases that could not be preprocessed (after all others were).
+        UserError: Input is wrong, or cases could not be preprocessed (reported after all others are done).
     """
     datasets = {dataset_id: find_dataset(dataset_id) for dataset_id in options.datasets}
     for folders in datasets.values():
@@ -57,11 +57,7 @@ def plan_and_preprocess(options: Options) -> None:
 def _one_dataset(
     dataset_id: int, folders: DatasetFolders, protocol: article.Protocol | None, options: Options
 ) -> list[str]:
-    """Do all steps after the checks.
-
-    Returns:
-        Text for each unlabelled case that failed.
-    """
+    """Do all steps after the checks and return a text for each unlabelled case that failed."""
     if options.unlabelled_only:
         plans_name = options.expected_plans_name()
     else:
@@ -81,10 +77,14 @@ def _one_dataset(
 
 
 def verify(folders: DatasetFolders, options: Options) -> None:
-    """Open every image and every label in labelsTr, with our checks and with nnU-Net's.
+    """Open every image and every label in labelsTr for the plugin's checks and nnU-Net's.
+
+    Args:
+        folders: Folders of the dataset.
+        options: Options of the command.
 
     Raises:
-        UserError: With everything that was found.
+        UserError: Images or labels are wrong.
     """
     _print_warnings(verify_images(folders.raw, options.fingerprint_processes, options.show_progress))
     verify_labels(folders.raw, options.fingerprint_processes, options.show_progress)
@@ -95,10 +95,15 @@ def verify(folders: DatasetFolders, options: Options) -> None:
 
 
 def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
-    """Fingerprint and planning.
+    """Extract the fingerprint and make the plans.
+
+    Args:
+        dataset_id: Number of the dataset.
+        folders: Folders of the dataset.
+        options: Options of the command.
 
     Returns:
-        The name of the plans.
+        Name of the plans.
     """
     print("Fingerprint extraction ...")
     stale = labelled_fingerprint_is_stale(folders.raw, folders.preprocessed)
@@ -132,10 +137,18 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
 
 
 def read_plans(folders: DatasetFolders, plans_name: str, configurations: list[str]) -> PlansManager:
-    """Plans of a dataset; those of ``configurations`` that they have are checked.
+    """Read and check the plans of a dataset.
+
+    Args:
+        folders: Folders of the dataset.
+        plans_name: Name of the plans.
+        configurations: Configurations to check, if the plans have them.
+
+    Returns:
+        The plans.
 
     Raises:
-        UserError: They were not made yet, or the file is damaged.
+        UserError: The plans do not exist yet, or the file is damaged.
     """
     path = folders.preprocessed / f"{plans_name}.json"
     if not path.is_file():
@@ -155,20 +168,34 @@ def read_plans(folders: DatasetFolders, plans_name: str, configurations: list[st
 
 
 def add_article_configuration(folders: DatasetFolders, plans_name: str, protocol: article.Protocol) -> None:
-    """Write the article's configuration into the plans, or say what is different in the one that is there."""
+    """Write the paper's configuration into the plans, or print the differences to an existing one.
+
+    Args:
+        folders: Folders of the dataset.
+        plans_name: Name of the plans.
+        protocol: Row of the paper's experiments.
+    """
     changed = article.write_article_configuration(folders.preprocessed / f"{plans_name}.json", protocol)
     name = f"{protocol.dataset} with {protocol.labelled} labelled cases"
     if changed:
         print(
-            f"Kept the {article.CONFIGURATION} of {plans_name}.json, which differs from the article's {name} in "
+            f"Kept the {article.CONFIGURATION} of {plans_name}.json, which differs from the paper's {name} in "
             f"{listing(changed)}. Delete it there to have it written anew."
         )
     else:
-        print(f"{article.CONFIGURATION} in {plans_name}.json is the article's protocol for {name}.")
+        print(f"{article.CONFIGURATION} in {plans_name}.json is the paper's protocol for {name}.")
 
 
 def one_configuration_per_data(plans_manager: PlansManager, configurations: Iterable[str]) -> list[str]:
-    """The configurations without those that train on the preprocessed data of an earlier one."""
+    """Select the configurations that need preprocessed data of their own.
+
+    Args:
+        plans_manager: nnU-Net's plans.
+        configurations: Names of configurations.
+
+    Returns:
+        The first configuration for each folder of preprocessed data.
+    """
     by_data: dict[str, str] = {}
     for name in configurations:
         by_data.setdefault(plans_manager.get_configuration(name).data_identifier, name)
@@ -180,10 +207,13 @@ def available_configurations(plans_manager: PlansManager, requested: dict[str, i
 
     Args:
         plans_manager: nnU-Net's plans.
-        requested: Processes by configuration.
+        requested: Number of processes by configuration.
+
+    Returns:
+        Number of processes by configuration, without those that the plans lack.
 
     Raises:
-        UserError: There is none.
+        UserError: The plans have none of them.
     """
     present = plans_manager.available_configurations
     skipped = [name for name in requested if name not in present]
@@ -204,7 +234,14 @@ def preprocess_labelled(
     configurations: dict[str, int],
     options: Options,
 ) -> None:
-    """nnU-Net's preprocessing, which deletes what was there: not while a training reads it.
+    """Run nnU-Net's preprocessing under a lock, because it deletes existing data that a training may be reading.
+
+    Args:
+        dataset_id: Number of the dataset.
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configurations: Number of processes by configuration.
+        options: Options of the command.
 
     Raises:
         UserError: A training is running, or another command is preprocessing the same data.
@@ -227,6 +264,12 @@ def preprocess_all_unlabelled(
     folders: DatasetFolders, plans_manager: PlansManager, configurations: dict[str, int], options: Options
 ) -> list[str]:
     """Preprocess imagesUl for every configuration.
+
+    Args:
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configurations: Number of processes by configuration.
+        options: Options of the command.
 
     Returns:
         Text for each case that failed.
@@ -269,8 +312,16 @@ def print_summary(
     configurations: list[str],
     options: Options,
 ) -> None:
-    """What there is now, what training will cost, and the command that comes next."""
-    # Not noted in the plans: only known if they were made just now.
+    """Print the number of cases, the cost of a training, and the next command.
+
+    Args:
+        dataset_id: Number of the dataset.
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configurations: Names of the configurations.
+        options: Options of the command.
+    """
+    # The plans do not record the target: it is known only if they were made just now.
     memory_target = None if options.unlabelled_only else options.memory_target()
     labelled, unlabelled = len(find_labelled_cases(folders.raw)), len(find_unlabelled_cases(folders.raw))
     print(f"\n{folders.name}: {labelled} labelled and {unlabelled} unlabelled cases")
@@ -295,7 +346,7 @@ def print_summary(
     if chosen != article.CONFIGURATION:
         print(f"Next: nnUNetv2_train {dataset_id} {chosen} {fold} -tr nnUNetTrainer_CRLN{plans}")
     if options.article:
-        # The article trains on all labelled cases; BraTS has validation cases of its own.
+        # The paper trains on all labelled cases; BraTS has validation cases of its own.
         fold = "0" if split.is_file() else "all"
         print(f"Next: nnUNetv2_train {dataset_id} {article.CONFIGURATION} {fold} -tr {article.TRAINER}{plans}")
     print()

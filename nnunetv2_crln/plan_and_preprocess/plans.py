@@ -1,4 +1,4 @@
-"""What surrounds nnU-Net's planning: the user's "crln" blocks survive it, and its memory is put into words."""
+"""Preserve "crln" blocks across re-planning, validate plans, and describe their memory needs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ from nnunetv2_crln.utilities.files import read_json, write_json
 
 
 def find_nnunet_class(package: str, name: str, flag: str) -> type:
-    """A class of nnU-Net by name, as its commands look it up.
+    """Find a class of nnU-Net by name, as its commands do.
 
     Args:
         package: ``experiment_planning`` or ``preprocessing``.
-        name: Of the class.
-        flag: The command line flag it came from, for the message.
+        name: Name of the class.
+        flag: Command line flag with that name, for the message.
+
+    Returns:
+        The class.
 
     Raises:
-        UserError: There is no such class.
+        UserError: nnU-Net has no such class.
     """
     folder = Path(nnunetv2.__path__[0]) / package
     found = recursive_find_python_class(str(folder), name, current_module=f"nnunetv2.{package}")
@@ -41,15 +44,15 @@ CONFIGURATION_KEYS = ("data_identifier", "preprocessor_name", "batch_size", "pat
 
 
 def check_plans(plans: object, path: str | Path, configuration: str | None = None) -> None:
-    """Look for what every part of nnU-Net reads from plans, before it fails with a bare key.
+    """Check that plans have the entries nnU-Net reads, before it fails with a mere KeyError.
 
     Args:
-        plans: Content of the file.
-        path: Of the file, for the message.
-        configuration: To check too.
+        plans: Content of the plans file.
+        path: Path of the plans file, for the message.
+        configuration: Configuration to check as well; None checks none.
 
     Raises:
-        UserError: Something is missing or of the wrong type.
+        UserError: An entry is missing or of the wrong type.
     """
     again = "Make the plans again (nnUNetv2_crln_plan_and_preprocess --no_pp), or correct the file."
     if not isinstance(plans, dict):
@@ -58,7 +61,7 @@ def check_plans(plans: object, path: str | Path, configuration: str | None = Non
         raise UserError(f"{path} has no {', '.join(missing)}. {again}")
     configurations = plans["configurations"]
     if not isinstance(configurations, dict) or not all(isinstance(entry, dict) for entry in configurations.values()):
-        raise UserError(f"{path}: 'configurations' is no object of objects. {again}")
+        raise UserError(f"{path}: 'configurations' is not an object of objects. {again}")
     if configuration is None:
         return
     if configuration not in configurations:
@@ -79,15 +82,23 @@ def check_plans(plans: object, path: str | Path, configuration: str | None = Non
 
 
 def planner_default(planner: type, argument: str) -> Any:
-    """Default of an argument of a planner class, such as ``plans_name``."""
+    """Return the default of an argument of a planner class.
+
+    Args:
+        planner: Planner class of nnU-Net.
+        argument: Name of the argument, such as ``plans_name``.
+
+    Returns:
+        Its default.
+    """
     return inspect.signature(planner).parameters[argument].default
 
 
 def crln_blocks(plans_file: str | Path) -> dict[str, dict]:
-    """The "crln" blocks of a plans file, by configuration; none for other JSON files.
+    """Return the "crln" blocks of a plans file by configuration; an empty dictionary for other JSON files.
 
     Raises:
-        UserError: The file is no JSON; nnU-Net could not read it either.
+        UserError: The file is not valid JSON, so that nnU-Net could not read it either.
     """
     try:
         plans = read_json(plans_file)
@@ -99,18 +110,18 @@ def crln_blocks(plans_file: str | Path) -> dict[str, dict]:
 
 @contextmanager
 def keep_crln_blocks(preprocessed_dataset_folder: str | Path) -> Iterator[list[str]]:
-    """Put the users' "crln" blocks back after nnU-Net's planning, which writes its own configurations anew.
+    """Restore the user's "crln" blocks after nnU-Net's planning, which overwrites its own configurations.
 
-    Configurations that the user added are kept by nnU-Net itself.
+    nnU-Net itself keeps configurations that the user added.
 
     Args:
-        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``; may be missing.
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``; it may be missing.
 
     Yields:
-        A list that names, after the block, what had to be put back: ``"3d_fullres in nnUNetPlans.json"``.
+        A list that, after the ``with`` block, names what was restored: ``"3d_fullres in nnUNetPlans.json"``.
 
     Raises:
-        UserError: A block is not valid: said now, before any long work, rather than when training starts.
+        UserError: A block is not valid; this is reported before any long work, not when training starts.
     """
     before = {path: crln_blocks(path) for path in sorted(Path(preprocessed_dataset_folder).glob("*.json"))}
     for path, blocks in before.items():
@@ -120,16 +131,23 @@ def keep_crln_blocks(preprocessed_dataset_folder: str | Path) -> Iterator[list[s
     try:
         yield restored
     finally:
-        # Also after an error or an interruption: nnU-Net may have written its plans by then.
+        # Restore after an error or an interruption too: nnU-Net may have written its plans by then.
         for path, blocks in before.items():
             restored += _restore(path, blocks)
 
 
 def check_block(block: object, where: str) -> CRLNSettings:
-    """Read a block.
+    """Read and check a "crln" block.
+
+    Args:
+        block: Content of the block.
+        where: Place of the block, for the message.
+
+    Returns:
+        The settings.
 
     Raises:
-        UserError: It is not valid; says where it stands.
+        UserError: The block is not valid; the message names its place.
     """
     try:
         return CRLNSettings.from_plans({PLANS_BLOCK: block})
@@ -152,15 +170,18 @@ def _restore(path: Path, blocks: dict[str, dict]) -> list[str]:
 
 
 def describe_configuration(plans_manager: PlansManager, configuration: str, memory_target: float | None) -> str:
-    """Patch, batch and memory of one configuration, in two or three lines.
+    """Describe patch, batch and memory of one configuration.
 
-    The student keeps the activations of labelled and unlabelled patches for the backward pass; plain nnU-Net keeps
-    those of the labelled ones. The teacher keeps none. So memory grows with the number of patches in one step.
+    The student keeps the activations of labelled and unlabelled patches for the backward pass; plain nnU-Net keeps only
+    those of labelled patches. The teacher keeps none. Memory therefore grows with the number of patches per step.
 
     Args:
         plans_manager: nnU-Net's plans.
         configuration: Name of a configuration in them.
-        memory_target: What the plan was made for, in GB; None if unknown.
+        memory_target: GPU memory that the plans were made for, in GB; None if unknown.
+
+    Returns:
+        Text of three lines.
     """
     manager = plans_manager.get_configuration(configuration)
     settings = check_block(manager.configuration.get(PLANS_BLOCK, {}), f"Configuration {configuration}")

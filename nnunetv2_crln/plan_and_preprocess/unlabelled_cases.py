@@ -1,9 +1,9 @@
-"""Preprocesses imagesUl with the plan's own preprocessor, into a folder that nnU-Net's dataset class reads.
+"""Preprocess imagesUl with the plans' own preprocessor, into a folder that nnU-Net's dataset class reads.
 
-A case is three files, as nnU-Net saves them: ``CASE.b2nd`` (image), ``CASE_seg.b2nd`` (0 inside, -1 outside of the
-nonzero region, because there is no label) and ``CASE.pkl`` (properties). They are written elsewhere first and moved to
-their final names with the image last, so a killed run leaves no half case. Our own entry in the properties tells from
-which files and under which plan a case was made: a later run redoes those that no longer fit, and only those.
+As in nnU-Net, a case consists of three files: ``CASE.b2nd`` (image), ``CASE_seg.b2nd`` (without a label: 0 inside and
+-1 outside the nonzero region) and ``CASE.pkl`` (properties). They are written to a temporary folder and then moved to
+their final names, the image last, so that a killed run leaves no incomplete case. An entry in the properties records
+from which files and under which plans a case was made: a later run redoes exactly those that no longer match.
 ``labelsUl`` is never opened.
 """
 
@@ -31,7 +31,7 @@ from nnunetv2_crln.utilities.files import read_json, write_json
 from nnunetv2_crln.utilities.nifti import check_nifti_is_complete
 from nnunetv2_crln.utilities.parallel import run_parallel
 
-# In the order in which they get their final names: nnU-Net lists cases by the image, so it comes last.
+# Ordered as the files get their final names: nnU-Net lists cases by the image, so it comes last.
 SUFFIXES = ("_seg.b2nd", ".pkl", ".b2nd")
 _PLAN_CASE_RECORDS = (
     "preprocessor_name",
@@ -43,7 +43,7 @@ _PLAN_CASE_RECORDS = (
     "resampling_fn_seg",
     "resampling_fn_seg_kwargs",
 )
-# These take no intensity statistics of the labelled cases: one more labelled case need not redo all unlabelled ones.
+# Normalisations without statistics of the labelled cases: adding a labelled case need not redo all unlabelled ones.
 _SELF_CONTAINED_NORMALISATIONS = {
     "ZScoreNormalization",
     "NoNormalization",
@@ -54,7 +54,7 @@ _SELF_CONTAINED_NORMALISATIONS = {
 
 @dataclass
 class PreprocessingResult:
-    """What one run did, by case id."""
+    """Result of one run, by case identifier."""
 
     folder: Path
     done: list[str] = field(default_factory=list)
@@ -65,7 +65,7 @@ class PreprocessingResult:
 
 @dataclass(frozen=True)
 class UnlabelledStatus:
-    """State of a preprocessed unlabelled folder, by case id."""
+    """State of a folder of preprocessed unlabelled cases, by case identifier."""
 
     ready: list[str]
     stale: list[str]
@@ -73,7 +73,15 @@ class UnlabelledStatus:
 
 
 def plan_key(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> str:
-    """Hash of all parts of a plan that change a preprocessed image; patch and batch size do not."""
+    """Hash the parts of the plans that affect a preprocessed image; patch and batch size do not.
+
+    Args:
+        plans_manager: nnU-Net's plans.
+        configuration_manager: One of their configurations.
+
+    Returns:
+        Hexadecimal digest.
+    """
     configuration = configuration_manager.configuration
     relevant = {key: configuration.get(key) for key in _PLAN_CASE_RECORDS}
     relevant["transpose_forward"] = plans_manager.transpose_forward
@@ -103,15 +111,15 @@ def preprocess_unlabelled(
         plans_manager: nnU-Net's plans.
         configuration: Name of a configuration in them.
         processes: Number of processes, each holding one case in memory.
-        num_parts: Number of parts the cases are split into, over machines.
-        part_id: Which part to do, from 0.
-        clean: Redo cases that are already there.
-        show_progress: Whether to show a progress bar.
+        num_parts: Number of parts into which the cases are split, for several machines.
+        part_id: Index of the part to do, from 0.
+        clean: Redo cases that are already preprocessed.
+        show_progress: Show a progress bar.
         verbose: Let nnU-Net's preprocessor print details.
 
     Returns:
-        Which cases were done, kept from an earlier run, removed because their images are gone, or failed with which
-        error. A failed case stops no other.
+        Cases that were preprocessed, kept from an earlier run, removed because their images are gone, or failed, with
+        their errors. A failed case does not stop the others.
 
     Raises:
         UserError: A process died; finished cases are kept.
@@ -125,7 +133,7 @@ def preprocess_unlabelled(
     write_json({"plan_key": key, "cases": list(cases)}, info_file(folder))
     result = PreprocessingResult(folder, removed=remove_other_cases(folder, set(cases)))
 
-    # Every n-th case, as nnUNetv2_predict splits: neighbours in a list are often alike in size.
+    # Take every n-th case, as nnUNetv2_predict does: neighbours in a list often have similar sizes.
     part = {case: cases[case] for case in list(cases)[part_id::num_parts]}
     if not clean:
         result.kept = [case for case, files in part.items() if is_done(folder, case, key, source_record(files))]
@@ -149,7 +157,7 @@ def preprocess_unlabelled(
 
 
 def _fresh_temporary_folder(folder: Path, num_parts: int, part_id: int) -> Path:
-    """One folder per part, because parts that run at the same time must not clean up after each other."""
+    """Make an empty folder per part, because parts that run at the same time must not delete each other's files."""
     temporary = folder / f"incomplete_{part_id}_of_{num_parts}"
     for leftover in folder.glob("incomplete_*") if num_parts == 1 else [temporary]:
         shutil.rmtree(leftover, ignore_errors=True)
@@ -168,21 +176,22 @@ def preprocess_case(
     dataset_json: dict,
     verbose: bool = False,
 ) -> None:
-    """Preprocess and save one case; it appears in `folder` whole or not at all.
+    """Preprocess and save one case; it appears in ``folder`` completely or not at all.
 
     Args:
-        case: Its id.
-        files: Its channel files.
-        folder: Where it belongs.
+        case: Identifier of the case.
+        files: Channel files of the case.
+        folder: Folder for the finished case.
         temporary: Folder on the same file system for the unfinished files.
-        key: Of :func:`plan_key`.
+        key: Hash of the plans by :func:`plan_key`.
         plans: nnU-Net's plans.
         configuration: Name of a configuration in them.
-        dataset_json: The raw dataset's.
+        dataset_json: Content of the raw dataset's dataset.json.
         verbose: Let nnU-Net's preprocessor print details.
 
     Raises:
-        UserError: The image has no finite voxels where it should.
+        RuntimeError: A NIfTI file is shorter than its header promises, damaged, or has complex voxels.
+        UserError: The preprocessed image has NaN or infinite voxels.
     """
     remove_case(folder, case)
     plans_manager = PlansManager(plans)
@@ -194,7 +203,7 @@ def preprocess_case(
         files, None, plans_manager, configuration_manager, dataset_json
     )
     if not np.isfinite(image).all():
-        # One such voxel turns the loss of every batch it is in, and then the network, into NaN.
+        # One such voxel turns the loss of its batch, and then the network's weights, into NaN.
         raise UserError("the image has NaN or infinite voxels; replace them or remove the case")
     properties[CASE_RECORD] = record
     save_case(image, nonzero, properties, temporary / case, configuration_manager.patch_size)
@@ -203,14 +212,14 @@ def preprocess_case(
 
 
 def save_case(image: np.ndarray, nonzero: np.ndarray, properties: dict, path: Path, patch_size: list[int]) -> None:
-    """Save as nnU-Net's preprocessor does.
+    """Save a case as nnU-Net's preprocessor does.
 
     Args:
-        image: (C, X, Y, Z), preprocessed.
-        nonzero: (1, X, Y, Z), 0 inside and -1 outside of the nonzero region.
-        properties: nnU-Net's, of the case.
-        path: Without suffix.
-        patch_size: Of the configuration; decides the chunks, and with them the speed of loading patches.
+        image: Preprocessed image, (C, X, Y, Z).
+        nonzero: Nonzero region, (1, X, Y, Z): 0 inside and -1 outside.
+        properties: Properties of the case from nnU-Net.
+        path: Path without suffix.
+        patch_size: Patch size of the configuration; it determines the chunks and thus the speed of loading patches.
     """
     image = image.astype(np.float32, copy=False)
     nonzero = nonzero.astype(np.int16, copy=False)
@@ -229,12 +238,15 @@ def save_case(image: np.ndarray, nonzero: np.ndarray, properties: dict, path: Pa
 
 
 def case_key(folder: str | Path, case: str, names: Container[str] | None = None) -> dict | None:
-    """Our entry in the properties of a preprocessed case; None if the case is incomplete or not ours.
+    """Read the plugin's entry in the properties of a preprocessed case.
 
     Args:
-        folder: Of the preprocessed cases.
-        case: Its id.
-        names: Of the folder's files, if they are known: one listing is faster than three questions for each case.
+        folder: Folder of the preprocessed cases.
+        case: Identifier of the case.
+        names: Names of the folder's files, if known: one listing is faster than three queries per case.
+
+    Returns:
+        The entry; None if the case is incomplete, damaged or was not made by this plugin.
     """
     if names is None:
         names = [f"{case}{suffix}" for suffix in SUFFIXES if (Path(folder) / f"{case}{suffix}").is_file()]
@@ -243,26 +255,45 @@ def case_key(folder: str | Path, case: str, names: Container[str] | None = None)
     try:
         return load_pickle(str(Path(folder) / f"{case}.pkl")).get(CASE_RECORD)
     except Exception:
-        # A damaged file is no reason to stop: the case is done again.
+        # A damaged file must not end the command: the case is done again.
         return None
 
 
 def is_done(folder: Path, case: str, key: str, files: dict[str, list[int]]) -> bool:
-    """Whether a case is complete and was made under this plan from these files."""
+    """Check whether a case is complete and was made under these plans from these files.
+
+    Args:
+        folder: Folder of the preprocessed cases.
+        case: Identifier of the case.
+        key: Hash of the plans by :func:`plan_key`.
+        files: Record of the channel files by ``source_record``.
+
+    Returns:
+        True if the case need not be done again.
+    """
     return case_key(folder, case) == {"plan_key": key, "files": files}
 
 
 def remove_case(folder: Path, case: str) -> None:
-    """Delete a preprocessed case, the image first: without it nnU-Net does not see the rest."""
+    """Delete a preprocessed case, the image first, because without it nnU-Net ignores the other files.
+
+    Args:
+        folder: Folder of the preprocessed cases.
+        case: Identifier of the case.
+    """
     for suffix in reversed(SUFFIXES):
         (folder / f"{case}{suffix}").unlink(missing_ok=True)
 
 
 def remove_other_cases(folder: Path, cases: set[str]) -> list[str]:
-    """Delete preprocessed cases whose images left imagesUl, or training would go on using them.
+    """Delete preprocessed cases whose images left imagesUl; otherwise training would still use them.
+
+    Args:
+        folder: Folder of the preprocessed cases.
+        cases: Identifiers of the cases in imagesUl.
 
     Returns:
-        The case ids removed.
+        Identifiers of the removed cases.
     """
     gone = sorted(set(nnUNetDatasetBlosc2.get_identifiers(str(folder))) - cases)
     for case in gone:
@@ -271,7 +302,10 @@ def remove_other_cases(folder: Path, cases: set[str]) -> list[str]:
 
 
 def info_file(folder: str | Path) -> Path:
-    """Where the expected cases and the plan's hash are noted: beside the folder, as nnU-Net allows no JSON inside."""
+    """Return the file that records the expected cases and the plans' hash.
+
+    It is beside the folder, because nnU-Net allows no JSON file in it.
+    """
     folder = Path(folder)
     return folder.with_name(f"{folder.name}_info.json")
 
@@ -279,7 +313,7 @@ def info_file(folder: str | Path) -> Path:
 def unlabelled_status(
     preprocessed_dataset_folder: str | Path, plans_manager: PlansManager, configuration: str
 ) -> UnlabelledStatus:
-    """Which unlabelled cases are ready for training; needs no raw data.
+    """Find out which unlabelled cases are ready for training, without the raw data.
 
     Args:
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
@@ -287,7 +321,7 @@ def unlabelled_status(
         configuration: Name of a configuration in them.
 
     Returns:
-        Cases that are complete and fit the plan, those made under another plan, and those not preprocessed (yet).
+        Cases that are complete and match the plans, those made under other plans, and those not preprocessed (yet).
 
     Raises:
         UserError: The unlabelled cases were never preprocessed.
@@ -303,7 +337,7 @@ def unlabelled_status(
     key = plan_key(plans_manager, configuration_manager)
     cases = read_json(info_file(folder))["cases"]
     names = set(os.listdir(folder))
-    # Of thousands of small files on a network, many are opened at a time.
+    # Open many files at a time: there may be thousands of small ones on a network drive.
     with ThreadPoolExecutor() as pool:
         records = dict(zip(cases, pool.map(lambda case: case_key(folder, case, names), cases), strict=True))
     return UnlabelledStatus(

@@ -84,7 +84,7 @@ def trainer_of(planned, monkeypatch, tmp_path):
 
 
 def test_the_command_says_what_it_wrote_and_what_comes_next(planned):
-    assert "3d_article in nnUNetPlans.json is the article's protocol for left_atrium with 8" in planned.output
+    assert "3d_article in nnUNetPlans.json is the paper's protocol for left_atrium with 8" in planned.output
     assert "3d_article uses the data of 3d_fullres." in planned.output
     assert f"nnUNetv2_train {DATASET} 3d_article all -tr nnUNetTrainer_CRLN_article" in planned.output
     assert (planned.folder / "nnUNetPlans_3d_fullres").is_dir()

@@ -131,7 +131,7 @@ def test_plans_without_3d_fullres_are_refused(plans_file):
 def test_unknown_protocols_are_refused_with_those_there_are():
     with pytest.raises(UserError, match="It has: left_atrium, pancreas_ct, brats19"):
         find_protocol("heart", 8)
-    with pytest.raises(UserError, match="the article has 8 and 16"):
+    with pytest.raises(UserError, match="the paper has 8 and 16"):
         find_protocol("left_atrium", 4)
 
 
@@ -141,7 +141,7 @@ def test_the_datasets_own_number_of_labelled_cases_decides(tmp_path):
     assert protocol_for(raw_dataset(tmp_path / "b", 50, num_labelled=25), "brats19", None).labelled == 25
     with pytest.raises(UserError, match=r"has 8 labelled cases\. Convert it with --num_labelled 16"):
         protocol_for(raw_dataset(tmp_path / "c", 8), "left_atrium", 16)
-    with pytest.raises(UserError, match="with 3 labelled cases: the article has 8 and 16"):
+    with pytest.raises(UserError, match="with 3 labelled cases: the paper has 8 and 16"):
         protocol_for(raw_dataset(tmp_path / "d", 3), "left_atrium", None)
 
 
@@ -149,7 +149,7 @@ def test_the_datasets_own_number_of_labelled_cases_decides(tmp_path):
     ("arguments", "message"),
     [
         (["--num_labelled", "8"], "give --article DATASET too"),
-        (["--article", "pancreas_ct", "--num_labelled", "8"], "the article has 6 and 12"),
+        (["--article", "pancreas_ct", "--num_labelled", "8"], "the paper has 6 and 12"),
     ],
 )
 def test_bad_arguments_are_refused_before_anything_is_done(arguments, message):
