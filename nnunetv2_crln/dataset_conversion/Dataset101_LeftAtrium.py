@@ -1,4 +1,4 @@
-"""Left Atrium (2018 Atrial Segmentation Challenge), the split and protocols of UA-MT."""
+"""Convert Left Atrium (2018 Atrial Segmentation Challenge), with the split and protocols of UA-MT."""
 
 import argparse
 from collections.abc import Sequence
@@ -34,11 +34,11 @@ Writes nnUNet_raw/Dataset101_LeftAtrium.
 SCAN, LABEL, HDF5 = "lgemri.nrrd", "laendo.nrrd", "mri_norm2.h5"
 CROP_MARGIN = (15, 15, None)  # voxels; UA-MT draws 10 to 20 in x and y and keeps z
 CROP_SMALLEST = (112, 112, 80)
-SPACING = (0.625, 0.625, 0.625)  # of every case, in mm; the HDF5 files do not say
+SPACING = (0.625, 0.625, 0.625)  # spacing of every case, in mm; the HDF5 files do not contain it
 
 
 def find(options: argparse.Namespace) -> Found:
-    """All CASE folders below the given ones."""
+    """Find all CASE folders below the given folders."""
     found = Found()
     unreadable: dict[Path, str] = {}
     for folder in options.i:
@@ -64,7 +64,18 @@ def _add_case(found: Found, folder: Path, names: list[str]) -> None:
 
 
 def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
-    """Read one case of either layout."""
+    """Read one case of either layout.
+
+    Args:
+        source: Files of the case.
+        options: Options of the recipe.
+
+    Returns:
+        The case in memory.
+
+    Raises:
+        UserError: The files cannot be used.
+    """
     path = source.images[0]
     case = _read_hdf5(path) if path.name == HDF5 else _read_nrrd(source)
     return crop_around_label(case, CROP_MARGIN, CROP_SMALLEST, path) if options.get("crop_around_label") else case
@@ -97,7 +108,7 @@ def _binary(label: sitk.Image, where: object) -> sitk.Image:
 
 
 def make_recipe(options: argparse.Namespace) -> Recipe:
-    """What is special about this dataset."""
+    """Return the recipe of this dataset."""
     return Recipe(
         channels=("LGE_MRI",),
         labels=("background", "left atrium"),

@@ -1,4 +1,4 @@
-"""Pancreas-CT (NIH, The Cancer Imaging Archive), the split and protocols of the article."""
+"""Convert Pancreas-CT (NIH, The Cancer Imaging Archive), with the split and protocols of the paper."""
 
 import argparse
 import re
@@ -48,7 +48,7 @@ CROP_SMALLEST = (96, 96, 96)
 
 
 def find(options: argparse.Namespace) -> Found:
-    """All DICOM series, NIfTI images and labels below the given folders."""
+    """Find all DICOM series, NIfTI images and labels below the given folders."""
     found = Found()
     unreadable: dict[Path, str] = {}
     images: dict[str, list[Path]] = {}
@@ -90,7 +90,18 @@ def _case_of(path: Path) -> str | None:
 
 
 def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
-    """Read image and label, bring the label onto the grid of the image, and preprocess as asked."""
+    """Read image and label, align the label with the image, and preprocess both if requested.
+
+    Args:
+        source: Files of the case.
+        options: Options of the recipe.
+
+    Returns:
+        The case in memory.
+
+    Raises:
+        UserError: The files cannot be used.
+    """
     path = source.images[0]
     scan = _smallest_type(check_scan(read_series(path) if path.is_dir() else read_image(path), path))
     label: sitk.Image | None = None
@@ -116,7 +127,7 @@ def _label_on(scan: sitk.Image, path: Path, flip: str) -> tuple[sitk.Image, list
 
 
 def _smallest_type(scan: sitk.Image) -> sitk.Image:
-    """Hounsfield units fit into 16 bits; readers give wider types where a file has a rescale slope."""
+    """Cast to 16 bits if the values fit, as Hounsfield units do; readers return wider types for rescaled files."""
     array = sitk.GetArrayViewFromImage(scan)
     limits = np.iinfo(np.int16)
     if array.min() >= limits.min and array.max() <= limits.max and (array == np.round(array)).all():
@@ -125,11 +136,19 @@ def _smallest_type(scan: sitk.Image) -> sitk.Image:
 
 
 def paper_preprocessing(scan: sitk.Image, label: sitk.Image | None) -> tuple[sitk.Image, sitk.Image | None]:
-    """Clip to [-125, 275] HU and resample to 1 mm: linear for the scan, nearest neighbour for the label."""
+    """Clip to [-125, 275] Hounsfield units (HU) and resample to 1 mm as the paper does.
+
+    Args:
+        scan: CT in HU.
+        label: Label on the same grid; None if there is none.
+
+    Returns:
+        Scan, resampled linearly, and label, resampled by nearest neighbour.
+    """
     spacing = np.array(scan.GetSpacing())
     size = np.maximum(1, np.round(np.array(scan.GetSize()) * spacing / PAPER_SPACING)).astype(int)
     axes = np.reshape(scan.GetDirection(), (3, 3))
-    # The outer faces stay where they are, so the centre of the first voxel moves.
+    # The outer faces of the volume stay in place, so the centre of the first voxel moves.
     origin = np.array(scan.GetOrigin()) + axes @ ((PAPER_SPACING - spacing) / 2)
 
     def resample(image: sitk.Image, interpolator: int) -> sitk.Image:
@@ -158,7 +177,7 @@ def _flip(text: str) -> str:
 
 
 def make_recipe(options: argparse.Namespace) -> Recipe:
-    """What is special about this dataset."""
+    """Return the recipe of this dataset."""
     return Recipe(
         channels=("CT",),
         labels=("background", "pancreas"),
@@ -190,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--paper_preprocessing",
         action="store_true",
-        help="clip to [-125, 275] HU and resample to 1 mm, as the article does; not needed for nnU-Net",
+        help="clip to [-125, 275] HU and resample to 1 mm, as the paper does; not needed for nnU-Net",
     )
     add_crop_option(parser)
     convert_dataset(parser, arguments, published_split("pancreas_ct"), find, make_recipe)

@@ -1,4 +1,4 @@
-"""BraTS 2019 (brain tumours), the split and protocols of SSL4MIS."""
+"""Convert BraTS 2019 (brain tumours), with the split and protocols of SSL4MIS."""
 
 import argparse
 import re
@@ -39,13 +39,13 @@ MODALITIES = ("flair", "t1", "t1ce", "t2")
 FILE = re.compile(rf"(.+)_(seg|{'|'.join(MODALITIES)})\.nii(?:\.gz)?")
 TARGETS = {
     "whole_tumour": (("background", "whole tumour"), {0: 0, 1: 1, 2: 1, 4: 1}),
-    # nnU-Net wants class numbers without gaps, hence 4 -> 3.
+    # nnU-Net requires class numbers without gaps, hence 4 -> 3.
     "all": (("background", "necrosis", "oedema", "enhancing tumour"), {0: 0, 1: 1, 2: 2, 4: 3}),
 }
 
 
 def find(options: argparse.Namespace) -> Found:
-    """All case folders below the given ones."""
+    """Find all case folders below the given folders."""
     found = Found()
     unreadable: dict[Path, str] = {}
     for folder in options.i:
@@ -75,7 +75,18 @@ def _add_case(found: Found, case: str, files: dict[str, Path], modalities: Seque
 
 
 def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
-    """Read the chosen modalities and the label."""
+    """Read the chosen modalities and the label.
+
+    Args:
+        source: Files of the case.
+        options: Options of the recipe.
+
+    Returns:
+        The case in memory.
+
+    Raises:
+        UserError: The files cannot be used.
+    """
     scans = [check_scan(read_image(path), path) for path in source.images]
     images, notes = on_one_grid(scans, list(source.images))
     if source.label is None:
@@ -86,7 +97,7 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
 
 
 def make_recipe(options: argparse.Namespace) -> Recipe:
-    """What is special about this dataset."""
+    """Return the recipe of this dataset."""
     return Recipe(
         channels=tuple(modality.upper() for modality in options.modalities),
         labels=TARGETS[options.labels][0],
@@ -107,13 +118,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs="+",
         choices=MODALITIES,
         default=["flair"],
-        help="channels, in this order (default: flair alone, as in the article)",
+        help="channels, in this order (default: flair alone, as in the paper)",
     )
     parser.add_argument(
         "--labels",
         choices=tuple(TARGETS),
         default="whole_tumour",
-        help="whole_tumour: one class, as in the article (default); all: 1, 2 and 4 as the classes 1, 2, 3",
+        help="whole_tumour: one class, as in the paper (default); all: 1, 2 and 4 as the classes 1, 2, 3",
     )
     convert_dataset(parser, arguments, published_split("brats2019"), find, make_recipe)
 

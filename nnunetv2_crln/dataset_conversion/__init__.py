@@ -1,1 +1,1 @@
-"""One script per dataset, named as nnU-Net names its own: ``python -m nnunetv2_crln.dataset_conversion.<script>``."""
+"""Convert datasets, one script each, named as in nnU-Net: ``python -m nnunetv2_crln.dataset_conversion.<script>``."""

@@ -1,4 +1,4 @@
-"""Hides most labels of a labelled nnU-Net dataset: a semi-supervised dataset to train and measure on."""
+"""Hide most labels of a labelled nnU-Net dataset to get a semi-supervised dataset for training and evaluation."""
 
 import argparse
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ Example, a Medical Segmentation Decathlon task with 8 labelled cases:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Options of the command."""
+    """Build the parser of the command."""
     parser = argparse.ArgumentParser(
         description=DESCRIPTION, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )

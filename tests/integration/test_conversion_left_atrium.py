@@ -190,7 +190,7 @@ def found_twice(source):
 @pytest.mark.parametrize(
     ("damage", "case", "message"),
     [
-        (break_hdf5, "c", "truncated, damaged or no HDF5 file"),
+        (break_hdf5, "c", "truncated, damaged or not an HDF5 file"),
         (break_nrrd, "b", "lgemri.nrrd: it is truncated, damaged or not an image"),
         (wrong_values, "b", r"label value\(s\) \[3\], expected only \[0, 1\]"),
         (mixed_values, "b", r"label value\(s\) \[1\], expected only \[0, 255\]"),

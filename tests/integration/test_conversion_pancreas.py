@@ -180,12 +180,12 @@ def interpolated_label(folder):
         (doubled_slice, "missing or doubled"),
         (two_series, r"holds 2 DICOM series: .*\(6 files\)"),
         (two_series_in_two_folders, "found 2 times"),
-        (truncated_slice, "no readable slice of the series, such as 002.dcm"),
-        (destroyed_slice, "no readable slice of the series, such as 005.dcm"),
+        (truncated_slice, "not readable slices of the series, such as 002.dcm"),
+        (destroyed_slice, "not readable slices of the series, such as 005.dcm"),
         (no_dicom, "holds 0 DICOM series"),
         (truncated_label, "label0002.nii.gz: it is truncated"),
         (doubled_label, "has 2 labels"),
-        (interpolated_label, "no class number, such as 0.5"),
+        (interpolated_label, "not class numbers, such as 0.5"),
     ],
 )
 def test_one_broken_case_leaves_the_others_alone(convert, source, capsys, damage, message):

@@ -180,7 +180,7 @@ def truncated_label(source):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (half_label, "lab_000.*no class number, such as 0.5"),
+        (half_label, "lab_000.*not class numbers, such as 0.5"),
         (unknown_class, r"lab_000.*label value\(s\) \[9\], expected only \[0, 1, 2\]"),
         (other_grid, "lab_000.*has another voxel grid than its image"),
         (truncated_label, "lab_000.*truncated, damaged or not an image"),

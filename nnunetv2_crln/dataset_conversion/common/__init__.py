@@ -1,1 +1,1 @@
-"""Shared by the dataset conversion scripts: reading, checking and writing cases, splits, summaries."""
+"""Parts that the dataset conversion scripts share: reading, checking and writing cases, splits, summaries."""

@@ -1,4 +1,4 @@
-"""Case names become file names: what is allowed in them, and lists of them in files."""
+"""Check case names, which become parts of file names, and read lists of them."""
 
 import json
 import re
@@ -12,14 +12,17 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def check_case_name(name: str, where: str | Path) -> str:
-    """Return the name if it is safe as part of a file name.
+    """Check that a name is safe as part of a file name.
 
     Args:
-        name: Case name, taken from a folder, a file or a list.
-        where: Shown in the error.
+        name: Case name from a folder, a file or a list.
+        where: Source of the name, for the message.
+
+    Returns:
+        The name.
 
     Raises:
-        UserError: The name holds a path separator, a blank or another character that does not belong into file names.
+        UserError: The name has a path separator, a blank or another character that does not belong in file names.
     """
     if not _SAFE_NAME.fullmatch(name) or ".." in name:
         raise UserError(
@@ -30,7 +33,7 @@ def check_case_name(name: str, where: str | Path) -> str:
 
 
 def read_case_list(path: str | Path) -> list[str]:
-    """Read case names from a text file (one a line, ``#`` starts a comment) or from a JSON list.
+    """Read case names from a text file (one per line, ``#`` starts a comment) or from a JSON list.
 
     Raises:
         UserError: The file cannot be read, is empty, or names a case twice.

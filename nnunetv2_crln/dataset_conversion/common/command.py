@@ -1,4 +1,4 @@
-"""Options and course that all conversion scripts share."""
+"""Parse the options and run the steps that all conversion scripts share."""
 
 import argparse
 import sys
@@ -14,13 +14,16 @@ from nnunetv2_crln.utilities.run_command import run
 
 
 def build_parser(description: str, dataset_id: int, name: str, num_labelled: int) -> argparse.ArgumentParser:
-    """Parser with the options every conversion has.
+    """Build a parser with the options that every conversion has.
 
     Args:
-        description: Where to get the data and what the folder must look like.
-        dataset_id: Default number.
-        name: Default name.
+        description: Text that explains where to get the data and how the folder must be organised.
+        dataset_id: Default dataset number.
+        name: Default dataset name.
         num_labelled: Default number of labelled cases.
+
+    Returns:
+        Parser to which a script may add options.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
@@ -53,14 +56,14 @@ def convert_dataset(
     find: Callable[[argparse.Namespace], Found],
     make_recipe: Callable[[argparse.Namespace], Recipe],
 ) -> None:
-    """Parse, convert, print the summary; exit status 1 if any case failed.
+    """Parse the options, convert the dataset and print a summary; exit with status 1 if any case failed.
 
     Args:
-        parser: From :func:`build_parser`, with the options of the dataset added.
-        arguments: Of the command line; default: ``sys.argv``.
-        published: The split to use unless the user gives lists.
-        find: Searches the folders.
-        make_recipe: What is special about the dataset, by the options.
+        parser: Parser from :func:`build_parser`, with the options of the dataset added.
+        arguments: Arguments of the command line; None takes ``sys.argv``.
+        published: Split to use unless the user gives lists.
+        find: Function that searches the folders.
+        make_recipe: Function that returns the recipe for the parsed options.
     """
     options = parser.parse_args(arguments)
     run(lambda: _convert(options, published, find, make_recipe))

@@ -1,4 +1,4 @@
-"""One case on its way into the nnU-Net format, and the checks every case has to pass."""
+"""Represent a case during its conversion to the nnU-Net format, and check it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from nnunetv2_crln.errors import UserError
 
 @dataclass(frozen=True)
 class SourceCase:
-    """The files of one case as downloaded.
+    """Files of one case as downloaded.
 
     Attributes:
         images: One path per channel: an image file, or the folder of a DICOM series.
@@ -32,8 +32,8 @@ class ConvertedCase:
 
     Attributes:
         images: One scan per channel, all on one grid.
-        label: Class numbers from 0 on, on the same grid; None if there is none.
-        notes: What was corrected.
+        label: Class numbers from 0, on the same grid; None if there is none.
+        notes: Corrections that were made.
     """
 
     images: tuple[sitk.Image, ...]
@@ -42,10 +42,17 @@ class ConvertedCase:
 
 
 def check_scan(scan: sitk.Image, where: object) -> sitk.Image:
-    """Return a scan that is 3D, has one finite value a voxel and a sane spacing.
+    """Check that a scan is 3D, not constant, and has one finite value per voxel.
+
+    Args:
+        scan: The scan.
+        where: Name of the scan, for the message.
+
+    Returns:
+        The scan.
 
     Raises:
-        UserError: It is not.
+        UserError: The scan does not pass.
     """
     if scan.GetDimension() != 3 or min(scan.GetSize()) < 2:
         raise UserError(f"{where} is not a 3D image (size {list(scan.GetSize())}). Expected one volume a file.")
@@ -60,13 +67,17 @@ def check_scan(scan: sitk.Image, where: object) -> sitk.Image:
 
 
 def on_one_grid(scans: list[sitk.Image], names: list[object]) -> tuple[tuple[sitk.Image, ...], list[str]]:
-    """Give all channels of a case the geometry of the first.
+    """Give all channels of a case the geometry of the first one.
+
+    Args:
+        scans: Channels of the case.
+        names: Names of the channels, for the message.
 
     Returns:
-        The channels, and what was corrected.
+        The channels, and the corrections that were made.
 
     Raises:
-        UserError: A channel lies on another grid.
+        UserError: A channel is on a different grid.
     """
     first, notes = scans[0], []
     for scan, name in zip(scans[1:], names[1:], strict=True):
@@ -87,11 +98,14 @@ def recoded(label: sitk.Image, codes: Mapping[int, int], where: object) -> sitk.
 
     Args:
         label: Label image of any scalar type.
-        codes: Value in the file to class number; other values are refused.
-        where: Name of the label, shown in errors.
+        codes: Class number of each value in the file; other values are refused.
+        where: Name of the label, for the message.
+
+    Returns:
+        Label image of class numbers.
 
     Raises:
-        UserError: A value is not in ``codes`` or no integer, or there is no foreground.
+        UserError: A value is not in ``codes`` or not an integer, or all voxels are background.
     """
     array, values = integer_values(label, where)
     check_values(values, codes, where)

@@ -1,8 +1,8 @@
-"""Converts a dataset case by case: what all conversion scripts do alike.
+"""Convert a dataset case by case: the part that all conversion scripts share.
 
 Each case is written under its final names as soon as it is complete. dataset.json comes last, so nnU-Net cannot use a
-dataset of which cases are missing; until then ``dataset.json.incomplete`` holds the settings, and the same command run
-again goes on where it stopped.
+dataset with missing cases. Until then ``dataset.json.incomplete`` holds the settings, and running the same command
+again continues where it stopped.
 """
 
 import argparse
@@ -33,15 +33,15 @@ SPLITS = "splits_final.json"
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is special about one dataset.
+    """Properties of one dataset that its conversion needs.
 
     Attributes:
         channels: Channel names; nnU-Net chooses the normalisation by them.
         labels: Class names, background first; their numbers are 0, 1, …
-        read: Reads one case; importable from a module, so that worker processes find it.
-        options: Handed to ``read``, and written into dataset.json.
+        read: Function that reads one case; it can be imported from a module, so that worker processes find it.
+        options: Options for ``read``, which are also written into dataset.json.
         about: Entries of dataset.json such as reference and licence.
-        missing_hint: Why published cases may be missing from a download.
+        missing_hint: Reason why published cases may be missing from a download.
     """
 
     channels: tuple[str, ...]
@@ -64,24 +64,24 @@ class Job:
 
     @property
     def images(self) -> list[Path]:
-        """Where the channels go."""
+        """Paths of the converted channels."""
         folder = self.folder / self.role.images
         return [folder / f"{self.name}_{channel:04d}{FILE_ENDING}" for channel in range(len(self.recipe.channels))]
 
     @property
     def label(self) -> Path:
-        """Where the label goes."""
+        """Path of the converted label."""
         return self.folder / self.role.labels / f"{self.name}{FILE_ENDING}"
 
     @property
     def done(self) -> bool:
-        """Whether an earlier run has written the case; the last channel is written last."""
+        """True if an earlier run has written the case; the last channel is written last."""
         return self.images[-1].is_file()
 
 
 @dataclass
 class Report:
-    """What happened to the cases of a split."""
+    """Result of a conversion for the cases of a split."""
 
     roles: dict[str, Role]
     found: Found
@@ -93,11 +93,19 @@ class Report:
 
     @property
     def missing(self) -> list[str]:
-        """Cases of the split that are in none of the folders."""
+        """Cases of the split that are in none of the source folders."""
         return [case for case in self.roles if case not in self.sources and case not in self.errors]
 
     def of(self, role: Role, cases: Any = None) -> list[str]:
-        """The cases of one role, in the order of the split; only those in ``cases`` if given."""
+        """List the cases of one role, in the order of the split.
+
+        Args:
+            role: Role of the cases.
+            cases: Container of the cases to consider; None considers all.
+
+        Returns:
+            Case names.
+        """
         return [case for case, own in self.roles.items() if own is role and (cases is None or case in cases)]
 
 
@@ -105,10 +113,13 @@ def convert(options: argparse.Namespace, recipe: Recipe, split: Split, found: Fo
     """Convert the cases of a split that were found.
 
     Args:
-        options: From :func:`nnunetv2_crln.conversion.options.add_common_options`.
-        recipe: What is special about the dataset.
-        split: Which cases there are.
-        found: Where they are.
+        options: Options of the parser from ``common.command.build_parser``.
+        recipe: Properties of the dataset.
+        split: Cases of the dataset, and their roles.
+        found: Files of the cases.
+
+    Returns:
+        What happened to each case.
 
     Raises:
         UserError: The dataset exists already, or cases are missing and ``--allow_partial`` was not given.
@@ -132,7 +143,7 @@ def convert(options: argparse.Namespace, recipe: Recipe, split: Split, found: Fo
 
 
 def _plan(roles: dict[str, Role], found: Found) -> Report:
-    sources = found.settle()
+    sources = found.unique_sources()
     for case in sorted(sources.keys() - roles.keys()):
         found.skipped["not in the split"].append(case)
     for case in sorted(found.broken.keys() - roles.keys()):
@@ -180,7 +191,7 @@ def _check_target(folder: Path, record: dict, dataset_id: int) -> None:
 
 
 def _splits_file(folder: Path, report: Report) -> dict[Path, list]:
-    """Files that tell nnU-Net's fold 0 which labelled cases are for validation, with their content."""
+    """Return the files, with content, that tell nnU-Net which labelled cases are for validation in fold 0."""
     validation = report.of(Role.VALIDATION, report.sources)
     if not validation:
         return {}
@@ -238,7 +249,7 @@ def convert_case(job: Job) -> list[str]:
     """Read, check and write one case; a case that fails leaves nothing behind.
 
     Returns:
-        What was corrected.
+        Corrections that were made.
 
     Raises:
         UserError: The case cannot be used.

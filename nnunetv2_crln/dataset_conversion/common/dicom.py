@@ -1,4 +1,4 @@
-"""Reads the one DICOM series of a folder, and notices what is missing in it."""
+"""Read the one DICOM series of a folder and detect missing slices."""
 
 from pathlib import Path
 
@@ -9,20 +9,20 @@ from nnunetv2_crln.dataset_conversion.common.image_files import last_line
 from nnunetv2_crln.errors import UserError
 
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
-# Positions are written with few decimals; a missing slice doubles a distance.
+# Tolerated relative deviation: positions have few decimals, but a missing slice doubles a distance.
 UNEVENNESS = 0.1
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file name looks like DICOM."""
+    """Check whether a file name has a DICOM ending."""
     return path.suffix.lower() in (".dcm", ".dicom", ".ima")
 
 
 def read_series(folder: Path) -> sitk.Image:
-    """Read a DICOM series as a volume; CT comes in Hounsfield units.
+    """Read a DICOM series as a volume; CT is in Hounsfield units.
 
     Raises:
-        UserError: There is no series or more than one, or a slice is missing, doubled or damaged.
+        UserError: The folder holds no series or more than one, or a slice is missing, duplicated or damaged.
     """
     reader = sitk.ImageSeriesReader()
     names = _one_series(folder, reader)
@@ -36,7 +36,7 @@ def read_series(folder: Path) -> sitk.Image:
             f"({last_line(error)}). Download the series again."
         ) from error
     _check_slices(reader, names, folder)
-    # Only what the file formats of nnU-Net keep: positions, not names and dates of patients.
+    # Keep only what nnU-Net's file formats keep: positions, but not names and dates of patients.
     for key in volume.GetMetaDataKeys():
         volume.EraseMetaData(key)
     return volume
@@ -57,7 +57,7 @@ def _one_series(folder: Path, reader: sitk.ImageSeriesReader) -> tuple[str, ...]
     damaged = sorted({path.name for path in folder.iterdir() if is_dicom(path)} - {Path(name).name for name in names})
     if damaged:
         raise UserError(
-            f"{folder} holds {len(damaged)} file(s) that are no readable slice of the series, such as {damaged[0]}. "
+            f"{folder} holds {len(damaged)} file(s) that are not readable slices of the series, such as {damaged[0]}. "
             "They are truncated or of another kind: download the series again, or move them away."
         )
     return names

@@ -1,4 +1,4 @@
-"""Do two images share a voxel grid?"""
+"""Compare the voxel grids of images."""
 
 from dataclasses import dataclass
 from itertools import product
@@ -6,13 +6,13 @@ from itertools import product
 import numpy as np
 import SimpleITK as sitk
 
-# Headers keep single-precision numbers: differences below a thousandth of a voxel are rounding.
+# Headers store single-precision numbers: differences below a thousandth of a voxel are rounding errors.
 ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the voxels of an image lie, without the voxels. Axes (X, Y, Z), lengths in mm."""
+    """Voxel grid of an image, without the voxels. Axes (X, Y, Z), lengths in mm."""
 
     size: tuple[int, ...]
     spacing: tuple[float, ...]
@@ -21,11 +21,11 @@ class Grid:
 
     @classmethod
     def of(cls, header: sitk.Image | sitk.ImageFileReader) -> "Grid":
-        """The grid of an image, or of a reader that has read the header."""
+        """Return the grid of an image, or of a reader that has read the header."""
         return cls(header.GetSize(), header.GetSpacing(), header.GetOrigin(), header.GetDirection())
 
     def position(self, index: tuple[int, ...]) -> np.ndarray:
-        """Centre of a voxel in mm."""
+        """Return the centre of a voxel in mm."""
         axes = np.reshape(self.direction, (len(self.size), -1))
         return np.asarray(self.origin) + axes @ np.multiply(index, self.spacing)
 
@@ -40,12 +40,17 @@ class Grid:
 
 
 def corner_distance(first: Grid, second: Grid) -> float:
-    """Largest distance between equal corners of two grids, in voxels of the first one's finest spacing.
+    """Compute the largest distance between equal corners of two grids, in voxels of the first one's finest spacing.
 
-    A shift, a rotation, a flip and another spacing all move at least one corner, so one number covers the whole header.
+    A shift, a rotation, a flip and a different spacing all move at least one corner, so that one number covers the
+    whole header.
+
+    Args:
+        first: Grid that defines the unit.
+        second: Grid to compare with it.
 
     Returns:
-        Infinity where the sizes differ.
+        Distance in voxels; infinity if the sizes differ.
     """
     if first.size != second.size:
         return float("inf")
@@ -55,5 +60,13 @@ def corner_distance(first: Grid, second: Grid) -> float:
 
 
 def same_spacing(first: Grid, second: Grid) -> bool:
-    """Whether size and spacing agree up to rounding; origin and direction may differ."""
+    """Check whether size and spacing of two grids agree up to rounding; origin and direction may differ.
+
+    Args:
+        first: One grid.
+        second: The other grid.
+
+    Returns:
+        True if both agree.
+    """
     return first.size == second.size and np.allclose(first.spacing, second.spacing, rtol=ROUNDING)

@@ -1,4 +1,4 @@
-"""Reads image and label arrays from HDF5 files. h5py is needed for this alone, so it is an optional dependency."""
+"""Read image and label arrays from HDF5 files; only this needs h5py, so it is an optional dependency."""
 
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +12,7 @@ def require_h5py() -> ModuleType:
     """Import h5py.
 
     Raises:
-        UserError: It is not installed.
+        UserError: h5py is not installed.
     """
     try:
         import h5py
@@ -24,10 +24,13 @@ def require_h5py() -> ModuleType:
 
 
 def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    """Read the data sets ``image`` and, if there is one, ``label``.
+    """Read the data sets ``image`` and, if it exists, ``label``.
+
+    Returns:
+        Image and label, both (X, Y, Z); None if there is no label.
 
     Raises:
-        UserError: The file is truncated or no HDF5 file, has no image, or image and label differ in shape.
+        UserError: The file is truncated or not HDF5, has no image, or image and label differ in shape.
     """
     h5py = require_h5py()
     try:
@@ -35,7 +38,7 @@ def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
             arrays = {key: item[()] for key, item in file.items() if isinstance(item, h5py.Dataset)}
     except (OSError, RuntimeError) as error:
         raise UserError(
-            f"Cannot read {path}: it is truncated, damaged or no HDF5 file ({error}). Download or copy it again."
+            f"Cannot read {path}: it is truncated, damaged or not an HDF5 file ({error}). Download or copy it again."
         ) from error
     if "image" not in arrays:
         raise UserError(f"{path} has no data set 'image' (found: {sorted(arrays)}). Expected 'image' and 'label'.")

@@ -1,4 +1,4 @@
-"""Makes a semi-supervised dataset out of a labelled one by hiding labels."""
+"""Plan a semi-supervised dataset that is made from a labelled one by hiding labels."""
 
 import os
 import random
@@ -18,13 +18,13 @@ from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, ref
 
 @dataclass(frozen=True)
 class Choice:
-    """Which labels stay visible.
+    """Choice of the labels that stay visible.
 
     Attributes:
         num_labelled: Number of labelled cases, drawn with ``seed``; None if ``labelled_cases`` names them.
         labelled_cases: File with the names of the labelled cases.
         test_cases: File with the names of labelled cases that become the test set.
-        add_test_images: Whether the test images of the source become unlabelled images.
+        add_test_images: Use the test images of the source as unlabelled images.
         seed: Seed of the draw.
     """
 
@@ -47,7 +47,7 @@ class LabelledCase:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be written."""
+    """Plan of the dataset to write."""
 
     source: Path
     target: Path
@@ -56,7 +56,7 @@ class Plan:
     left_out: tuple[str, ...]
 
     def of(self, role: Role) -> list[LabelledCase]:
-        """The cases of one role."""
+        """Return the cases of one role."""
         return [case for case in self.cases if case.role is role]
 
 
@@ -64,13 +64,16 @@ class Plan:
 
 
 def make_plan(source_id: int, target_id: int, choice: Choice, name: str | None = None) -> Plan:
-    """Decide the role of each case of a dataset in ``nnUNet_raw``; writes nothing.
+    """Decide the role of each case of a dataset in ``nnUNet_raw``, without writing anything.
 
     Args:
         source_id: Number of the labelled dataset.
         target_id: Number of the dataset to make.
-        choice: Which labels stay visible.
-        name: Name after the number; default: the source's.
+        choice: Choice of the labels that stay visible.
+        name: Name of the new dataset after its number; None takes the source's.
+
+    Returns:
+        The plan.
 
     Raises:
         UserError: The source is incomplete, the target exists, or the choice is impossible.
@@ -172,7 +175,7 @@ def _assign_roles(
     )
     test = list_cases(source / Role.TEST.images, ending)
     if test_names and not add_test_images:
-        # Beside chosen test cases they would be predicted, but never scored: two test sets in one folder.
+        # Next to the chosen test cases they would be predicted but never scored: two test sets in one folder.
         return cases, tuple(test)
     role = Role.UNLABELLED if add_test_images else Role.TEST
     return cases + _image_folder_cases(test, source / Role.TEST.labels, ending, role), ()
@@ -197,7 +200,7 @@ def _refuse_leaks(source: Path, cases: Iterable[LabelledCase]) -> None:
 
 
 def _new_dataset_json(old: dict, source: Path, target: Path, choice: Choice, shown: list[str]) -> dict:
-    # "dataset" would keep nnU-Net reading the source's files; the Decathlon's lists and counts are no longer true.
+    # With "dataset" nnU-Net would still read the source's files; the Decathlon's lists and counts no longer hold.
     kept = {k: v for k, v in old.items() if k not in ("dataset", "training", "test", "numTest")}
     record = {
         "source": source.name,

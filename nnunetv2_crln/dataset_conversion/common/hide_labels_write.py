@@ -30,10 +30,10 @@ class _Job:
 
 
 def write(plan: Plan, copy: bool = False, processes: int = 1) -> list[str]:
-    """Write the dataset: into a temporary folder beside the target, renamed at the end.
+    """Write the dataset into a temporary folder beside the target, and rename that at the end.
 
     Args:
-        plan: From :func:`make_plan`.
+        plan: Plan of ``make_plan``.
         copy: Copy files instead of linking to them.
         processes: Number of worker processes.
 
@@ -43,7 +43,7 @@ def write(plan: Plan, copy: bool = False, processes: int = 1) -> list[str]:
     Raises:
         UserError: Some cases cannot be used; all are listed, and nothing is left behind.
     """
-    # A leading dot, so that nnU-Net does not find it by its number while it grows.
+    # The leading dot hides the growing folder from nnU-Net's search by number.
     temporary = plan.target.with_name(f".{plan.target.name}_{uuid.uuid4().hex[:8]}")
     try:
         notes = _write_into(temporary, plan, copy, processes)
@@ -78,7 +78,7 @@ def _label_values(labels: dict) -> tuple[int, ...]:
 
 
 def _write_case(job: _Job) -> str | None:
-    """Link or copy one case; rewrite its label if that is not an integer image on the grid of the scan."""
+    """Link or copy one case; rewrite its label unless it is an integer image on the grid of the scan."""
     for image in job.case.images:
         if not os.path.isfile(image):
             raise UserError(f"{image} is missing or a broken link. Restore the file.")
@@ -96,7 +96,7 @@ def _write_case(job: _Job) -> str | None:
 
 
 def _corrected_label(job: _Job, path: str) -> tuple[sitk.Image | None, str | None]:
-    """The label as it has to be rewritten and why, or two None if its file is fine as it is."""
+    """Return the corrected label and the reason, or None twice if the label file is fine."""
     if not job.ending.endswith(CHECKED_ENDINGS):
         return None, None
     label = read_image(path)
@@ -111,7 +111,7 @@ def _corrected_label(job: _Job, path: str) -> tuple[sitk.Image | None, str | Non
     reasons = []
     if label.GetPixelIDValue() in (sitk.sitkFloat32, sitk.sitkFloat64):
         reasons.append(f"stored as {label.GetPixelIDTypeAsString()}")
-    # nnU-Net pairs voxels by index and never looks at origin and direction, so the image's are the true ones.
+    # nnU-Net pairs voxels by index and ignores origin and direction, so those of the image count.
     if (distance := corner_distance(image_grid, label_grid)) > ROUNDING:
         reasons.append(f"origin or direction up to {distance:.3g} voxels off the image's")
     if not reasons:
@@ -127,7 +127,7 @@ def _place(source: str, destination: Path, copy: bool) -> None:
     if copy:
         shutil.copyfile(source, destination)
         return
-    # Relative, so that nnUNet_raw can be moved or mounted elsewhere as a whole.
+    # Relative links, so that nnUNet_raw as a whole can be moved or mounted elsewhere.
     link = os.path.relpath(os.path.abspath(source), os.path.realpath(destination.parent))
     try:
         destination.symlink_to(link)

@@ -1,4 +1,4 @@
-"""Reading images with clear errors, writing files so that no half-written one ever carries its final name."""
+"""Read images with clear errors, and write them so that a final name never belongs to an incomplete file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -51,18 +51,22 @@ def _reading(path: str | Path) -> Iterator[sitk.ImageFileReader]:
 
 
 def last_line(error: Exception) -> str:
-    """The reason at the end of an ITK message, without the C++ source line above it."""
+    """Return the reason at the end of an ITK message, without the C++ source line above it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__
 
 
 def write_image(image: sitk.Image, path: Path) -> None:
-    """Write an image compressed, read it back and compare, then give it its final name.
+    """Write a compressed image, read it back to compare, then give it its final name.
 
-    Reading back is what catches a full disk: ITK does not report every short write.
+    Reading back detects a full disk: ITK does not report every incomplete write.
+
+    Args:
+        image: Image to write.
+        path: Final path; its ending determines the format.
 
     Raises:
-        UserError: The file could not be written, or does not hold what was written.
+        UserError: The file could not be written, or does not contain what was written.
     """
     with finished_file(path) as temporary:
         try:

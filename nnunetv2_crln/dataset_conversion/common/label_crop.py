@@ -1,4 +1,4 @@
-"""Crops around the label, as published experiments on small organs use them: they know where the organ is."""
+"""Crop cases around their label, as published experiments on small organs do; this uses knowledge of the label."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ NOTE = "cropped around its label, which a case without label cannot be"
 
 
 def add_crop_option(parser: argparse.ArgumentParser) -> None:
-    """``--crop_around_label``."""
+    """Add the option ``--crop_around_label``."""
     parser.add_argument(
         "--crop_around_label",
         action="store_true",
@@ -23,20 +23,23 @@ def add_crop_option(parser: argparse.ArgumentParser) -> None:
 
 
 def crop_options(crop: bool) -> dict[str, bool]:
-    """What dataset.json says about a conversion: nothing for whole images."""
+    """Return the entries about cropping for dataset.json; none for whole images."""
     return {"crop_around_label": True, "uses_label_knowledge": True} if crop else {}
 
 
 def crop_around_label(
     case: ConvertedCase, margin: Sequence[int | None], smallest: Sequence[int], where: object
 ) -> ConvertedCase:
-    """Cut image and label to the label's bounding box.
+    """Crop image and label to the label's bounding box and a margin.
 
     Args:
-        case: With a label.
-        margin: Voxels kept beyond the box on both sides of x, y and z; None keeps the whole axis.
-        smallest: Voxels that are left at least, where the image has so many.
-        where: Shown in the error.
+        case: Case with a label.
+        margin: Voxels to keep beyond the box on both sides of x, y and z; None keeps the whole axis.
+        smallest: Smallest size of the crop in voxels, for x, y and z, unless the image itself is smaller.
+        where: Name of the case, for the message.
+
+    Returns:
+        The cropped case.
 
     Raises:
         UserError: The case has no label.
@@ -55,7 +58,7 @@ def crop_around_label(
         start, stop = int(foreground[:, axis].min()) - beyond, int(foreground[:, axis].max()) + 1 + beyond
         lacking = max(0, smallest[axis] - (stop - start))
         start, stop = start - lacking // 2, stop + lacking - lacking // 2
-        # What one side lacks at the edge of the image is taken from the other.
+        # If one side reaches the edge of the image, extend the other side instead.
         start, stop = start - max(0, stop - extent), stop - min(0, start)
         low.append(max(0, start))
         high.append(min(extent, stop))

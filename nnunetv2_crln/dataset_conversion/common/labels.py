@@ -1,4 +1,4 @@
-"""Labels become integer images on the grid of their scan."""
+"""Convert labels to integers and check their values."""
 
 from collections.abc import Collection
 
@@ -9,11 +9,14 @@ from nnunetv2_crln.errors import UserError
 
 
 def integer_values(label: sitk.Image, where: object) -> tuple[np.ndarray, list[int]]:
-    """Voxels of a label as the smallest unsigned integer type, and the values that occur.
+    """Return the voxels of a label in the smallest unsigned integer type, and the values that occur.
 
     Args:
         label: Label image of any scalar type.
-        where: Shown in the error.
+        where: Name of the label, for the message.
+
+    Returns:
+        Voxels (Z, Y, X) and sorted values.
 
     Raises:
         UserError: A value is negative, not finite, not integral or above 65535, or a voxel is not a single number.
@@ -28,7 +31,7 @@ def integer_values(label: sitk.Image, where: object) -> tuple[np.ndarray, list[i
     bad = [v for v in values.tolist() if not np.isfinite(v) or v != round(v) or not 0 <= v <= np.iinfo(np.uint16).max]
     if bad:
         raise UserError(
-            f"{where} holds {len(bad)} value(s) that are no class number, such as {bad[0]:g}. "
+            f"{where} holds {len(bad)} value(s) that are not class numbers, such as {bad[0]:g}. "
             "Expected integers from 0 on (stored as any type). Was the label resampled with interpolation?"
         )
     dtype = np.uint8 if values.max() <= np.iinfo(np.uint8).max else np.uint16
@@ -36,10 +39,15 @@ def integer_values(label: sitk.Image, where: object) -> tuple[np.ndarray, list[i
 
 
 def check_values(found: Collection[int], allowed: Collection[int], where: object) -> None:
-    """Refuse values that are no class of the dataset.
+    """Check that all values are classes of the dataset.
+
+    Args:
+        found: Values that occur in a label.
+        allowed: Classes of the dataset.
+        where: Name of the label, for the message.
 
     Raises:
-        UserError: Names the values found and the allowed ones.
+        UserError: Other values occur; the message names them and the allowed ones.
     """
     unexpected = sorted(set(found) - set(allowed))
     if unexpected:

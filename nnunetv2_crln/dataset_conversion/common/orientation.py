@@ -1,4 +1,4 @@
-"""Brings a label onto the grid of its scan where the headers say how, and refuses it where they do not."""
+"""Bring a label onto the grid of its scan if the headers say how, and refuse it otherwise."""
 
 import numpy as np
 import SimpleITK as sitk
@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from nnunetv2_crln.dataset_conversion.common.geometry import ROUNDING, Grid, corner_distance, same_spacing
 from nnunetv2_crln.errors import UserError
 
-# Grids that differ by less cannot be meant as different ones: no voxel would change its nearest neighbour.
+# Grids that differ by less are treated as equal: no voxel would change its nearest neighbour.
 HALF_A_VOXEL = 0.5
 AXES = "xyz"
 
@@ -14,16 +14,16 @@ AXES = "xyz"
 def align_label(label: sitk.Image, scan: sitk.Image, where: object) -> tuple[sitk.Image, list[str]]:
     """Bring a label onto the grid of its scan by its header; voxels are reordered, never interpolated.
 
-    Corrected are rounded headers, an order or direction of axes other than the scan's, and a header that knows the
-    directions but not the position (origin exactly 0). Everything else is refused.
+    The function corrects rounded headers, axes in a different order or direction than the scan's, and headers with
+    directions but without a position (origin exactly 0). It refuses everything else.
 
     Args:
         label: Label image, 3D.
-        scan: The scan, 3D.
-        where: Name of the label, shown in errors.
+        scan: Scan, 3D.
+        where: Name of the label, for the message.
 
     Returns:
-        The label with the geometry of the scan, and what was corrected.
+        The label with the geometry of the scan, and the corrections that were made.
 
     Raises:
         UserError: The headers do not say how the label lies on the scan.
@@ -52,7 +52,7 @@ def align_label(label: sitk.Image, scan: sitk.Image, where: object) -> tuple[sit
 
 
 def _reoriented_as(label: sitk.Image, scan: sitk.Image, where: object) -> sitk.Image:
-    # Without qform and sform a NIfTI header says nothing about directions, and ITK makes some up.
+    # Without qform and sform a NIfTI header does not define directions, and ITK invents some.
     codes = [label.GetMetaData(key) for key in ("qform_code", "sform_code") if label.HasMetaDataKey(key)]
     if codes and all(_is_unset(code) for code in codes):
         raise UserError(
@@ -71,7 +71,15 @@ def _orientation(image: sitk.Image) -> str:
 
 
 def axis_change(before: sitk.Image, after: sitk.Image) -> str:
-    """How the axes were reordered: for example ``flipped along y``."""
+    """Describe how the axes were reordered, for example ``flipped along y``.
+
+    Args:
+        before: Original image, 3D.
+        after: Reordered image, 3D.
+
+    Returns:
+        Description; empty if the axes are the same.
+    """
     # Rows: axes of the result; columns: axes of the original; ±1 where they are parallel.
     turn = np.reshape(after.GetDirection(), (3, 3)).T @ np.reshape(before.GetDirection(), (3, 3))
     order = np.abs(turn).argmax(axis=1)
@@ -83,13 +91,16 @@ def axis_change(before: sitk.Image, after: sitk.Image) -> str:
 
 
 def flip_label(label: sitk.Image, scan: sitk.Image, axes: str, where: object) -> sitk.Image:
-    """Flip the array of a label along axes the user names, and take the geometry of the scan.
+    """Flip the array of a label along the given axes, and give it the geometry of the scan.
 
     Args:
-        label: Label image; only its size and spacing are looked at.
-        scan: The scan.
+        label: Label image; of its header only size and spacing are used.
+        scan: Scan, 3D.
         axes: Some of ``xyz``; empty for no flip.
-        where: Name of the label, shown in errors.
+        where: Name of the label, for the message.
+
+    Returns:
+        The label with the geometry of the scan.
 
     Raises:
         UserError: Size or spacing differ.
@@ -104,7 +115,15 @@ def flip_label(label: sitk.Image, scan: sitk.Image, axes: str, where: object) ->
 
 
 def with_geometry_of(scan: sitk.Image, array: np.ndarray) -> sitk.Image:
-    """Voxels (Z, Y, X) as an image with spacing, origin and direction of a scan of the same size."""
+    """Make an image with the spacing, origin and direction of a scan of the same size.
+
+    Args:
+        scan: Scan, 3D.
+        array: Voxels, (Z, Y, X).
+
+    Returns:
+        The image.
+    """
     image = sitk.GetImageFromArray(np.ascontiguousarray(array))
     image.SetSpacing(scan.GetSpacing())
     image.SetOrigin(scan.GetOrigin())

@@ -1,4 +1,4 @@
-"""What a case is for, and the folders it therefore goes to."""
+"""Roles of cases and the folders they belong to."""
 
 from enum import Enum
 
@@ -15,15 +15,15 @@ class Role(Enum):
 
     @property
     def images(self) -> str:
-        """Folder of the images. Validation cases lie beside the labelled ones; splits_final.json tells them apart."""
+        """Folder of the images. Validation cases share that of labelled ones; splits_final.json distinguishes them."""
         return {Role.UNLABELLED: IMAGES_UNLABELLED, Role.TEST: IMAGES_TEST}.get(self, IMAGES_LABELLED)
 
     @property
     def labels(self) -> str:
-        """Folder of the labels. Those of unlabelled cases are hidden from training, and only measure pseudo labels."""
+        """Folder of the labels. Those of unlabelled cases are hidden from training, for measuring only."""
         return {Role.UNLABELLED: LABELS_UNLABELLED, Role.TEST: "labelsTs"}.get(self, "labelsTr")
 
     @property
     def needs_label(self) -> bool:
-        """Whether a case of this role is useless without a label."""
+        """True if a case of this role is useless without a label."""
         return self in (Role.LABELLED, Role.VALIDATION)

@@ -1,4 +1,4 @@
-"""Finds the cases in the folders a user gives."""
+"""Find the cases in the folders that the user names."""
 
 import os
 from collections import defaultdict
@@ -12,20 +12,20 @@ from nnunetv2_crln.errors import UserError, listing
 
 @dataclass
 class Found:
-    """What a search came up with.
+    """Result of a search.
 
     Attributes:
-        candidates: Case name to all places that hold it; more than one is an error of that case.
-        skipped: Reason to the files or folders left out for it.
-        broken: Case name to the reason why it cannot be used.
+        candidates: All places that hold a case, by case name; more than one is an error of that case.
+        skipped: Files or folders that were left out, by reason.
+        broken: Reason why a case cannot be used, by case name.
     """
 
     candidates: dict[str, list[SourceCase]] = field(default_factory=lambda: defaultdict(list))
     skipped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     broken: dict[str, str] = field(default_factory=dict)
 
-    def settle(self) -> dict[str, SourceCase]:
-        """One source for each case; a case found several times is broken."""
+    def unique_sources(self) -> dict[str, SourceCase]:
+        """Return the one source of each case; mark cases that were found several times as broken."""
         for case, sources in self.candidates.items():
             if len(sources) > 1:
                 places = listing(str(source.images[0]) for source in sources)
@@ -34,11 +34,14 @@ class Found:
 
 
 def walk(folder: Path, unreadable: dict[Path, str]) -> Iterator[tuple[Path, list[str]]]:
-    """All folders below a folder, each with its visible files, sorted.
+    """Walk through a folder and all folders below it.
 
     Args:
-        folder: Where to start.
-        unreadable: Receives the folders that could not be listed, with the reason.
+        folder: Folder to start from.
+        unreadable: Dictionary that receives folders that could not be listed, with the reason.
+
+    Yields:
+        Each folder with the sorted names of its visible files.
 
     Raises:
         UserError: The folder itself does not exist or cannot be listed.

@@ -1,4 +1,4 @@
-"""Published splits of the datasets, and which cases of them are labelled."""
+"""Read published splits of the datasets and decide which of their cases are labelled."""
 
 import json
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Split:
     """Case names in their published order.
 
     Attributes:
-        source: Who published it.
-        train: The first N are the labelled ones.
-        validation: Labelled cases to watch the training with; may be empty.
-        test: Cases never trained on.
+        source: Publication or file that the split comes from.
+        train: Training cases; the first N are the labelled ones.
+        validation: Labelled cases to monitor the training with; may be empty.
+        test: Cases that are never trained on.
     """
 
     source: str
@@ -38,10 +38,10 @@ class Split:
             )
 
     def roles(self, num_labelled: int) -> dict[str, Role]:
-        """Role of every case, in the order of the lists.
+        """Return the role of every case, in the order of the lists.
 
         Raises:
-            UserError: There are not that many training cases, or none would be unlabelled.
+            UserError: The split has too few training cases, so that none would be unlabelled.
         """
         if not 1 <= num_labelled < len(self.train):
             raise UserError(
@@ -55,7 +55,7 @@ class Split:
 
 
 def published_split(name: str) -> Split:
-    """A split that comes with this package, for example ``left_atrium``."""
+    """Read a split that comes with this package, for example ``left_atrium``."""
     content = json.loads(
         (files("nnunetv2_crln.dataset_conversion") / "published_splits" / f"{name}.json").read_text(encoding="utf-8")
     )
@@ -63,7 +63,20 @@ def published_split(name: str) -> Split:
 
 
 def split_from_lists(published: Split, train: Path | None, validation: Path | None, test: Path | None) -> Split:
-    """Replace parts of a published split by the user's own lists."""
+    """Replace parts of a published split by the user's own lists.
+
+    Args:
+        published: Published split.
+        train: File with the names of the training cases; None keeps the published ones.
+        validation: File with the names of the validation cases; None keeps the published ones.
+        test: File with the names of the test cases; None keeps the published ones.
+
+    Returns:
+        The split.
+
+    Raises:
+        UserError: A list cannot be used, or a case is in several lists.
+    """
     if not (train or validation or test):
         return published
     return Split(

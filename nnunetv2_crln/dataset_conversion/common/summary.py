@@ -1,4 +1,4 @@
-"""The table at the end of a conversion."""
+"""Format the table at the end of a conversion."""
 
 from collections import defaultdict
 
@@ -10,7 +10,7 @@ COLUMNS = ("in split", "found", "written", "no label", "failed", "missing")
 
 
 def summarise(report: Report) -> str:
-    """Counts by role, then what was skipped, corrected, missing and broken, each with its reason."""
+    """Format the counts by role, then the cases skipped, corrected, missing and failed, each with its reason."""
     lines = [f"{'':12}" + "".join(f"{column:>10}" for column in COLUMNS)]
     for role in Role:
         cases = report.of(role)

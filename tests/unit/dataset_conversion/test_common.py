@@ -109,7 +109,7 @@ def test_integer_values(values, dtype):
 
 @pytest.mark.parametrize("bad", [0.5, -1.0, np.nan, np.inf, 70000.0])
 def test_values_that_are_no_class(bad):
-    with pytest.raises(UserError, match=r"x holds 1 value\(s\) that are no class number"):
+    with pytest.raises(UserError, match=r"x holds 1 value\(s\) that are not class numbers"):
         integer_values(sitk.GetImageFromArray(np.array([[0, bad]], dtype=np.float64)), "x")
 
 
