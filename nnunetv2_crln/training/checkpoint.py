@@ -1,4 +1,4 @@
-"""Checkpoints that a crash cannot destroy."""
+"""Save and load checkpoints such that a crash cannot destroy them."""
 
 import os
 import shutil
@@ -14,13 +14,13 @@ from nnunetv2_crln.utilities.files import finished_file, remove_leftovers
 
 
 def previous_file(path: str | Path) -> Path:
-    """Where the checkpoint that a newer one replaced is kept."""
+    """Return the path that keeps the checkpoint replaced by a newer one."""
     path = Path(path)
     return path.with_name(f"{path.stem}_previous{path.suffix}")
 
 
 def plain(value: Any) -> Any:
-    """Numpy scalars and arrays as Python numbers and lists, so that ``torch.load(weights_only=True)`` reads them."""
+    """Convert numpy scalars and arrays to Python numbers and lists, which ``torch.load(weights_only=True)`` reads."""
     if isinstance(value, dict):
         return {plain(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -31,15 +31,15 @@ def plain(value: Any) -> Any:
 
 
 def save(checkpoint: dict, path: str | Path, keep_previous: bool) -> None:
-    """Write to a temporary file, flush it to the disk, then put it in place in one step.
+    """Write a checkpoint to a temporary file, flush it to the disk, then move it into place in one step.
 
     Args:
         checkpoint: Tensors and plain types.
-        path: Final name.
-        keep_previous: Keep the file that stood there under :func:`previous_file`.
+        path: Final path.
+        keep_previous: Keep an existing file as :func:`previous_file`.
 
     Raises:
-        UserError: The file cannot be written, e.g. because the disk is full; the one that stood there is untouched.
+        UserError: The file cannot be written, e.g. because the disk is full; an existing file is untouched.
     """
     path = Path(path)
     try:
@@ -56,7 +56,7 @@ def save(checkpoint: dict, path: str | Path, keep_previous: bool) -> None:
 
 
 def _reason(error: BaseException) -> str:
-    """What the operating system said, also where torch hides it behind an error of its own."""
+    """Return the operating system's message, even if torch hides it behind an error of its own."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
@@ -66,7 +66,7 @@ def _reason(error: BaseException) -> str:
 
 
 def remove_unfinished(folder: str | Path) -> list[str]:
-    """Delete what a killed process left of a checkpoint it was writing; only while nobody else writes there.
+    """Delete unfinished checkpoints of a killed process; only safe while no other process writes to the folder.
 
     Returns:
         Names of the files.
@@ -75,7 +75,7 @@ def remove_unfinished(folder: str | Path) -> list[str]:
 
 
 def _keep(path: Path) -> None:
-    """Give the file a second name; it never loses its own, under which nnU-Net's ``--c`` looks for it."""
+    """Give the file a second name; it always keeps its own, which nnU-Net's ``--c`` looks for."""
     second_name = path.with_name(f".{uuid.uuid4().hex[:8]}_{previous_file(path).name}")
     try:
         os.link(path, second_name)
@@ -85,7 +85,14 @@ def _keep(path: Path) -> None:
 
 
 def load(path: str | Path, device: torch.device) -> dict:
-    """Load a checkpoint; if it is damaged, the previous one.
+    """Load a checkpoint or, if it is damaged, the previous one.
+
+    Args:
+        path: Path of the checkpoint.
+        device: Device for its tensors.
+
+    Returns:
+        The checkpoint.
 
     Raises:
         UserError: Neither can be read.
@@ -110,7 +117,7 @@ def load(path: str | Path, device: torch.device) -> dict:
 
 
 class _DamagedError(Exception):
-    """The type of what torch raised: its text advises to load without ``weights_only``."""
+    """Error with the type of torch's error, whose own text advises to load without ``weights_only``."""
 
 
 def _read(path: str | Path, device: torch.device) -> dict:

@@ -1,4 +1,4 @@
-"""Refuse early, in words, what would fail late in a training."""
+"""Detect early, with clear messages, what would make a training fail late."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def plans_file(plans: dict) -> Path:
 
 
 def refuse_unsupported(configuration: str, is_cascaded: bool, has_regions: bool) -> None:
-    """Refuse what nnU-Net can do and this method cannot.
+    """Refuse configurations and datasets that nnU-Net supports but this method does not.
 
     Args:
-        configuration: Its name.
-        is_cascaded: It is the second stage of a cascade.
-        has_regions: The labels of dataset.json are regions.
+        configuration: Name of the configuration.
+        is_cascaded: True if it is the second stage of a cascade.
+        has_regions: True if the labels of dataset.json are regions.
 
     Raises:
-        NotImplementedError: Names the way out.
+        NotImplementedError: The configuration or dataset is not supported; the message names an alternative.
     """
     if is_cascaded:
         raise NotImplementedError(
@@ -48,8 +48,15 @@ def refuse_unsupported(configuration: str, is_cascaded: bool, has_regions: bool)
 def explaining_architecture_errors(plans_manager: PlansManager, configuration: str) -> Iterator[None]:
     """Turn the errors of a network that cannot be built into one that names the entry of the plans.
 
+    Args:
+        plans_manager: nnU-Net's plans.
+        configuration: Name of the configuration in training.
+
+    Yields:
+        Nothing; the network is built in the ``with`` block.
+
     Raises:
-        UserError: Instead of ImportError, TypeError and KeyError.
+        UserError: The block raised ImportError, TypeError or KeyError.
     """
     try:
         yield
@@ -62,16 +69,16 @@ def explaining_architecture_errors(plans_manager: PlansManager, configuration: s
 
 
 def make_missing_split(preprocessed_dataset_folder: str | Path, cases: Sequence[str]) -> None:
-    """Write nnU-Net's own split, unless there is one.
+    """Write nnU-Net's own split, unless a split exists.
 
-    nnU-Net would write the same, but not in one step: trainings of other folds may start at this moment.
+    nnU-Net would write the same content, but not in one step, and trainings of other folds may start at this moment.
 
     Args:
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
-        cases: Labelled cases.
+        cases: Names of the labelled cases.
 
     Raises:
-        UserError: There are fewer cases than folds.
+        UserError: The dataset has fewer labelled cases than folds.
     """
     file = Path(preprocessed_dataset_folder) / SPLITS_FILE
     if file.is_file():
@@ -89,7 +96,7 @@ def explaining_split_errors(preprocessed_dataset_folder: str | Path) -> Iterator
     """Turn the errors of a damaged splits_final.json into one that names the file.
 
     Raises:
-        UserError: Instead of ValueError, KeyError and TypeError.
+        UserError: The ``with`` block raised ValueError, KeyError or TypeError.
     """
     try:
         yield
@@ -103,18 +110,18 @@ def explaining_split_errors(preprocessed_dataset_folder: str | Path) -> Iterator
 def refuse_unknown_cases(
     preprocessed_dataset_folder: str | Path, fold: int | str, named: Sequence[str], cases: Sequence[str]
 ) -> None:
-    """Refuse cases of a split that are not preprocessed.
+    """Check that all cases of a fold are preprocessed.
 
-    Their names are joined to the folder of the data, and a file outside of it must not be opened.
+    Their names are joined to the folder of the data, and a file outside that folder must not be opened.
 
     Args:
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
-        fold: The fold that names them.
-        named: Training and validation cases of the fold.
-        cases: Preprocessed cases.
+        fold: Fold of the training.
+        named: Names of the fold's training and validation cases.
+        cases: Names of the preprocessed cases.
 
     Raises:
-        UserError: Lists the unknown ones.
+        UserError: Cases of the fold are not preprocessed; the message lists them.
     """
     if unknown := sorted(set(named) - set(cases)):
         raise UserError(

@@ -1,4 +1,4 @@
-"""The curves that CRLN adds to nnU-Net's epoch log."""
+"""Add the curves of CRLN to nnU-Net's epoch log."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LOGGED = tuple(f"{CURVE_PREFIX}{curve}" for curve in (*CURVES, *MONITORED))
 
 
 def complete_log(logging: MutableMapping[str, list], epochs: int) -> None:
-    """Add our missing keys to a log: nnU-Net wants one value per key and epoch.
+    """Add the plugin's missing keys to a log, because nnU-Net requires one value per key and epoch.
 
     Args:
-        logging: The logger's dictionary, changed in place. The past of a missing key is unknown, so NaN.
-        epochs: Epochs finished.
+        logging: Dictionary of the logger, changed in place; the unknown past of a missing key is NaN.
+        epochs: Number of finished epochs.
     """
     for key in LOGGED:
         values = logging.setdefault(key, [])
@@ -30,12 +30,15 @@ def complete_log(logging: MutableMapping[str, list], epochs: int) -> None:
 
 
 def means_of_epoch(outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-    """Average what the steps of an epoch returned; skipped steps are excluded from the mean.
+    """Average the outputs of the steps of an epoch; skipped steps are excluded from the mean.
 
     This is the only place where the losses leave the device.
 
     Args:
-        outputs: Scalars by name, one mapping a step, all with the same names.
+        outputs: Scalar tensors by name, one mapping per step, all with the same names.
+
+    Returns:
+        Means by name.
     """
     names = list(outputs[0])
     values = torch.stack([torch.stack([output[name].float() for output in outputs]) for name in names], 1)
@@ -46,10 +49,10 @@ def log_losses(logger: Any, epoch: int, means: Mapping[str, float], print_line: 
     """Log the curves of the training steps and print them in one line.
 
     Args:
-        logger: nnU-Net's.
-        epoch: From 0.
-        means: Values by curve; curves that are missing have no meaning for this trainer.
-        print_line: Prints into the training's log.
+        logger: nnU-Net's logger.
+        epoch: Epoch, from 0.
+        means: Values by curve; missing curves do not apply to this trainer.
+        print_line: Function that prints into the training's log.
     """
     if means.get("skipped_steps"):
         print_line(f"WARNING: {means['skipped_steps']:g} steps of this epoch had a non-finite gradient")
@@ -60,15 +63,15 @@ def log_losses(logger: Any, epoch: int, means: Mapping[str, float], print_line: 
 
 
 def log_monitored(logger: Any, epoch: int, values: Mapping[str, float]) -> None:
-    """Log what the monitor measured after an epoch.
+    """Log the measurements of the monitor after an epoch.
 
     Args:
-        logger: nnU-Net's.
-        epoch: From 0.
-        values: By name in :data:`MONITORED`; what is missing was not measured.
+        logger: nnU-Net's logger.
+        epoch: Epoch, from 0.
+        values: Values by name in :data:`MONITORED`; missing ones were not measured.
     """
     for curve in MONITORED:
         value = values.get(curve, math.nan)
-        # nnU-Net's own log needs every epoch; a chart of NaN in W&B helps nobody.
+        # nnU-Net's own log needs every epoch, but Weights & Biases should not get a chart of NaN.
         destination = logger if math.isfinite(value) else logger.local_logger
         destination.log(f"{CURVE_PREFIX}{curve}", value, epoch)

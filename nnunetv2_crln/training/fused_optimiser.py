@@ -1,17 +1,17 @@
-"""Optimiser steps that the device skips by itself where a gradient overflowed."""
+"""Let the device itself skip the optimiser step when a gradient overflowed."""
 
 import torch
 
 
 def skip_overflows_on_the_device(optimizer: torch.optim.Optimizer) -> None:
-    """Let plain SGD use torch's fused implementation on CUDA, and leave every other case as it is.
+    """Let plain stochastic gradient descent (SGD) use torch's fused implementation on CUDA; change nothing otherwise.
 
-    With it ``GradScaler.step`` hands its verdict on the gradients to the kernel as a tensor. Otherwise it reads the
-    verdict on the host, which waits for all work on the device in every step. Call it again after ``load_state_dict``:
-    that restores how the optimiser ran where the checkpoint was written.
+    With it ``GradScaler.step`` passes its verdict on the gradients to the kernel as a tensor. Otherwise it reads the
+    verdict on the host, which waits for all work on the device in every step. Call this again after
+    ``load_state_dict``, which restores the implementation used where the checkpoint was written.
 
     Args:
-        optimizer: Changed in place; values and checkpoints stay interchangeable.
+        optimizer: Optimiser, changed in place; values and checkpoints stay interchangeable.
     """
     if type(optimizer) is not torch.optim.SGD or "fused" not in optimizer.defaults:
         return
@@ -27,10 +27,10 @@ def _use_fused(optimizer: torch.optim.SGD, fused: bool) -> None:
         if not fused or not group["momentum"]:
             continue
         for parameter in group["params"]:
-            # The kernel of the first step fills buffers that were only allocated; if it skips, they hold anything.
-            # Starting from zero is the same step.
+            # The kernel of the first step fills buffers that were only allocated; if it skips, they stay undefined.
+            # Starting from zero gives the same step.
             if optimizer.state[parameter].get("momentum_buffer") is None:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    # What SGD(fused=True) sets; GradScaler looks at the first.
+    # SGD(fused=True) sets these; GradScaler reads the first.
     optimizer._step_supports_amp_scaling = fused  # type: ignore[attr-defined]
     optimizer._need_device_dtype_check_for_fused = fused  # type: ignore[attr-defined]

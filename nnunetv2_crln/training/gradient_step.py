@@ -1,4 +1,4 @@
-"""One optimiser step: scale, average, clip, and leave out what is not finite."""
+"""Do one optimiser step: scale, average and clip the gradients, and skip the step if they are not finite."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nnunetv2_crln.training.numerical_safety import SkippedSteps
 
 MAX_GRADIENT_NORM = 12
-"""nnU-Net's."""
+"""Limit of nnU-Net."""
 
 MAX_SKIPPED_IN_A_ROW = 20
 
@@ -18,7 +18,7 @@ MAX_SKIPPED_IN_A_ROW = 20
 def average_gradients(module: nn.Module) -> None:
     """Average the gradients of a module over the processes of a distributed training.
 
-    nnU-Net's wrapper does so for its network alone; the added modules are averaged here.
+    nnU-Net's wrapper averages those of its network only; this function averages those of the added modules.
     """
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
     if not gradients or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
@@ -31,14 +31,14 @@ def average_gradients(module: nn.Module) -> None:
 
 
 class GradientStep:
-    """Applies the gradients of network and heads; a step with a non-finite gradient is left out and counted.
+    """Apply the gradients of network and heads; skip and count steps with a non-finite gradient.
 
     Args:
-        optimizer: Of both.
-        network: The student; its gradients are averaged over processes by its own wrapper.
-        heads: The added modules.
-        device: Of the gradients.
-        warn: Prints a line into the training's log.
+        optimizer: Optimiser of both.
+        network: Student; its own wrapper averages its gradients over processes.
+        heads: Modules added to the network.
+        device: Device of the gradients.
+        warn: Function that prints a line into the training's log.
     """
 
     def __init__(
@@ -64,23 +64,23 @@ class GradientStep:
         """Do one step.
 
         Args:
-            loss: Scalar with its graph.
-            scaler: Of half precision on CUDA, or None.
+            loss: Scalar tensor with its graph.
+            scaler: Gradient scaler of half precision on CUDA, or None.
             step: Number of the step, for messages.
 
         Raises:
-            RuntimeError: The last steps were all left out.
+            RuntimeError: Too many steps in a row were skipped.
         """
         self.optimizer.zero_grad(set_to_none=True)
         (scaler.scale(loss) if scaler is not None else loss).backward()
-        # Before the scaler looks for infinities: one process's must be seen by all.
+        # Average before the scaler looks for infinities, so that all processes see those of each.
         average_gradients(self.heads)
         if scaler is not None:
             scaler.unscale_(self.optimizer)
         norms = [torch.nn.utils.clip_grad_norm_(module.parameters(), MAX_GRADIENT_NORM) for module in self.modules]
         finite = self.skipped.count(norms)
         if scaler is not None:
-            scaler.step(self.optimizer)  # looks at the gradients itself; the count is read once an epoch
+            scaler.step(self.optimizer)  # checks the gradients itself; the count is read once per epoch
             scaler.update()
         elif finite:
             self.optimizer.step()
@@ -89,10 +89,13 @@ class GradientStep:
             self.check(step)
 
     def check(self, step: int) -> int:
-        """Return the number of steps left out so far; waits for the device.
+        """Return the number of steps skipped so far; this waits for the device.
+
+        Args:
+            step: Number of the last step, for the message.
 
         Raises:
-            RuntimeError: The last steps were all left out.
+            RuntimeError: Too many steps in a row were skipped.
         """
         total, in_a_row = self.skipped.read()
         if in_a_row >= MAX_SKIPPED_IN_A_ROW:
@@ -104,10 +107,13 @@ class GradientStep:
         return total
 
     def skipped_in_epoch(self, step: int) -> int:
-        """Return the number of steps left out since the last call; waits for the device.
+        """Return the number of steps skipped since the last call; this waits for the device.
+
+        Args:
+            step: Number of the last step, for the message.
 
         Raises:
-            RuntimeError: The last steps were all left out.
+            RuntimeError: Too many steps in a row were skipped.
         """
         total = self.check(step)
         in_epoch, self._skipped_before_epoch = total - self._skipped_before_epoch, total

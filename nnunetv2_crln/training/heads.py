@@ -1,4 +1,4 @@
-"""The modules CRLN adds beside nnU-Net's network."""
+"""Build the modules that CRLN adds to nnU-Net's network."""
 
 from torch import nn
 
@@ -9,13 +9,15 @@ from nnunetv2_crln.settings import CRLNSettings
 
 
 class Heads(nn.Module):
-    """DIM with its prototypes, and the representation head of CPS; each is None where the settings leave it out.
+    """Hold the dynamic interaction module (DIM) and the representation head of Cooperative Positive Supervision (CPS).
+
+    Each is None if the settings switch it off.
 
     Args:
-        channels: (F2, F3, F4) of the tapped decoder features.
-        num_classes: C, background included.
-        ndim: Spatial dimensions.
-        settings: Of CRLN.
+        channels: Channels (F2, F3, F4) of the tapped decoder features.
+        num_classes: Number of classes including background, C.
+        ndim: Number of spatial dimensions, 2 or 3.
+        settings: Hyper-parameters of CRLN.
     """
 
     def __init__(self, channels: tuple[int, int, int], num_classes: int, ndim: int, settings: CRLNSettings) -> None:
@@ -35,14 +37,23 @@ class Heads(nn.Module):
             if settings.dim
             else None
         )
-        # Representations have the prototypes' dimension, so that the CPS positive can mix both (Eq. 13).
+        # Representations have as many channels as prototypes, so that the positive of CPS can mix both (Eq. 13).
         self.representation = (
             RepresentationHead(full, quarter, ndim, settings.representation_kernel) if settings.cps else None
         )
 
 
 def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings) -> nn.Module:
-    """The rectification of Table 7 that the settings name; called with logits and relationship map."""
+    """Build the rectification of Table 7 that the settings choose.
+
+    Args:
+        num_classes: Number of classes including background, C.
+        ndim: Number of spatial dimensions, 2 or 3.
+        settings: Hyper-parameters of CRLN.
+
+    Returns:
+        Module that maps logits and relationship map, both (B, C, *grid), to rectified logits.
+    """
     if settings.rectification == "fixed":
         return FixedRectification(settings.confidence_threshold)
     if settings.rectification == "concat":

@@ -1,4 +1,4 @@
-"""What a training keeps others from changing, until its end or that of its process."""
+"""Lock the folders of a training until the training or its process ends."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from nnunetv2_crln.utilities.locking import FolderLock
 
 
 def lock_fold(locks: contextlib.ExitStack, folder: str | Path, print_line: Callable[[str], None]) -> None:
-    """Keep other trainings out of a fold's folder, and remove what a killed one left half written.
+    """Lock the folder of a fold against other trainings, and remove unfinished files of a killed one.
 
     Args:
-        locks: Releases the lock when it is closed.
-        folder: ``.../fold_X``; made if it is missing.
-        print_line: Prints into the training's log.
+        locks: Stack that releases the lock when it is closed.
+        folder: ``.../fold_X``; created if it is missing.
+        print_line: Function that prints into the training's log.
 
     Raises:
-        UserError: Another training writes there.
+        UserError: Another training writes to the folder.
     """
     os.makedirs(folder, exist_ok=True)
     lock = FolderLock(Path(folder) / FOLD_LOCK)
@@ -32,10 +32,10 @@ def lock_fold(locks: contextlib.ExitStack, folder: str | Path, print_line: Calla
 
 
 def lock_data(locks: contextlib.ExitStack, preprocessed_data_folder: str | Path) -> None:
-    """Keep preprocessing from deleting what a training reads; trainings share this lock.
+    """Lock the preprocessed data against preprocessing, which would delete them; trainings share this lock.
 
     Args:
-        locks: Releases the lock when it is closed.
+        locks: Stack that releases the lock when it is closed.
         preprocessed_data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The method as one object that knows tensors and modules, but not nnU-Net (Algorithm 1 of the paper)."""
+"""Implement the method on tensors and modules, without knowledge of nnU-Net (Algorithm 1 of the paper)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nnunetv2_crln.training.phases import Phase
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay
 
 Target = Tensor | list[Tensor]
-"""nnU-Net's target of the labelled patches: (L, 1, *grid), or one for each resolution of deep supervision."""
+"""Target of nnU-Net for the labelled patches: (L, 1, *grid), or a list with one per resolution of deep supervision."""
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -33,14 +33,14 @@ def unwrap(module: nn.Module) -> nn.Module:
 
 @dataclass(frozen=True)
 class Batch:
-    """The patches of one step.
+    """Patches of one step.
 
     Attributes:
-        labelled: (L, channels, *grid).
-        target: Labels of the labelled patches.
+        labelled: Labelled patches, (L, channels, *grid).
+        target: Labels of the labelled patches, (L, 1, *grid), or a list of them with deep supervision.
         weak: Unlabelled patches as the teacher sees them, (U, channels, *grid).
-        strong: The same patches as the student sees them, (U, channels, *grid).
-        geometry: Turns the weak view's geometry into the strong view's.
+        strong: Unlabelled patches as the student sees them, (U, channels, *grid).
+        geometry: Transformation from the geometry of the weak view to that of the strong view.
     """
 
     labelled: Tensor
@@ -51,7 +51,16 @@ class Batch:
 
     @classmethod
     def on_device(cls, batch: dict[str, Any], device: torch.device) -> Batch:
-        """Move the loader's batch to a device without waiting for it."""
+        """Move a batch of the loader to a device without waiting for it.
+
+        Args:
+            batch: Batch of the loader: ``data``, ``target``, ``unlabelled_weak``, ``unlabelled_strong``, ``boxes`` and
+                ``flips``.
+            device: Device of the network.
+
+        Returns:
+            The batch on the device.
+        """
 
         def moved(value: Any) -> Any:
             if isinstance(value, list):
@@ -69,14 +78,15 @@ class Batch:
 
 @dataclass(frozen=True)
 class Forward:
-    """What the forward pass of one step leaves for the rest of it.
+    """Results of the forward pass that the rest of the step needs.
 
     Attributes:
-        losses: Unweighted terms by name, and their weighted sum as ``"loss"``; scalars.
-        monitored: Shares of confident voxels by name; scalars.
-        logits: The student's on the labelled patches, (L, C, *grid).
-        labelled_map: M of the labelled patches, (L, C, *grid); None without a DIM.
-        target: Labels of the labelled patches.
+        losses: Unweighted terms by name, and their weighted sum as ``"loss"``; scalar tensors.
+        monitored: Shares of confident voxels by name; scalar tensors.
+        logits: Student's logits for the labelled patches, (L, C, *grid).
+        labelled_map: Relationship map M of the labelled patches, (L, C, *grid); None without a dynamic interaction
+            module.
+        target: Labels of the labelled patches, (L, 1, *grid), or a list of them with deep supervision.
     """
 
     losses: dict[str, Tensor]
@@ -91,17 +101,20 @@ class Forward:
 
 
 class CRLN:
-    """Student, EMA teacher, prototypes with their DIM, rectification and losses.
+    """Combine student, teacher, prototypes, rectification and losses of cooperative rectification learning (CRLN).
+
+    The teacher is an exponential moving average (EMA) of the student; the prototypes belong to the dynamic interaction
+    module (DIM).
 
     Args:
-        network: The student, possibly compiled and distributed; its decoder is tapped.
+        network: Student, possibly compiled and distributed; its decoder features are read by hooks.
         settings: Hyper-parameters.
-        num_classes: C, background included.
-        ndim: Spatial dimensions.
-        supervised: nnU-Net's loss of the student's outputs and their target.
-        full_resolution: The same loss without deep supervision, for M and for mu.
-        device: Of the network.
-        compile_teacher: Whether the teacher is compiled as well.
+        num_classes: Number of classes including background, C.
+        ndim: Number of spatial dimensions, 2 or 3.
+        supervised: nnU-Net's loss, called with the student's outputs and their target.
+        full_resolution: nnU-Net's loss without deep supervision, for the relationship map M and for mu.
+        device: Device of the network.
+        compile_teacher: Compile the teacher as well.
     """
 
     def __init__(
@@ -145,15 +158,23 @@ class CRLN:
         """Prepare for training from the student's present weights.
 
         Args:
-            first_step: Nothing was trained yet: the teacher becomes a copy of the student, whose weights may have been
-                loaded after it was built (``-pretrained_weights``).
+            first_step: True if nothing was trained yet: the teacher becomes a copy of the student, whose weights may
+                have been loaded after the teacher was built (``-pretrained_weights``).
         """
         if first_step:
             self.teacher.copy_from(self.student)
         self.finite_buffers = FiniteBuffers(self.student)
 
     def forward(self, batch: Batch, phase: Phase) -> Forward:
-        """Compute pseudo labels and all losses of one step: one teacher and one student pass."""
+        """Compute the pseudo labels and all losses of one step, with one teacher and one student pass.
+
+        Args:
+            batch: Patches of the step.
+            phase: Training phase of the step.
+
+        Returns:
+            Losses, and the tensors that :meth:`after_gradient_step` needs.
+        """
         pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         losses = self.objective(
@@ -163,10 +184,14 @@ class CRLN:
 
     @torch.no_grad()
     def pseudo_labels(self, weak: Tensor, rectifying: bool) -> tuple[PseudoLabels, dict[str, Tensor]]:
-        """Let the teacher label the weak view, (U, channels, *grid), rectified if that has started (Eq. 1, 8).
+        """Let the teacher label the weak view (Eq. 1) and rectify its logits if rectification has started (Eq. 8).
+
+        Args:
+            weak: Unlabelled patches, (U, channels, *grid).
+            rectifying: True if rectification has started.
 
         Returns:
-            The pseudo labels, and the shares of confident voxels before and after rectification.
+            The pseudo labels, and the shares of confident voxels before and after rectification as scalar tensors.
         """
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
@@ -175,7 +200,7 @@ class CRLN:
             raw = PseudoLabels.from_logits(logits)
             confident = (raw.confidence >= threshold).float().mean()
             return raw, {"confident_raw": confident, "confident": confident}
-        # Not of PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
+        # Without PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
         confident_raw = (torch.softmax(logits.float(), 1).amax(1) >= threshold).float().mean()
         teacher_map = relationship_map(self.teacher_heads.module, features, logits.shape[2:], detach=True)
         rectified = PseudoLabels.from_logits(self.rectifier(logits.float(), teacher_map.float()))
@@ -186,11 +211,12 @@ class CRLN:
         """Pass both kinds of patches through the student at once.
 
         Args:
-            labelled: (L, channels, *grid).
-            strong: (U, channels, *grid).
+            labelled: Labelled patches, (L, channels, *grid).
+            strong: Strong view of the unlabelled patches, (U, channels, *grid).
 
         Returns:
-            The pass, and M of the labelled patches, (L, C, *grid); None without a DIM.
+            Outputs of the student, and the relationship map M of the labelled patches, (L, C, *grid), or None without
+            a DIM.
         """
         outputs = self.network(torch.cat([labelled, strong]))
         student = StudentPass.split(outputs, self.student_taps.take(), len(labelled))
@@ -200,12 +226,12 @@ class CRLN:
         return student, relationship_map(self.heads, features, labelled.shape[2:], self.settings.detach_features)
 
     def after_gradient_step(self, forward: Forward, phase: Phase, step: int) -> None:
-        """Train mu and move the teacher, once the student has been updated.
+        """Train mu and update the teacher, once the student has been updated.
 
         Args:
-            forward: Of this step.
-            phase: Of this step.
-            step: Counted from 0.
+            forward: Results of the step's forward pass.
+            phase: Training phase of the step.
+            step: Number of the step, from 0.
         """
         self.finite_buffers.repair()  # not before the backward pass, which reads them
         if phase.rectifying and forward.labelled_map is not None:
@@ -224,16 +250,16 @@ class CRLN:
         self.objective.full_resolution(rectified, labels).backward()
         average_gradients(self.rectifier)
         for parameter in self.rectifier.parameters():
-            if parameter.grad is not None:  # one bad batch must not end mu for good; no wait for the device
+            if parameter.grad is not None:  # one bad batch must not spoil mu for good; no wait for the device
                 parameter.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         self.rectifier_optimizer.step()
         self.rectifier.project()  # type: ignore[operator]
 
-    # ---------------------------------------------------------------- what the trainer asks for
+    # ---------------------------------------------------------------- interface for the trainer
 
     @property
     def mu(self) -> float:
-        """The correction parameter of Eq. 8; NaN where the rectification has none. Waits for the device."""
+        """Correction parameter of Eq. 8; NaN if the rectification has none. Reading it waits for the device."""
         mu = getattr(self.rectifier, "mu", None)
         return float("nan") if mu is None else mu.item()
 
@@ -242,11 +268,11 @@ class CRLN:
         return self.teacher.module if self.settings.deploy == "teacher" else self.student
 
     def teach_at_full_resolution(self) -> None:
-        """Switch the teacher's deep supervision off: pseudo labels need its full-resolution output alone."""
+        """Switch off the teacher's deep supervision: pseudo labels need only its full-resolution output."""
         self.teacher.module.decoder.deep_supervision = False  # type: ignore[union-attr]
 
     def drop_features(self) -> None:
-        """Forget the features of forward passes that were not training steps."""
+        """Release the features of forward passes that were not training steps."""
         self.teacher_taps.clear()
         self.student_taps.clear()
 
@@ -265,7 +291,7 @@ class CRLN:
         return {**{name: module.state_dict() for name, module in self._parts()}, "rectifier_optimizer": optimizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned; other keys are left alone."""
+        """Restore a state of :meth:`state_dict`; other keys are ignored."""
         for name, module in self._parts():
             module.load_state_dict(state[name])
         if self.rectifier_optimizer is not None:

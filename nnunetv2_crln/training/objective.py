@@ -1,4 +1,4 @@
-"""One training step's pseudo labels and losses (Eq. 1-2, 8, 15); knows tensors and modules, not the trainer."""
+"""Compute the pseudo labels and losses of one step (Eq. 1-2, 8, 15) without knowledge of the trainer."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ from nnunetv2_crln.training.phases import Phase
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """What the teacher says of the unlabelled patches.
+    """Labels that the teacher assigns to the unlabelled patches.
 
     Attributes:
-        labels: Classes, (B, *grid), int64.
+        labels: Class indices, (B, *grid), int64.
         confidence: Largest probability, (B, *grid).
     """
 
@@ -29,22 +29,23 @@ class PseudoLabels:
 
     @classmethod
     def from_logits(cls, logits: Tensor) -> "PseudoLabels":
+        """Take the most probable class of logits (B, C, *grid), and its probability."""
         confidence, labels = torch.softmax(logits.float(), 1).max(1)
         return cls(labels, confidence)
 
     def warped_by(self, geometry: StrongGeometry) -> "PseudoLabels":
-        """The same pseudo labels in the geometry of the strong view."""
+        """Return the pseudo labels in the geometry of the strong view."""
         return PseudoLabels(geometry.apply(self.labels), geometry.apply(self.confidence))
 
 
 @dataclass
 class StudentPass:
-    """Everything the losses need of one student forward pass over labelled and unlabelled patches together.
+    """Outputs of one student forward pass over labelled and unlabelled patches together.
 
     Attributes:
-        labelled_outputs: As nnU-Net's loss takes them: a list with deep supervision, a tensor without.
-        labelled_logits: Full resolution, (L, C, *grid).
-        unlabelled_logits: (U, C, *grid).
+        labelled_outputs: Input of nnU-Net's loss: logits (L, C, *grid), or with deep supervision a list of them.
+        labelled_logits: Logits of the labelled patches at full resolution, (L, C, *grid).
+        unlabelled_logits: Logits of the unlabelled patches at full resolution, (U, C, *grid).
         features: Decoder features of all L + U patches.
     """
 
@@ -55,6 +56,16 @@ class StudentPass:
 
     @classmethod
     def split(cls, outputs: Tensor | Sequence[Tensor], features: DecoderFeatures, num_labelled: int) -> "StudentPass":
+        """Split the outputs for a batch into those of labelled and of unlabelled patches.
+
+        Args:
+            outputs: Logits (L + U, C, *grid), or with deep supervision a list of them, full resolution first.
+            features: Decoder features of all L + U patches.
+            num_labelled: Number of labelled patches, L, which come first.
+
+        Returns:
+            The outputs by kind of patch.
+        """
         if isinstance(outputs, Tensor):
             return cls(outputs[:num_labelled], outputs[:num_labelled], outputs[num_labelled:], features)
         full = outputs[0]
@@ -62,13 +73,13 @@ class StudentPass:
 
 
 class Objective:
-    """The total loss of Eq. 15.
+    """Compute the total loss of Eq. 15.
 
     Args:
         settings: Weights and thresholds.
-        supervised: nnU-Net's loss, for ``labelled_outputs`` and its targets.
-        full_resolution: The same loss without deep supervision, for M.
-        num_classes: C.
+        supervised: nnU-Net's loss, called with ``labelled_outputs`` and their target.
+        full_resolution: nnU-Net's loss without deep supervision, for the relationship map M.
+        num_classes: Number of classes including background, C.
     """
 
     def __init__(
@@ -92,15 +103,19 @@ class Objective:
         pseudo: PseudoLabels,
         phase: Phase,
     ) -> dict[str, Tensor]:
-        """Loss terms by name, unweighted, and their weighted sum as ``"loss"``.
+        """Compute all loss terms.
 
         Args:
-            student: The student's forward pass.
-            relationship_map: M of the labelled patches, or None without DIM.
-            heads: The student's.
-            target: nnU-Net's target of the labelled patches, (L, 1, *grid), or a list of them.
-            pseudo: In the geometry of the strong view.
-            phase: Of this step.
+            student: Outputs of the student.
+            relationship_map: Relationship map M of the labelled patches, (L, C, *grid), or None without a dynamic
+                interaction module.
+            heads: Heads of the student.
+            target: Labels of the labelled patches, (L, 1, *grid), or a list of them with deep supervision.
+            pseudo: Pseudo labels in the geometry of the strong view.
+            phase: Training phase of the step.
+
+        Returns:
+            Unweighted terms by name, and their weighted sum as ``"loss"``; scalar tensors.
         """
         s = self.settings
         terms: dict[str, Tensor] = {"supervised": self.supervised(student.labelled_outputs, target)}
@@ -152,7 +167,7 @@ class Objective:
                 uncertain.flatten(),
                 self.num_classes,
                 None if s.cps_positive == "mean" else prototypes,
-                # "prototype" alone is the limit of a large weight.
+                # A large weight approaches "prototype" alone.
                 1e6 if s.cps_positive == "prototype" else s.prototype_weight,
                 s.num_anchors,
                 s.num_negatives,
@@ -161,13 +176,16 @@ class Objective:
 
 
 def relationship_map(heads: nn.Module, features: DecoderFeatures, size: Sequence[int], detach: bool) -> Tensor:
-    """M of Eq. 7 from tapped features.
+    """Compute the relationship map M (Eq. 7) from tapped features.
 
     Args:
-        heads: With a DIM.
-        features: Of the patches.
-        size: Voxels of the output grid.
-        detach: Keep the DIM's gradient out of the network that made the features.
+        heads: Heads with a dynamic interaction module.
+        features: Decoder features of B patches.
+        size: Size of the output grid in voxels.
+        detach: Keep the gradient out of the network that computed the features.
+
+    Returns:
+        Relationship map, (B, C, *size). Gradients reach the heads and, unless detached, the features.
     """
     quarter, half = features.quarter, features.half
     if detach:

@@ -1,4 +1,4 @@
-"""The arithmetic a training runs in."""
+"""Choose the arithmetic of a training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ def autocast_context(device: torch.device, cpu_bfloat16: bool) -> contextlib.Abs
     """Return the autocast context of a training step.
 
     Args:
-        device: CUDA always computes in half precision, as in nnU-Net.
-        cpu_bfloat16: Whether a CPU computes in bfloat16.
+        device: Device of the training; CUDA always computes in half precision, as in nnU-Net.
+        cpu_bfloat16: Compute in bfloat16 on a CPU.
+
+    Returns:
+        Context manager for the forward pass.
     """
     if device.type == "cuda":
         return torch.autocast("cuda")

@@ -1,4 +1,4 @@
-"""How a training is saved and continued: nnU-Net's checkpoint hooks."""
+"""Save and continue a training by nnU-Net's checkpoint hooks."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from nnunetv2_crln.training.method import CRLN
 
 
 class Resuming:
-    """Mixin for nnU-Net's trainer: checkpoints that a crash cannot destroy, and that resume bit for bit.
+    """Mixin for nnU-Net's trainer: checkpoints that a crash cannot destroy and that resume bit for bit.
 
-    ``network_weights`` is what ``nnUNetv2_predict`` loads: the network that is deployed. Student, teacher and all other
-    state lie under a key of our own.
+    ``network_weights``, which ``nnUNetv2_predict`` loads, is the deployed network. Student, teacher and all other state
+    are stored under the plugin's own key.
     """
 
     method: CRLN
@@ -31,9 +31,9 @@ class Resuming:
     _best_ema: float | None
 
     def save_best(self: Any) -> None:
-        """Save a new best network before nnU-Net saves the latest one, which then knows of it.
+        """Save a new best network before nnU-Net saves the latest checkpoint, which then contains the new score.
 
-        In nnU-Net's order a continued training takes the best score from before that epoch and may replace the best
+        In nnU-Net's order a continued training restores the best score from before that epoch and may replace the best
         network by a worse one.
         """
         score = self.logger.get_value("ema_fg_dice", step=-1)
@@ -43,7 +43,7 @@ class Resuming:
             self.save_checkpoint(join(self.output_folder, "checkpoint_best.pth"))
 
     def save_checkpoint(self: Any, filename: str) -> None:
-        """Write what nnU-Net predicts with and what a continued training needs, in one step."""
+        """Write the deployed network and the state that a continued training needs, in one step."""
         if self.local_rank != 0:
             return
         if self.disable_checkpointing:
@@ -71,12 +71,15 @@ class Resuming:
         checkpoints.save(checkpoints.plain(checkpoint), filename, keep_previous=latest)
 
     def remove_spare_checkpoint(self: Any) -> None:
-        """Remove the checkpoint that is kept while a training may be killed."""
+        """Remove the previous checkpoint, which is only needed as long as the training may be killed."""
         if self.local_rank == 0:
             checkpoints.previous_file(join(self.output_folder, "checkpoint_latest.pth")).unlink(missing_ok=True)
 
     def load_checkpoint(self: Any, filename_or_checkpoint: dict | str) -> None:
-        """Continue a training; nnU-Net's own method would put the teacher's weights into the student.
+        """Load the state of a training; nnU-Net's own method would load the teacher's weights into the student.
+
+        Args:
+            filename_or_checkpoint: Path of a checkpoint, or its content.
 
         Raises:
             UserError: The checkpoint cannot be read, or another trainer wrote it.

@@ -1,4 +1,4 @@
-"""Schedules that the plans may change: a short one for small machines, and what other protocols build on."""
+"""Change the optimiser and the length of a training: a short schedule and the paper's protocol."""
 
 from typing import Any, ClassVar
 
@@ -16,15 +16,15 @@ from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
 
 class ShortSchedule:
-    """Mixin for any nnU-Net trainer: optimiser and lengths that converge within a few thousand iterations.
+    """Mixin for any nnU-Net trainer: an optimiser and a length that converge within a few thousand iterations.
 
-    nnU-Net's momentum of 0.99 remembers a hundred iterations and needs more than a thousand before it predicts any
-    foreground in a small network. With 0.9 and a learning rate of 0.05 every method starts to learn at once, so that
-    a comparison of methods is not one of warm-ups.
+    With nnU-Net's momentum of 0.99 a small network needs more than a thousand iterations before it predicts any
+    foreground. With 0.9 and a learning rate of 0.05 every method starts to learn at once, so that comparing methods
+    does not mean comparing warm-ups. The constructor is nnU-Net's.
     """
 
     momentum = 0.9
-    # What the plans' key "short_schedule" may change, with the defaults.
+    # Attributes that the plans' key "short_schedule" may change, with their defaults.
     schedule_defaults: ClassVar[dict[str, Any]] = {
         "num_epochs": 20,
         "num_iterations_per_epoch": 50,
@@ -41,18 +41,20 @@ class ShortSchedule:
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
     ):
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[call-arg]
-        # The schedule is a key of the plans, so that one class serves every length.
+        # The plans set the schedule, so that one class serves every length.
         planned = self.configuration_manager.configuration.get("short_schedule", {})  # type: ignore[attr-defined]
         for attribute, default in self.schedule_defaults.items():
             setattr(self, attribute, planned.get(attribute, default))
         self.initial_weights_seed = planned.get("seed", 0)
 
     def initialize(self):
-        # Trainers that seed themselves do so again with the same seed: all methods start from the same weights.
+        """Build the network from a fixed seed, so that all methods start from the same weights."""
+        # Trainers that seed themselves do so again with the same seed.
         seed_everything(derive_seed(self.initial_weights_seed, "weights", 0))
         super().initialize()
 
     def configure_optimizers(self):
+        """Return stochastic gradient descent (SGD) with the mixin's momentum, and nnU-Net's learning rate schedule."""
         optimizer = torch.optim.SGD(
             self.network.parameters(),
             self.initial_lr,
@@ -64,11 +66,13 @@ class ShortSchedule:
 
 
 class ArticleProtocol(ShortSchedule):
-    """Mixin: SGD with Nesterov momentum 0.9, learning rate 2.5e-3, weight decay 5e-4, 200 epochs of 200 iterations.
+    """Mixin for the paper's protocol: optimiser, length and augmentation. The constructor is nnU-Net's.
 
-    Augmentation of labelled patches and weak views: random crop, rotation by multiples of 90 degrees in the plane of
-    the last two axes, flips along them; nothing else. No deep supervision, no mirroring at test time. Patches with
-    foreground are drawn as often as in nnU-Net: on whole images random crops alone would hardly meet a pancreas.
+    The optimiser is stochastic gradient descent with Nesterov momentum 0.9, learning rate 2.5e-3 and weight decay 5e-4,
+    for 200 epochs of 200 iterations. Labelled patches and weak views are cropped randomly, rotated by multiples of 90
+    degrees in the plane of the last two axes and flipped along them; nothing else. There is neither deep supervision
+    nor mirroring at test time. Patches with foreground are drawn as often as in nnU-Net, because random crops of whole
+    images would rarely contain a pancreas.
     """
 
     schedule_defaults: ClassVar[dict[str, Any]] = {
@@ -91,9 +95,10 @@ class ArticleProtocol(ShortSchedule):
         self.enable_deep_supervision = False
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):
+        """Return nnU-Net's four values: no rotation, no 2D augmentation, the patch size itself, in-plane mirroring."""
         patch_size = self.configuration_manager.patch_size
         self.inference_allowed_mirroring_axes = None
-        # Nothing is rotated by odd angles, so that no larger patch has to be cut first.
+        # Rotations by 90 degrees do not need a larger patch to be cropped first.
         return None, False, patch_size, in_plane(patch_size)
 
     @staticmethod
@@ -109,9 +114,26 @@ class ArticleProtocol(ShortSchedule):
         regions=None,
         ignore_label: int | None = None,
     ) -> BasicTransform:
+        """Build the paper's augmentation; the arguments are those of nnU-Net's hook.
+
+        Args:
+            patch_size: Patch size in voxels.
+            rotation_for_DA: Not used.
+            deep_supervision_scales: Scales of the targets for deep supervision, or None.
+            mirror_axes: Axes to flip.
+            do_dummy_2d_data_aug: Not used.
+            use_mask_for_norm: For each channel, True to set voxels outside the nonzero region to 0.
+            is_cascaded: Not used.
+            foreground_labels: Not used.
+            regions: Not used.
+            ignore_label: Not used.
+
+        Returns:
+            Transforms of image and label.
+        """
         axes = in_plane(patch_size)
         transforms: list[BasicTransform] = []
-        if len({patch_size[axis] for axis in axes}) == 1:  # other patches do not fit into themselves when turned
+        if len({patch_size[axis] for axis in axes}) == 1:  # only square patches keep their shape when rotated
             transforms.append(Rot90Transform(1, (0, 1, 2, 3), set(axes)))
         transforms.append(MirrorTransform(allowed_axes=mirror_axes))
         if use_mask_for_norm is not None and any(use_mask_for_norm):
@@ -124,5 +146,5 @@ class ArticleProtocol(ShortSchedule):
 
 
 def in_plane(patch_size) -> tuple[int, int]:
-    """The last two axes of a patch, in which scans are usually acquired."""
+    """Return the last two axes of a patch, the plane in which scans are usually acquired."""
     return len(patch_size) - 2, len(patch_size) - 1

@@ -1,4 +1,4 @@
-"""nnU-Net's loss, without the places where it waits for the device."""
+"""Adapt nnU-Net's loss so that it does not wait for the device."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from nnunetv2_crln.losses.partly_labelled import PartlyLabelledLoss
 
 
 def without_host_sync(loss: nn.Module) -> nn.Module:
-    """Replace nnU-Net's loss for targets with an ignore label by one of equal value that reads nothing on the host.
+    """Replace nnU-Net's loss for targets with an ignore label by one of equal value that does not wait for the device.
 
     Args:
-        loss: As nnU-Net builds it, with or without deep supervision; changed in place.
+        loss: Loss of nnU-Net, with or without deep supervision; changed in place.
 
     Returns:
-        The loss to use; the given one where there is nothing to replace.
+        The loss to use; the given one if nothing has to be replaced.
     """
     deep = isinstance(loss, DeepSupervisionWrapper)
     nnunet: Any = loss.loss if deep else loss

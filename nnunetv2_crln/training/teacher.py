@@ -1,4 +1,4 @@
-"""The EMA teacher (Algorithm 1)."""
+"""Exponential moving average (EMA) of the student: the teacher (Algorithm 1)."""
 
 import copy
 
@@ -7,18 +7,26 @@ from torch import nn
 
 
 def ema_decay(step: int, maximum: float) -> float:
-    """Decay of the update after iteration ``step`` (from 0): ``min(1 - 1 / (step + 1), maximum)``."""
+    """Compute the decay of the teacher's update: ``min(1 - 1 / (step + 1), maximum)``.
+
+    Args:
+        step: Iteration that precedes the update, from 0.
+        maximum: Limit of the decay.
+
+    Returns:
+        Decay in [0, ``maximum``].
+    """
     return min(1 - 1 / (step + 1), maximum)
 
 
 class EMATeacher:
-    """An exponential moving average of student modules, always in evaluation mode and without gradient.
+    """Keep an exponential moving average of a student module, in evaluation mode and without gradient.
 
-    Floating-point buffers (running statistics of batch norm) are averaged like parameters, the others are copied, so
-    that the teacher predicts with its own statistics.
+    Floating-point buffers (running statistics of batch norm) are averaged like parameters, so that the teacher predicts
+    with its own statistics; other buffers are copied.
 
     Args:
-        student: Module to copy. Hooks on it are copied with it: attach feature taps afterwards, one to each.
+        student: Module to copy. Its hooks are copied too: attach feature taps to each of the two afterwards.
     """
 
     def __init__(self, student: nn.Module) -> None:
@@ -26,7 +34,12 @@ class EMATeacher:
 
     @torch.no_grad()
     def update(self, student: nn.Module, decay: float) -> None:
-        """``teacher = decay * teacher + (1 - decay) * student``, all tensors in one fused operation."""
+        """Set ``teacher = decay * teacher + (1 - decay) * student`` for all tensors in one fused operation.
+
+        Args:
+            student: Module with the structure of the teacher.
+            decay: Weight of the teacher, in [0, 1].
+        """
         averaged, new = [], []
         for mine, theirs in zip(self._tensors(self.module), self._tensors(student), strict=True):
             if mine.is_floating_point():
@@ -38,7 +51,7 @@ class EMATeacher:
             torch._foreach_lerp_(averaged, new, 1 - decay)
 
     def copy_from(self, student: nn.Module) -> None:
-        """Start over as an exact copy of the student."""
+        """Make the teacher an exact copy of the student."""
         self.module.load_state_dict(student.state_dict())
 
     @staticmethod

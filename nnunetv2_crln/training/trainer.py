@@ -1,4 +1,4 @@
-"""nnUNetTrainer_CRLN: nnU-Net's lifecycle with an unlabelled stream, a teacher, rectification and CPS."""
+"""Extend nnU-Net's training loop by unlabelled data, a teacher, rectification and Cooperative Positive Supervision."""
 
 import contextlib
 from collections.abc import Iterator
@@ -32,17 +32,15 @@ from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_
 
 
 class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
-    """Cooperative rectification learning (Wang et al., Medical Image Analysis 2025) on any nnU-Net dataset.
+    """Train with cooperative rectification learning (Wang et al., Medical Image Analysis 2025) on any nnU-Net dataset.
 
-    ``self.network`` is the student while training and the deployed network while validating, so that nnU-Net's
-    online and final validation judge what ``nnUNetv2_predict`` will load.
+    ``self.network`` is the student during training and the deployed network during validation, so that nnU-Net's
+    validation evaluates what ``nnUNetv2_predict`` will load. The constructor is nnU-Net's.
     """
 
     network: Any
-    # What a variant fixes of the settings, whatever the plans say.
-    fixed_settings: ClassVar[dict[str, Any]] = {}
-    # What a variant changes of nnU-Net's training attributes, e.g. {"num_epochs": 20}.
-    training_attributes: ClassVar[dict[str, Any]] = {}
+    fixed_settings: ClassVar[dict[str, Any]] = {}  # settings that a variant fixes, whatever the plans say
+    training_attributes: ClassVar[dict[str, Any]] = {}  # attributes that a variant changes, e.g. {"num_epochs": 20}
 
     def __init__(
         self,
@@ -64,7 +62,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
         self.step = 0
         self._best_ema: float | None = None
         self.locks = contextlib.ExitStack()
-        self.monitor: Monitor | None = None  # of the first process alone
+        self.monitor: Monitor | None = None  # only the first process has one
         complete_log(self.logger.local_logger.my_fantastic_logging, epochs=0)
 
     @property
@@ -100,7 +98,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
         return without_host_sync(super()._build_loss())
 
     def get_dataloaders(self):
-        """Build nnU-Net's loaders, and run them in its number of workers together with the unlabelled stream."""
+        """Build nnU-Net's loaders and combine them with the unlabelled stream in nnU-Net's number of workers."""
         with nnunet_without_workers():
             train, validation = super().get_dataloaders()
         self.unlabelled = open_unlabelled_dataset(
@@ -117,7 +115,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
         return streams.start(self.seed, self.step, validated, self.local_rank, pin_memory=self.device.type == "cuda")
 
     def do_split(self):
-        """Return nnU-Net's training and validation cases of this fold, checked."""
+        """Return nnU-Net's training and validation cases of this fold after checking them."""
         if self.dataset_class is None:
             self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         folder = self.preprocessed_dataset_folder_base
@@ -132,7 +130,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
     # ---------------------------------------------------------------- training
 
     def on_train_start(self):
-        """Lock the fold and the data, start the method from the present weights, and write down the facts."""
+        """Lock the fold and the data, start the method from the present weights, and record the settings."""
         if self.local_rank == 0:
             lock_fold(self.locks, self.output_folder, self.print_to_log_file)
             lock_data(self.locks, self.preprocessed_dataset_folder)
@@ -147,6 +145,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
             self.monitor = self.build_monitor()
 
     def build_monitor(self) -> Monitor:
+        """Build the monitor of the unlabelled cases."""
         labelled = self.dataset_class(self.preprocessed_dataset_folder)
         view = TeacherView(self.method, self.device, self.autocast)
         reader = build_patch_reader(
@@ -170,7 +169,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
         )
 
     def on_train_epoch_start(self):
-        """Switch the added modules to training as well."""
+        """Switch the added modules to training mode as well."""
         super().on_train_epoch_start()
         self.method.heads.train()
 
@@ -190,7 +189,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
         return autocast_context(self.device, self.settings.cpu_bfloat16)
 
     def on_train_epoch_end(self, train_outputs: list[dict]):
-        """Log the mean losses of the epoch, nnU-Net's and ours."""
+        """Log the mean losses of the epoch, those of nnU-Net and of CRLN."""
         means = means_of_epoch(train_outputs)
         super().on_train_epoch_end([{"loss": np.array(means["loss"])}])
         means["mu"] = self.method.mu
@@ -198,7 +197,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
         log_losses(self.logger, self.current_epoch, means, self.print_to_log_file)
 
     def on_epoch_end(self):
-        """Look at the pseudo labels, and save what is best and latest."""
+        """Monitor the pseudo labels, and save the best and the latest checkpoint."""
         last = self.current_epoch == self.num_epochs - 1
         values = self.monitor.after_epoch(self.current_epoch, last, self.phase.rectifying) if self.monitor else {}
         log_monitored(self.logger, self.current_epoch, values)
@@ -219,7 +218,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
 
     @contextlib.contextmanager
     def deployed_network(self) -> Iterator[None]:
-        """Let ``self.network`` be the network that will be deployed, for the length of the block."""
+        """Replace ``self.network`` by the network that will be deployed, within the ``with`` block."""
         student = self.network
         if self.settings.deploy == "teacher":
             self.network = self.method.teacher_network
@@ -230,7 +229,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
             self.method.teach_at_full_resolution()
 
     def set_deep_supervision_enabled(self, enabled: bool):
-        """Switch the deep supervision of ``self.network``, also inside torch.compile."""
+        """Switch the deep supervision of ``self.network`` on or off, even inside torch.compile."""
         unwrap(self.network).decoder.deep_supervision = enabled  # type: ignore[union-attr]
 
     def validation_step(self, batch: dict) -> dict:
@@ -239,7 +238,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
             self.set_deep_supervision_enabled(self.enable_deep_supervision)
             result = super().validation_step(batch)
         self.method.drop_features()
-        # In the precision in which checkpoints keep the log: a moving average continued from there must not differ.
+        # Use the precision of the log in checkpoints: a moving average continued from there must not differ.
         return {name: np.asarray(value, dtype=np.float64) for name, value in result.items()}
 
     def perform_actual_validation(self, save_probabilities: bool = False):

@@ -1,4 +1,4 @@
-"""Every trainer of this package, by the name given to ``nnUNetv2_train -tr``."""
+"""Define all trainers of this package by the names that ``nnUNetv2_train -tr`` accepts."""
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
@@ -7,50 +7,68 @@ from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 
 
 class nnUNetTrainer_CRLN_noCPS(nnUNetTrainer_CRLN):
-    """Prototypes, DIM and rectification without Cooperative Positive Supervision."""
+    """CRLN without Cooperative Positive Supervision (CPS)."""
 
     fixed_settings = {"cps": False}
 
 
 class nnUNetTrainer_MeanTeacher(nnUNetTrainer_CRLN):
-    """EMA teacher, CutMix and confidence-masked consistency alone: no DIM, no CPS."""
+    """Mean teacher: CutMix and confidence-masked consistency only, without prototypes, rectification and CPS."""
 
     fixed_settings = {"dim": False, "cps": False}
 
 
 class nnUNetTrainer_CRLN_1epoch(nnUNetTrainer_CRLN):
+    """CRLN trained for 1 epoch."""
+
     training_attributes = {"num_epochs": 1}
 
 
 class nnUNetTrainer_CRLN_5epochs(nnUNetTrainer_CRLN):
+    """CRLN trained for 5 epochs."""
+
     training_attributes = {"num_epochs": 5}
 
 
 class nnUNetTrainer_CRLN_10epochs(nnUNetTrainer_CRLN):
+    """CRLN trained for 10 epochs."""
+
     training_attributes = {"num_epochs": 10}
 
 
 class nnUNetTrainer_CRLN_20epochs(nnUNetTrainer_CRLN):
+    """CRLN trained for 20 epochs."""
+
     training_attributes = {"num_epochs": 20}
 
 
 class nnUNetTrainer_CRLN_50epochs(nnUNetTrainer_CRLN):
+    """CRLN trained for 50 epochs."""
+
     training_attributes = {"num_epochs": 50}
 
 
 class nnUNetTrainer_CRLN_100epochs(nnUNetTrainer_CRLN):
+    """CRLN trained for 100 epochs."""
+
     training_attributes = {"num_epochs": 100}
 
 
 class nnUNetTrainer_CRLN_250epochs(nnUNetTrainer_CRLN):
+    """CRLN trained for 250 epochs."""
+
     training_attributes = {"num_epochs": 250}
 
 
 class nnUNetTrainer_CRLN_500epochs(nnUNetTrainer_CRLN):
+    """CRLN trained for 500 epochs."""
+
     training_attributes = {"num_epochs": 500}
 
 
 class nnUNetTrainer_CRLN_2000epochs(nnUNetTrainer_CRLN):
+    """CRLN trained for 2000 epochs."""
+
     training_attributes = {"num_epochs": 2000}
 
 
@@ -67,15 +85,15 @@ class nnUNetTrainer_MeanTeacher_demo(ShortSchedule, nnUNetTrainer_MeanTeacher):
 
 
 class nnUNetTrainer_CRLN_article(ArticleProtocol, nnUNetTrainer_CRLN):
-    """CRLN trained as the article trains; its settings are those of the configuration ``3d_article``."""
+    """CRLN trained as in the paper; the settings are those of the configuration ``3d_article``."""
 
 
 class nnUNetTrainer_CRLN_noCPS_article(ArticleProtocol, nnUNetTrainer_CRLN_noCPS):
-    """CRLN without CPS, trained as the article trains."""
+    """CRLN without CPS, trained as in the paper."""
 
 
 class nnUNetTrainer_MeanTeacher_article(ArticleProtocol, nnUNetTrainer_MeanTeacher):
-    """Mean teacher, trained as the article trains."""
+    """Mean teacher, trained as in the paper."""
 
 
 __all__ = [name for name in dir() if name.startswith("nnUNetTrainer_")]
@@ -86,4 +104,4 @@ class nnUNetTrainer_demo(ShortSchedule, nnUNetTrainer):
 
 
 class nnUNetTrainer_article(ArticleProtocol, nnUNetTrainer):
-    """Labelled cases alone, trained as the article trains."""
+    """Labelled cases alone, trained as in the paper."""

@@ -1,4 +1,4 @@
-"""Batches with a labelled and an unlabelled part, made by nnU-Net's own loaders in its own worker processes."""
+"""Make batches with a labelled and an unlabelled part, by nnU-Net's own loaders in its own worker processes."""
 
 import traceback
 from collections.abc import Iterator
@@ -19,14 +19,14 @@ from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
 
 class UnlabelledBatches:
-    """Weak and strong views of random unlabelled patches.
+    """Draw weak and strong views of random unlabelled patches.
 
     Args:
-        labelled: Loader of the labelled patches; patch sizes and geometric augmentation are taken from it.
+        labelled: Loader of the labelled patches, which provides patch sizes and geometric augmentation.
         dataset: Unlabelled cases.
-        batch_size: Unlabelled patches in a batch.
-        label_manager: nnU-Net's, as for the labelled loader.
-        settings: CutMix and flips.
+        batch_size: Number of unlabelled patches per batch.
+        label_manager: Label manager of nnU-Net, as for the labelled loader.
+        settings: Hyper-parameters; CutMix, flips and intensity changes are used.
     """
 
     def __init__(
@@ -47,10 +47,10 @@ class UnlabelledBatches:
             oversample_foreground_percent=0.0,
             transforms=weak_transforms(labelled.transforms),
         )
-        # An ignore label makes nnU-Net sample annotated places; there are none here.
+        # With an ignore label nnU-Net samples annotated places; unlabelled cases have none.
         self.loader.has_ignore = False
         self.intensity = strong_intensity_transforms(labelled.transforms, settings.strong_intensity)
-        # Where the plans mask images, nnU-Net does so after its intensity changes: no noise outside of the mask.
+        # If the plans mask images, mask after the intensity changes as nnU-Net does: no noise outside the mask.
         self.masking = ComposeTransforms(
             [t for t in self.loader.transforms.transforms if isinstance(t, MaskImageTransform)]
         )
@@ -59,7 +59,15 @@ class UnlabelledBatches:
         self.settings = settings
 
     def draw(self, rng: np.random.Generator) -> dict:
-        """One batch: ``unlabelled_weak``, ``unlabelled_strong`` (B, C, *patch), ``boxes`` and ``flips``."""
+        """Draw one batch.
+
+        Args:
+            rng: Generator for the geometry of the strong view.
+
+        Returns:
+            ``unlabelled_weak`` and ``unlabelled_strong``, (B, channels, *patch), ``boxes``, (B, *patch), and ``flips``,
+            (B, ndim).
+        """
         batch = next(self.loader)
         weak, mask = batch["data"], batch["target"]
         strong = weak.clone()
@@ -84,29 +92,29 @@ class UnlabelledBatches:
 
 @dataclass(frozen=True)
 class WorkerFailure:
-    """Travels to the training in place of a batch.
+    """Message to the training in place of a batch.
 
     Attributes:
-        text: The worker's traceback.
+        text: Traceback of the worker.
     """
 
     text: str
 
 
 class SeededBatches:
-    """Batches whose content depends on seed, stream and step alone, not on the worker that makes them.
+    """Iterate over batches whose content depends on seed, stream and step alone, not on the worker that makes them.
 
-    batchgenerators' MultiThreadedAugmenter copies this object into W workers, tells each its number, and takes their
-    batches in turns: the k-th batch of worker w is step ``first_step + k * W + w``.
+    MultiThreadedAugmenter of batchgenerators copies this object into W workers, tells each its number, and takes their
+    batches in turn: the k-th batch of worker w is step ``first_step + k * W + w``.
 
     Args:
-        labelled: nnU-Net's loader.
-        unlabelled: Or None for labelled batches alone (validation).
-        seed: Of the training.
-        stream: Name that separates this stream's random numbers from others'.
-        first_step: Step of the first batch; the current one when a training is resumed.
-        num_workers: W, or 0 for the main process alone.
-        rank: Of this process in distributed training.
+        labelled: Loader of nnU-Net.
+        unlabelled: Unlabelled part of the batches; None for labelled patches alone (validation).
+        seed: Seed of the training.
+        stream: Name that separates the random numbers of this stream from others.
+        first_step: Step of the first batch; the current one if a training is resumed.
+        num_workers: Number of workers, W; 0 to use only the main process.
+        rank: Rank of this process in distributed training.
     """
 
     def __init__(
@@ -129,11 +137,11 @@ class SeededBatches:
         self.in_worker = False
 
     def set_thread_id(self, thread_id: int) -> None:
-        """Called by batchgenerators in each worker."""
+        """Set the number of this worker; batchgenerators calls this in each worker."""
         self.next_step += thread_id
         self.in_worker = True
         end_with_parent()
-        # A forked worker inherits the parent's OpenMP state without its threads: a parallel region would wait forever.
+        # A forked worker inherits the parent's OpenMP state but not its threads: a parallel region would wait forever.
         torch.set_num_threads(1)
 
     def __iter__(self) -> Iterator[dict | WorkerFailure]:
@@ -148,7 +156,7 @@ class SeededBatches:
             return WorkerFailure(traceback.format_exc())
 
     def seed_of(self, step: int) -> int:
-        """Where the random numbers of one step start."""
+        """Return the seed of the random numbers of one step."""
         return derive_seed(self.seed, self.stream, step, self.rank)
 
     def _batch(self) -> dict:
@@ -165,7 +173,7 @@ class SeededBatches:
 def share_memory(batch: dict) -> dict:
     """Move all tensors of a batch to shared memory, in place.
 
-    The queue would do so in a thread of its own, which drops the batch if shared memory is full and goes on.
+    Otherwise the queue would do so in a thread of its own, which silently drops the batch if shared memory is full.
     """
     for value in batch.values():
         for tensor in value if isinstance(value, list) else [value]:

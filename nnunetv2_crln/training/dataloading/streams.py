@@ -1,4 +1,4 @@
-"""The labelled and the unlabelled stream of a training, and that of its online validation."""
+"""Combine the labelled and the unlabelled stream of a training, and start its workers."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Augmenter: TypeAlias = MultiThreadedAugmenter | SingleThreadedAugmenter
 
 
 class Streams:
-    """nnU-Net's two loaders, joined by the unlabelled cases.
+    """Combine nnU-Net's two loaders with the unlabelled cases.
 
     Args:
-        labelled: nnU-Net's loader of training patches; its augmentation is made repeatable.
-        validation: nnU-Net's loader of validation patches.
-        unlabelled: The unlabelled cases.
-        label_manager: nnU-Net's.
-        settings: Size of the unlabelled batch, CutMix and flips.
+        labelled: Loader of nnU-Net for training patches; its augmentation is made repeatable.
+        validation: Loader of nnU-Net for validation patches.
+        unlabelled: Unlabelled cases.
+        label_manager: Label manager of nnU-Net.
+        settings: Hyper-parameters; size of the unlabelled batch and strong view are used.
     """
 
     def __init__(
@@ -48,21 +48,21 @@ class Streams:
         }
 
     def describe(self) -> str:
-        """Return the numbers of cases and patches in words."""
+        """Describe the numbers of cases and patches."""
         return (
             f"{self.num_cases['labelled']} labelled and {self.num_cases['unlabelled']} unlabelled cases, "
             f"{self.labelled.batch_size} + {self.unlabelled.loader.batch_size} patches in a batch"
         )
 
     def start(self, seed: int, step: int, validated: int, rank: int, pin_memory: bool) -> tuple[Augmenter, Augmenter]:
-        """Start the workers, as many as nnU-Net would use.
+        """Start as many workers as nnU-Net would.
 
         Args:
-            seed: Of the training.
+            seed: Seed of the training.
             step: Next training step.
-            validated: Validation batches drawn so far.
-            rank: Of this process in a distributed training.
-            pin_memory: For a GPU.
+            validated: Number of validation batches drawn so far.
+            rank: Rank of this process in distributed training.
+            pin_memory: Pin the memory of batches, for a GPU.
 
         Returns:
             Endless batches for training and for online validation.
@@ -74,11 +74,14 @@ class Streams:
 
 
 def unlabelled_batch_size(wanted: int | None, labelled: int) -> int:
-    """Return the number of unlabelled patches in a batch of this process.
+    """Compute the number of unlabelled patches in a batch of this process.
 
     Args:
-        wanted: Of all processes together; None: as many as labelled ones.
-        labelled: Of this process; nnU-Net has divided the labelled batch over the processes already.
+        wanted: Number for all processes together; None takes that of labelled patches.
+        labelled: Number of labelled patches of this process, because nnU-Net has already divided the batch.
+
+    Returns:
+        Number of patches, at least 1.
     """
     if wanted is None:
         return labelled

@@ -1,4 +1,4 @@
-"""The preprocessed unlabelled cases of a training."""
+"""Open the preprocessed unlabelled cases of a training."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import unlabelled_status
 
 
 class UnlabelledDataset(nnUNetDatasetBlosc2):
-    """Preprocessed unlabelled cases. Their "segmentation" is nnU-Net's non-zero mask, never a label."""
+    """Preprocessed unlabelled cases; their "segmentation" is nnU-Net's nonzero mask, never a label."""
 
     def load_case(self, identifier: str):
-        """Load image, mask, None and properties of a case, as nnU-Net's loader wants them."""
+        """Load image, mask, None and properties of a case, as nnU-Net's loader expects them."""
         data, mask, previous, properties = super().load_case(identifier)
-        # nnU-Net's loader looks the key up even where it does not oversample foreground.
+        # nnU-Net's loader reads the key even if it does not oversample foreground.
         return data, mask, previous, {**properties, "class_locations": {}}
 
 
@@ -35,12 +35,15 @@ def open_unlabelled_dataset(
     Args:
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
         plans_manager: nnU-Net's plans.
-        configuration: Its name.
+        configuration: Name of a configuration in them.
         labelled: Names of the labelled cases.
-        print_line: Prints a warning into the training's log.
+        print_line: Function that prints a warning into the training's log.
+
+    Returns:
+        Dataset of the unlabelled cases that are ready.
 
     Raises:
-        UserError: There are no unlabelled cases, or one of them is also a labelled case.
+        UserError: No unlabelled case is ready, some belong to other plans, or some are also labelled cases.
     """
     status = unlabelled_status(preprocessed_dataset_folder, plans_manager, configuration)
     command = f"nnUNetv2_crln_plan_and_preprocess -d {dataset_number(plans_manager.dataset_name)} -c {configuration}"

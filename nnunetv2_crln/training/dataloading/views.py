@@ -1,4 +1,4 @@
-"""Weak and strong views of unlabelled patches, and the same geometric changes for their pseudo labels."""
+"""Make weak and strong views of unlabelled patches, and apply the geometric changes to their pseudo labels."""
 
 from dataclasses import dataclass
 
@@ -31,12 +31,12 @@ _GEOMETRIC = (
 
 
 def weak_transforms(training_transforms: ComposeTransforms) -> ComposeTransforms:
-    """The geometric part of nnU-Net's augmentation of labelled patches: what the teacher sees."""
+    """Select the geometric part of nnU-Net's augmentation for labelled patches: the teacher's view."""
     return ComposeTransforms([t for t in training_transforms.transforms if isinstance(t, _GEOMETRIC)])
 
 
 def repeatable(transforms: ComposeTransforms) -> ComposeTransforms:
-    """Switch off the timing by which nnU-Net's blur picks an implementation: the two differ in the last bits."""
+    """Stop nnU-Net's blur from choosing an implementation by timing, because the two differ in the last bits."""
     for transform in transforms.transforms:
         inner = getattr(transform, "transform", transform)
         if isinstance(inner, GaussianBlurTransform):
@@ -45,17 +45,20 @@ def repeatable(transforms: ComposeTransforms) -> ComposeTransforms:
 
 
 def strong_intensity_transforms(training_transforms: ComposeTransforms, kind: str = "nnunet") -> ComposeTransforms:
-    """Intensity changes of the strong view: what the student sees and the teacher does not.
+    """Build the intensity changes of the strong view, which the student sees and the teacher does not.
 
     Args:
-        training_transforms: Of the labelled patches; axes with thick slices keep their resolution as there.
-        kind: ``"nnunet"``: nnU-Net's changes at the same strengths, applied more often; ``"noise"``: Gaussian noise
-            alone, as in the article; ``"none"``.
+        training_transforms: Transforms of the labelled patches; axes with thick slices keep their resolution as there.
+        kind: ``"nnunet"`` for nnU-Net's changes at the same strengths but applied more often, ``"noise"`` for Gaussian
+            noise alone as in the paper, or ``"none"``.
+
+    Returns:
+        Transforms of an image.
     """
     if kind == "none":
         return ComposeTransforms([])
     if kind == "noise":
-        # 0.1 of a standard deviation of the (z-scored) image, as the field's mean teachers add.
+        # 0.1 standard deviations of the (z-scored) image, as is usual for mean teachers in the field.
         return ComposeTransforms([GaussianNoiseTransform(noise_variance=0.1, p_per_channel=1)])
     ignored_axes = next(
         (
@@ -119,7 +122,16 @@ def strong_intensity_transforms(training_transforms: ComposeTransforms, kind: st
 
 
 def cutmix_box(shape: tuple[int, ...], alpha: float, rng: np.random.Generator) -> tuple[slice, ...]:
-    """A random box whose share of the patch follows Beta(alpha, alpha); each side has the same share of its axis."""
+    """Draw a random box whose share of the patch follows Beta(alpha, alpha).
+
+    Args:
+        shape: Shape of the patch in voxels.
+        alpha: Parameter of the Beta distribution.
+        rng: Generator to draw from.
+
+    Returns:
+        Slice of each axis; each side has the same share of its axis, up to rounding.
+    """
     side_share = rng.beta(alpha, alpha) ** (1 / len(shape))
     box = []
     for extent in shape:
@@ -131,13 +143,13 @@ def cutmix_box(shape: tuple[int, ...], alpha: float, rng: np.random.Generator) -
 
 @dataclass(frozen=True)
 class StrongGeometry:
-    """Geometric changes between weak and strong view; image, pseudo label and confidence all undergo them.
+    """Geometric changes from the weak to the strong view, for images, pseudo labels and confidences alike.
 
     Each sample takes a box from its neighbour in the batch (the next one, cyclically) and is then flipped.
 
     Attributes:
-        boxes: Voxels taken from the neighbour, (B, *grid), bool.
-        flips: Axes to flip, (B, ndim), bool, on the CPU.
+        boxes: True for voxels taken from the neighbour, (B, *grid), bool.
+        flips: True for axes to flip, (B, ndim), bool, on the CPU.
     """
 
     boxes: Tensor
@@ -153,7 +165,19 @@ class StrongGeometry:
         flip_axes: tuple[int, ...],
         rng: np.random.Generator,
     ) -> "StrongGeometry":
-        """Draw for one batch. A single sample has no neighbour to mix with and is only flipped."""
+        """Draw the changes of one batch; a single sample has no neighbour to mix with and is only flipped.
+
+        Args:
+            batch_size: Number of samples, B.
+            shape: Shape of the patches in voxels.
+            alpha: Parameter of the Beta distribution of the boxes.
+            cutmix_probability: Probability that a sample takes a box.
+            flip_axes: Axes that may be flipped.
+            rng: Generator to draw from.
+
+        Returns:
+            The changes.
+        """
         boxes = torch.zeros((batch_size, *shape), dtype=torch.bool)
         flips = torch.zeros((batch_size, len(shape)), dtype=torch.bool)
         for sample in range(batch_size):
@@ -164,7 +188,7 @@ class StrongGeometry:
         return cls(boxes, flips)
 
     def apply(self, batch: Tensor) -> Tensor:
-        """Change a batch of images (B, C, *grid) or of maps (B, *grid)."""
+        """Apply the changes to a batch of images (B, C, *grid) or of maps (B, *grid)."""
         boxes = self.boxes if batch.ndim == self.boxes.ndim else self.boxes.unsqueeze(1)
         mixed = torch.where(boxes, batch.roll(-1, 0), batch)
         if not self.flips.any():

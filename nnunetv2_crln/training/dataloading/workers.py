@@ -13,18 +13,18 @@ from nnunetv2_crln.training.dataloading.batches import SeededBatches, WorkerFail
 
 
 class WatchedWorkers(MultiThreadedAugmenter):
-    """Workers whose end ends the training, with their traceback, and that lose no batch.
+    """Run workers without losing a batch, and end the training with the traceback if a worker fails.
 
-    batchgenerators' own class waits forever if a worker is killed while its batch is on the way.
+    The class of batchgenerators waits forever if a worker is killed while its batch is on the way.
 
     Args:
-        batches: What each worker makes; without end.
+        batches: Endless iterator over batches, which is copied into each worker.
         num_workers: Number of processes.
-        pin_memory: For a GPU.
+        pin_memory: Pin the memory of batches, for a GPU.
     """
 
     patience_s = 2.0
-    """Without a batch for so long, look after the workers."""
+    """Seconds without a batch after which the workers are checked."""
 
     def __init__(self, batches: SeededBatches, num_workers: int, pin_memory: bool) -> None:
         super().__init__(
@@ -38,7 +38,7 @@ class WatchedWorkers(MultiThreadedAugmenter):
         self._next_step = batches.next_step
 
     def __next__(self) -> dict:
-        """The next batch.
+        """Return the next batch.
 
         Raises:
             RuntimeError: A worker failed or died; a batch was lost.
@@ -74,14 +74,22 @@ class WatchedWorkers(MultiThreadedAugmenter):
 
 
 def in_workers(batches: SeededBatches, pin_memory: bool) -> MultiThreadedAugmenter | SingleThreadedAugmenter:
-    """Make the batches in their number of worker processes, or in this one if that is 0."""
+    """Make batches in worker processes, or in this process if their number is 0.
+
+    Args:
+        batches: Endless iterator over batches; its ``num_workers`` is the number of processes.
+        pin_memory: Pin the memory of batches, for a GPU.
+
+    Returns:
+        Iterator over the batches.
+    """
     if batches.num_workers == 0:
         return SingleThreadedAugmenter(batches, None)
     return WatchedWorkers(batches, batches.num_workers, pin_memory)
 
 
 def num_workers(for_validation: bool = False) -> int:
-    """Workers that nnU-Net would use here (``nnUNet_n_proc_DA``); half of them for validation."""
+    """Return the number of workers that nnU-Net would use here (``nnUNet_n_proc_DA``); half as many for validation."""
     allowed = get_allowed_n_proc_DA()
     return max(1, allowed // 2) if for_validation and allowed else allowed
 

@@ -1,4 +1,4 @@
-"""Write down what a training is about: crln_training.json."""
+"""Record the facts of a training: crln_training.json."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ PACKAGES = ("nnunetv2_crln", "nnunetv2", "torch", "dynamic_network_architectures
 
 
 def class_names(dataset_json: dict, num_classes: int) -> list[str]:
-    """Return the names of the classes in the order of their values, without the ignore label."""
+    """Return the names of the classes in the order of their values, without the ignore label.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        num_classes: Number of classes including background, C.
+
+    Returns:
+        One name per class.
+    """
     by_value = {value: name for name, value in dataset_json["labels"].items() if isinstance(value, int)}
     return [by_value.get(value, str(value)) for value in range(num_classes)]
 
 
 def write_facts(output_folder: str | Path, settings: CRLNSettings, device: torch.device, **facts: Any) -> None:
-    """Write ``crln_training.json``: what nnU-Net's files do not tell about a training.
+    """Write ``crln_training.json``: facts of a training that nnU-Net's files do not contain.
 
     Args:
         output_folder: ``.../fold_X``.
         settings: Hyper-parameters.
-        device: That trains.
+        device: Device of the training.
         **facts: Further entries: trainer, numbers of cases, patches, epochs and iterations, seed.
     """
     content = {

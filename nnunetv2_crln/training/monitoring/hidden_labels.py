@@ -1,6 +1,6 @@
-"""Reads labelsUl, for one purpose: to measure pseudo labels. Nothing else may import this module.
+"""Read labelsUl for the only purpose of measuring pseudo labels; nothing else may import this module.
 
-Training, planning and preprocessing never see these labels; what is read here ends in numbers and pictures.
+Training, planning and preprocessing never see these labels, which are only turned into numbers and pictures.
 """
 
 import os
@@ -13,13 +13,13 @@ from nnunetv2_crln.layout import LABELS_UNLABELLED
 
 
 class HiddenLabels:
-    """Labels of the unlabelled cases on the preprocessed grid.
+    """Load labels of the unlabelled cases on the preprocessed grid.
 
     Args:
         plans_manager: nnU-Net's plans.
-        configuration_manager: Of the configuration in training.
-        file_ending: Of dataset.json.
-        raw_folder: ``nnUNet_raw``; the environment's if not given. It may be missing: then there are no labels.
+        configuration_manager: Configuration in training.
+        file_ending: Entry of dataset.json, for example ``.nii.gz``.
+        raw_folder: ``nnUNet_raw``; None takes the environment variable. It may be missing, so that no label is found.
     """
 
     def __init__(
@@ -36,15 +36,15 @@ class HiddenLabels:
         self._folder = Path(root) / plans_manager.dataset_name / LABELS_UNLABELLED if root else None
 
     def load(self, case: str, properties: dict, shape: tuple[int, ...]) -> np.ndarray | None:
-        """The label of one case, brought to the preprocessed grid as nnU-Net brings labels there.
+        """Load the label of one case and resample it to the preprocessed grid as nnU-Net does.
 
         Args:
-            case: Its id.
-            properties: nnU-Net's, of the preprocessed case.
-            shape: Of the preprocessed image, without channels.
+            case: Identifier of the case.
+            properties: Properties of the preprocessed case from nnU-Net.
+            shape: Shape of the preprocessed image without channels.
 
         Returns:
-            int16, of that shape; None if there is no label or it does not fit the image.
+            Label with that shape, int16; None if it is missing or does not fit the image.
         """
         path = self._folder / f"{case}{self._ending}" if self._folder else None
         if path is None or not path.is_file():

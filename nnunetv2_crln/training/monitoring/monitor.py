@@ -1,7 +1,7 @@
-"""What a training shows of itself: progress_crln.png, pseudo labels of a few fixed cases, and how sure it is of all.
+"""Monitor a training: progress_crln.png, pseudo labels of a few fixed cases, and the confidence of all cases.
 
-Everything here reads the training and never changes it: no random number is drawn, and an error ends the monitoring,
-not the training.
+Monitoring reads the training and never changes it: it draws none of the training's random numbers, and an error ends
+the monitoring, not the training.
 """
 
 import math
@@ -25,21 +25,21 @@ from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader
 from nnunetv2_crln.training.monitoring.teacher_view import TeacherPrediction, TeacherView
 from nnunetv2_crln.utilities.seeding import derive_seed
 
-# A drawing may cost this share of the time since the last one; in short epochs not every epoch gets one.
+# A drawing may cost this share of the time since the last one; with short epochs, not every epoch gets a drawing.
 DRAWING_SHARE = 0.01
 
 
 class Monitor:
-    """Measures and draws between epochs.
+    """Measure and draw between epochs.
 
     Args:
-        reader: Cuts patches out of them.
-        view: The teacher.
-        settings: How often to do what.
-        class_names: Background first.
-        output_folder: Of the fold.
-        seed: Of the training; chooses the fixed cases.
-        log: Prints a line into the training's log.
+        reader: Reader of patches of the unlabelled cases.
+        view: Teacher as a function of a patch.
+        settings: Hyper-parameters; the frequencies of monitoring are used.
+        class_names: Names of the classes, background first.
+        output_folder: Folder of the fold.
+        seed: Seed of the training, which determines the fixed cases.
+        log: Function that prints a line into the training's log.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Monitor:
         self._cases = sorted(reader.cases)
         self._names, self._log = tuple(class_names), log
         self._folder = Path(output_folder)
-        # A generator of its own: the training's are left alone.
+        # A separate generator leaves those of the training unchanged.
         draw = np.random.default_rng(derive_seed(seed, "monitored cases", 0))
         chosen = draw.choice(len(self._cases), min(settings.monitor_cases, len(self._cases)), replace=False)
         self.fixed_cases = [self._cases[i] for i in sorted(chosen)]
@@ -67,12 +67,12 @@ class Monitor:
     # ---------------------------------------------------------------- every epoch
 
     def after_epoch(self, epoch: int, last: bool, rectifying: bool) -> dict[str, float]:
-        """Look at the fixed cases if this epoch is due.
+        """Measure and draw the fixed cases if this epoch is due.
 
         Args:
-            epoch: From 0.
-            last: Whether the training ends with it; then everything that is switched on is due.
-            rectifying: Rectification has started.
+            epoch: Epoch, from 0.
+            last: True if the training ends with it; then everything that is switched on is due.
+            rectifying: True if rectification has started.
 
         Returns:
             A value for each of :data:`MONITORED`; NaN if not due or not measurable.
@@ -85,7 +85,12 @@ class Monitor:
         return values
 
     def draw_curves(self, logging: dict[str, list], last: bool) -> None:
-        """Draw ``progress_crln.png``, unless the last drawing was too recent for its cost."""
+        """Draw ``progress_crln.png``, unless the last drawing was too recent for its cost.
+
+        Args:
+            logging: Curves of nnU-Net's logger, by name.
+            last: True if the training ends with this epoch; then the curves are drawn in any case.
+        """
         start = time.monotonic()
         if start < self._next_drawing and not last:
             return
@@ -123,17 +128,17 @@ class Monitor:
     # ---------------------------------------------------------------- at the end
 
     def after_training(self, epoch: int, rectifying: bool) -> None:
-        """Write ``pseudo_label_quality.json``: how sure the teacher is of each unlabelled case.
+        """Write the teacher's confidence for each unlabelled case to ``pseudo_label_quality.json``.
 
         Args:
-            epoch: The last one, from 0.
-            rectifying: Rectification has started.
+            epoch: Last epoch, from 0.
+            rectifying: True if rectification has started.
         """
         if self._settings.quality_cases:
             self._call_safely(lambda: self._write_quality(epoch, rectifying))
 
     def _write_quality(self, epoch: int, rectifying: bool) -> None:
-        # Evenly over the sorted list: neighbours in a list are often alike.
+        # Choose evenly over the sorted list, because neighbours in it are often alike.
         limit = self._settings.quality_cases
         stride = max(1, math.ceil(len(self._cases) / limit))
         cases = self._cases[::stride]
@@ -172,7 +177,16 @@ class Monitor:
 
 
 def compare(patch: Patch, prediction: TeacherPrediction, num_classes: int) -> dict[str, float]:
-    """The values of :data:`MONITORED` for one patch."""
+    """Compute the values of :data:`MONITORED` for one patch.
+
+    Args:
+        patch: Patch of an unlabelled case.
+        prediction: Prediction of the teacher for it.
+        num_classes: Number of classes including background, C.
+
+    Returns:
+        Values by name; NaN if not measurable.
+    """
     raw, rectified = prediction.raw.argmax(0), prediction.rectified.argmax(0)
     inside = patch.inside
     m = prediction.relationship_map
@@ -190,13 +204,13 @@ def compare(patch: Patch, prediction: TeacherPrediction, num_classes: int) -> di
 def _dice(labels: np.ndarray, patch: Patch, num_classes: int) -> float:
     if patch.truth is None:
         return math.nan
-    # Ignored voxels carry a value above the classes, voxels outside of the image one below.
+    # Ignored voxels have a value above the classes, voxels outside the image one below.
     known = patch.inside & (patch.truth >= 0) & (patch.truth < num_classes)
     return mean_dice(labels, patch.truth, num_classes, known)
 
 
 def _rank(quality: dict[str, float]) -> float:
-    """Least sure first; a case where nothing was found before all others."""
+    """Return the sort key: least confident cases first, and before them those without any foreground."""
     return -1.0 if math.isnan(quality["expected_dice"]) else quality["expected_dice"]
 
 

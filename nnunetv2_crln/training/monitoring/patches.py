@@ -15,14 +15,14 @@ CASES_FOR_CENTRE = 20
 
 @dataclass(frozen=True)
 class Patch:
-    """A piece of one unlabelled case, as large as the training's patches.
+    """Patch of one unlabelled case, as large as those of the training.
 
     Attributes:
-        case: Its id.
-        image: (channels, *patch), float32.
-        inside: Voxels of the image, not of the padding around a small one, (*patch), bool.
+        case: Identifier of the case.
+        image: Voxels, (channels, *patch), float32.
+        inside: True for voxels of the image, False for padding around a small image, (*patch), bool.
         truth: Hidden label, (*patch), or None.
-        spacing: In mm, one number per axis of the patch.
+        spacing: Spacing of each axis of the patch, in mm.
     """
 
     case: str
@@ -33,14 +33,14 @@ class Patch:
 
 
 class PatchReader:
-    """Cuts patches out of preprocessed unlabelled cases.
+    """Cut patches out of preprocessed unlabelled cases.
 
     Args:
-        dataset: nnU-Net's dataset class over the unlabelled cases.
-        patch_size: Of the configuration; two numbers mean slices.
-        spacing: Of the configuration, in mm.
-        centre: Where to look, as shares of each axis of a case.
-        hidden_labels: Or None: patches have no truth.
+        dataset: Dataset of nnU-Net with the unlabelled cases.
+        patch_size: Patch size of the configuration; two numbers mean slices.
+        spacing: Spacing of the configuration, in mm.
+        centre: Usual centre of patches, as shares of each axis of a case.
+        hidden_labels: Hidden labels; None for patches without truth.
     """
 
     def __init__(
@@ -59,7 +59,15 @@ class PatchReader:
         self._centre = tuple(centre)
 
     def read(self, case: str, centre: Sequence[float] | None = None) -> Patch:
-        """The patch around the usual place, or around ``centre`` (voxels of the preprocessed case)."""
+        """Read one patch.
+
+        Args:
+            case: Identifier of the case.
+            centre: Centre of the patch in voxels of the preprocessed case; None takes the usual centre.
+
+        Returns:
+            The patch.
+        """
         image, _, _, properties = self._dataset.load_case(case)
         shape = tuple(image.shape[1:])
         if centre is None:
@@ -76,7 +84,15 @@ class PatchReader:
 
 
 def patch_box(shape: Sequence[int], patch: Sequence[int], centre: Sequence[float]) -> list[list[int]]:
-    """Bounds of a patch around a place, moved into the image; an image smaller than the patch lies in its middle.
+    """Compute the bounds of a patch around a centre, moved into the image.
+
+    Args:
+        shape: Shape of the image in voxels.
+        patch: Patch size in voxels.
+        centre: Centre in voxels.
+
+    Returns:
+        Lower and upper bound of each axis; an image smaller than the patch is centred in it.
 
     Example:
         >>> patch_box((10, 4), (4, 6), (9, 2))
@@ -90,18 +106,22 @@ def patch_box(shape: Sequence[int], patch: Sequence[int], centre: Sequence[float
 
 
 def usual_foreground_centre(labelled_dataset, ndim: int = 3) -> tuple[float, ...]:
-    """Where the foreground of the labelled cases lies on average, as shares of each axis.
+    """Compute the average centre of the labelled cases' foreground, as shares of each axis.
 
-    The middle of a scan may hold no foreground at all; the unlabelled cases' own labels must not choose the place.
+    The middle of a scan may not contain any foreground, and the hidden labels of the unlabelled cases must not
+    determine the place.
 
     Args:
-        labelled_dataset: nnU-Net's dataset class over the labelled cases.
-        ndim: Axes of a preprocessed case.
+        labelled_dataset: Dataset of nnU-Net with the labelled cases.
+        ndim: Number of spatial axes of a preprocessed case.
+
+    Returns:
+        Share of each axis, in [0, 1]; 0.5 if no case has foreground.
     """
     centres = []
     for case in list(labelled_dataset.identifiers)[:CASES_FOR_CENTRE]:
         image, _, _, properties = labelled_dataset.load_case(case)
-        # nnU-Net's key for "all annotated voxels" of datasets with an ignore label starts with -1.
+        # In datasets with an ignore label, nnU-Net's key for "all annotated voxels" starts with -1.
         places = [
             np.asarray(voxels)[:, -ndim:].mean(0)
             for key, voxels in properties["class_locations"].items()
@@ -118,11 +138,14 @@ def build_patch_reader(
     """Build the reader of one configuration.
 
     Args:
-        unlabelled_dataset: nnU-Net's dataset class over the unlabelled cases.
-        labelled_dataset: The same over the labelled cases; they tell where foreground lies.
+        unlabelled_dataset: Dataset of nnU-Net with the unlabelled cases.
+        labelled_dataset: Dataset of nnU-Net with the labelled cases, which show where foreground is.
         plans_manager: nnU-Net's plans.
-        configuration: Its name.
-        file_ending: Of dataset.json.
+        configuration: Name of a configuration in them.
+        file_ending: Entry of dataset.json, for example ``.nii.gz``.
+
+    Returns:
+        The reader.
     """
     manager = plans_manager.get_configuration(configuration)
     return PatchReader(

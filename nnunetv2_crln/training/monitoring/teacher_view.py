@@ -1,4 +1,4 @@
-"""Looks at unlabelled cases with the teacher, between epochs, without leaving a trace in the training."""
+"""Predict unlabelled cases with the teacher between epochs, without any effect on the training."""
 
 import contextlib
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from nnunetv2_crln.training.objective import relationship_map
 
 @dataclass(frozen=True)
 class TeacherPrediction:
-    """What the teacher says of a patch.
+    """Output of the teacher for one patch.
 
     Attributes:
         raw: Probabilities before rectification, (C, *patch).
-        rectified: After it; the same as ``raw`` before rectification starts.
-        relationship_map: M, logits, (C, *patch); None without a DIM.
+        rectified: Probabilities after rectification, (C, *patch); equal to ``raw`` before rectification starts.
+        relationship_map: Relationship map M, (C, *patch); None without a dynamic interaction module.
     """
 
     raw: np.ndarray
@@ -30,12 +30,12 @@ class TeacherPrediction:
 
 
 class TeacherView:
-    """The teacher with its DIM and rectification, as a function of one patch.
+    """Predict patches with the teacher, its dynamic interaction module and its rectification.
 
     Args:
-        method: Its teacher is asked; not compiled, because another batch size would compile it anew.
-        device: Of the teacher.
-        autocast: Makes the context the training runs in.
+        method: Method in training. Its teacher is used uncompiled, because another batch size would compile it anew.
+        device: Device of the teacher.
+        autocast: Function that returns the autocast context of the training.
     """
 
     def __init__(
@@ -47,7 +47,15 @@ class TeacherView:
 
     @torch.no_grad()
     def __call__(self, patch: Patch, rectifying: bool) -> TeacherPrediction:
-        """Predict one patch; draws no random number."""
+        """Predict one patch without drawing random numbers.
+
+        Args:
+            patch: Patch of an unlabelled case.
+            rectifying: True if rectification has started.
+
+        Returns:
+            Output of the teacher.
+        """
         image = torch.from_numpy(patch.image)[None].to(self._device)
         with self._autocast(), _no_deep_supervision(self._network):
             logits = self._network(image)
