@@ -11,7 +11,7 @@ from nnunetv2_crln.utilities.run_command import run
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """All flags of nnUNetv2_plan_and_preprocess with its defaults, and ours."""
+    """Build the parser: all flags of nnUNetv2_plan_and_preprocess with its defaults, and ours."""
     parser = argparse.ArgumentParser(
         prog="nnUNetv2_crln_plan_and_preprocess",
         description="Fingerprint, planning and preprocessing as nnUNetv2_plan_and_preprocess does them, with the "
@@ -37,6 +37,13 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no_pp", action="store_true", help="Only fingerprint and planning, no preprocessing.")
 
+    _add_planning(parser)
+    _add_running(parser)
+    _add_unlabelled(parser)
+    return parser
+
+
+def _add_planning(parser: argparse.ArgumentParser) -> None:
     planning = parser.add_argument_group("planning (as in nnU-Net)")
     planning.add_argument(
         "-fpe", default="DatasetFingerprintExtractor", help="Fingerprint extractor. Default: %(default)s."
@@ -52,7 +59,6 @@ def build_parser() -> argparse.ArgumentParser:
         "-overwrite_target_spacing", nargs="+", help="Three numbers in mm, for 3d_fullres and 3d_cascade_fullres."
     )
     planning.add_argument("-overwrite_plans_name", help="Name of the plans, instead of the planner's default.")
-
     planning.add_argument(
         "--article",
         choices=article.DATASETS,
@@ -66,6 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="Which of the article's protocols for it, by labelled cases. Default: as many as the dataset has.",
     )
 
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
     running = parser.add_argument_group("running")
     running.add_argument(
         "-npfp", type=int, default=8, help="Processes for checks and fingerprint. Default: %(default)s."
@@ -80,6 +88,8 @@ def build_parser() -> argparse.ArgumentParser:
     running.add_argument("--verbose", action="store_true", help="Print more.")
     running.add_argument("--no_pbar", action="store_true", help="No progress bars, for logs on a cluster.")
 
+
+def _add_unlabelled(parser: argparse.ArgumentParser) -> None:
     unlabelled = parser.add_argument_group("unlabelled images")
     unlabelled.add_argument(
         "--unlabelled_only",
@@ -98,7 +108,6 @@ def build_parser() -> argparse.ArgumentParser:
         default=0,
         help="Which part to do here, from 0. Run part 0 first: it makes the plans. The others need --unlabelled_only.",
     )
-    return parser
 
 
 def read_options(arguments: list[str] | None = None) -> Options:
