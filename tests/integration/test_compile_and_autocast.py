@@ -47,7 +47,7 @@ def test_compiled_steps_equal_eager_ones(data, monkeypatch):
     monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
     compiled = build(data)
     assert hasattr(compiled.network, "_orig_mod")
-    assert hasattr(compiled.teacher_network, "_orig_mod")
+    assert hasattr(compiled.method.teacher_network, "_orig_mod")
     found = losses(compiled, batch, 2)
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
     found += losses(compiled, batch, 1)

@@ -193,7 +193,7 @@ def test_every_state_comes_back(trainer_of):
         assert same(getattr(first, name).state_dict(), getattr(second, name).state_dict()), name
     for name in ("step", "seed", "current_epoch", "_best_ema"):
         assert getattr(first, name) == getattr(second, name), name
-    assert second.skipped.read() == (1, 1)
+    assert second.gradient_step.skipped.read() == (1, 1)
     assert same(first.logger.get_checkpoint(), second.logger.get_checkpoint())
     for trainer in (first, second):
         trainer.on_train_epoch_start()  # sets the learning rates of both groups from the epoch
