@@ -12,6 +12,9 @@ IMAGES_TEST = "imagesTs"
 LABELS_TEST = "labelsTs"
 IMAGES_UNLABELLED = "imagesUl"
 LABELS_UNLABELLED = "labelsUl"
+IMAGE_DIGESTS_FILE = ".crln_image_digests.json"
+RAW_LOCK = ".crln_dataset.lock"
+ADDED_FILE = "crln_added_unlabelled.csv"
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ LAYERS = (
     {"evaluation"},
     {"dataset_conversion", "plan_and_preprocess", "reporting"},
     {"training"},
+    {"annotation_loop"},
     {"nnunet_trainers", "export", "doctor", "demo"},
     {"cli"},
 )

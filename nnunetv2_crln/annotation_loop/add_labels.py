@@ -1,0 +1,246 @@
+"""Move newly annotated cases from imagesUl to imagesTr, and keep plans, folds and everything that is preprocessed.
+
+Every step brings one thing into the state it must have and leaves it alone where it has it, so that an interrupted run
+is continued by running the command again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import filecmp
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2_crln.annotation_loop.preprocessed import (
+    PreprocessedData,
+    lock_alone,
+    preprocess_labelled,
+    preprocessed_data,
+)
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import (
+    IMAGES_LABELLED,
+    IMAGES_UNLABELLED,
+    LABELS_LABELLED,
+    RAW_LOCK,
+    SPLITS_FILE,
+    unlabelled_folder,
+)
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import info_file, remove_case
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases, list_files
+from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.raw_dataset.survey import image_endings, reader_class_of
+from nnunetv2_crln.utilities.files import finished_file, read_json, write_json
+from nnunetv2_crln.utilities.locking import FolderLock
+from nnunetv2_crln.utilities.parallel import run_all
+
+
+@dataclass(frozen=True)
+class NewLabel:
+    """A label for an unlabelled case.
+
+    Attributes:
+        case: Its id.
+        label: The file with the label.
+        images: Channel files of the case, wherever an interrupted run has left them.
+    """
+
+    case: str
+    label: Path
+    images: tuple[Path, ...]
+
+
+def add_labels(
+    dataset_id: int,
+    labels: Path,
+    cases: Sequence[str] = (),
+    processes: int = 4,
+    preprocess: bool = True,
+    show_progress: bool = True,
+) -> list[str]:
+    """Make labelled cases out of unlabelled ones.
+
+    Args:
+        dataset_id: Number of the dataset.
+        labels: Folder with a label file ``CASE.ext`` for each newly annotated case.
+        cases: Take these alone; empty: all that the folder holds.
+        processes: Number of processes.
+        preprocess: Whether to preprocess the cases where the dataset is preprocessed already.
+        show_progress: Show progress bars.
+
+    Returns:
+        The cases that are labelled now.
+
+    Raises:
+        UserError: A label has no case or does not fit it; then nothing has changed. Or a training is running.
+    """
+    folders = find_dataset(dataset_id)
+    dataset_json = read_dataset_json(folders.raw)
+    if "dataset" in dataset_json:
+        raise UserError(
+            f"{folders.raw / 'dataset.json'} lists its cases itself (key 'dataset'). Remove that entry if the cases "
+            "lie in imagesTr and labelsTr, or add the new ones to it by hand."
+        )
+    with contextlib.ExitStack() as locks:
+        lock = locks.enter_context(FolderLock(folders.raw / RAW_LOCK))
+        lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
+        new = _find_labels(folders.raw, dataset_json, labels, cases)
+        _check_labels(folders.raw, dataset_json, new, processes, show_progress)
+        data = preprocessed_data(folders)
+        for entry in data:
+            locks.callback(lock_alone(entry).release)
+        for label in new:
+            _move(folders.raw, dataset_json["file_ending"], label)
+        dataset_json = _count_again(folders)
+        _join_training_part(folders, [label.case for label in new])
+        if data and preprocess:
+            _update_preprocessed(folders, data, dataset_json, [label.case for label in new], processes, show_progress)
+    return [label.case for label in new]
+
+
+# --- what is there ----------------------------------------------------------------------------------------------------
+
+
+def _find_labels(raw: Path, dataset_json: dict, folder: Path, cases: Sequence[str]) -> list[NewLabel]:
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder. Name the folder with the new labels, one CASE.ext for each case.")
+    files = {_stem(name): folder / name for name in list_files(folder) if name.endswith(image_endings())}
+    if unknown := sorted(set(cases) - set(files)):
+        raise UserError(f"{folder} has no label for {listing(unknown)} (--cases). It has: {listing(files) or 'none'}.")
+    chosen = {case: files[case] for case in cases} if cases else files
+    if not chosen:
+        raise UserError(f"{folder} holds no label. Expected CASE{dataset_json['file_ending']} for each new case.")
+    ending = dataset_json["file_ending"]
+    unlabelled = find_unlabelled_cases(raw, dataset_json)
+    labelled = list_cases(raw / IMAGES_LABELLED, ending)
+    new: list[NewLabel] = []
+    strangers: list[str] = []
+    present: list[str] = []
+    for case, path in sorted(chosen.items()):
+        # An interrupted run leaves a case in imagesTr, or in both folders.
+        own = raw / LABELS_LABELLED / f"{case}{ending}"
+        images = tuple(Path(file) for file in (*labelled.get(case, ()), *unlabelled.get(case, ())))
+        if case in unlabelled or (case in labelled and own.is_file() and filecmp.cmp(own, path, shallow=False)):
+            new.append(NewLabel(case, path, tuple(sorted(images, key=lambda file: file.name))))
+        else:
+            (present if case in labelled else strangers).append(case)
+    if strangers or present:
+        texts = [f"{case} (not in {IMAGES_UNLABELLED})" for case in strangers]
+        texts += [f"{case} (labelled already, with another label)" for case in present]
+        raise UserError(
+            f"{folder} has label(s) that cannot be used: {listing(texts)}. Name labels like their case, correct a "
+            f"label of a labelled case in {raw / LABELS_LABELLED}, or choose with --cases. Nothing was changed."
+        )
+    return new
+
+
+def _stem(name: str) -> str:
+    ending = max((ending for ending in image_endings() if name.endswith(ending)), key=len)
+    return name.removesuffix(ending)
+
+
+def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes: int, show_progress: bool) -> None:
+    allowed = allowed_values(raw / "dataset.json", dataset_json)
+    labelled = {case: files["images"] for case, files in find_labelled_cases(raw, dataset_json).items()}
+    cases = labelled or {label.case: [str(file) for file in label.images] for label in new}
+    reader_class = reader_class_of(dataset_json, cases)
+    ending = dataset_json["file_ending"]
+    tasks = {
+        label.case: ([str(file) for file in label.images], str(label.label), allowed, reader_class)
+        for label in new
+        if label.label.name.endswith(ending)
+    }
+    faults, errors = run_all(check_label, tasks, processes, "Opening every label", show_progress)
+    texts = [*errors.values(), *(text for found in faults.values() for text in found)]
+    texts += [
+        f"{label.label.name} does not end in {ending}, as the dataset's files do: convert it"
+        for label in new
+        if not label.label.name.endswith(ending)
+    ]
+    if texts:
+        raise UserError(
+            f"{new[0].label.parent} has {len(texts)} wrong label(s): {listing(texts)}. Correct them and run the "
+            "command again. Nothing was changed."
+        )
+
+
+# --- one step after the other -----------------------------------------------------------------------------------------
+
+
+def _move(raw: Path, ending: str, new: NewLabel) -> None:
+    """Put the label into labelsTr first: an interrupted run must not leave a labelled case without a label."""
+    target = raw / LABELS_LABELLED / f"{new.case}{ending}"
+    if not target.exists() or not filecmp.cmp(target, new.label, shallow=False):
+        target.parent.mkdir(exist_ok=True)
+        with finished_file(target) as temporary:
+            shutil.copyfile(new.label, temporary)
+    for image in new.images:
+        if image.parent.name == IMAGES_UNLABELLED:
+            os.replace(image, raw / IMAGES_LABELLED / image.name)
+
+
+def _count_again(folders: DatasetFolders) -> dict:
+    """Let numTraining be the number of labelled cases, here and in nnU-Net's copy of dataset.json."""
+    dataset_json = read_dataset_json(folders.raw)
+    number = len(find_labelled_cases(folders.raw, dataset_json))
+    for path in (folders.raw / "dataset.json", folders.preprocessed / "dataset.json"):
+        if path.is_file():
+            write_json({**read_json(path), "numTraining": number}, path)
+    return {**dataset_json, "numTraining": number}
+
+
+def _join_training_part(folders: DatasetFolders, cases: list[str]) -> None:
+    """Add the new cases to the training part of every fold; validation parts stay what they were."""
+    for path in (folders.preprocessed / SPLITS_FILE, folders.raw / SPLITS_FILE):
+        if not path.is_file():
+            continue
+        try:
+            folds = [
+                {
+                    **fold,
+                    "train": [*fold["train"], *(c for c in cases if c not in fold["train"] and c not in fold["val"])],
+                }
+                for fold in read_json(path)
+            ]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged ({type(error).__name__}: {error}). Expected a list of objects with 'train' and "
+                "'val'. Correct the file and run the command again."
+            ) from error
+        write_json(folds, path)
+
+
+def _is_preprocessed(folder: Path, case: str, files: dict) -> bool:
+    """Whether an earlier run has preprocessed a labelled case since its label came in."""
+    image = folder / f"{case}.b2nd"
+    return image.is_file() and image.stat().st_mtime >= Path(files["label"]).stat().st_mtime
+
+
+def _update_preprocessed(
+    folders: DatasetFolders,
+    data: list[PreprocessedData],
+    dataset_json: dict,
+    cases: list[str],
+    processes: int,
+    show_progress: bool,
+) -> None:
+    labelled = find_labelled_cases(folders.raw, dataset_json)
+    truths = folders.preprocessed / "gt_segmentations"  # what nnU-Net's validation reads
+    if truths.is_dir():
+        for case in cases:
+            with finished_file(truths / Path(labelled[case]["label"]).name) as temporary:
+                shutil.copyfile(labelled[case]["label"], temporary)
+    for entry in data:
+        unlabelled = unlabelled_folder(folders.preprocessed, entry.folder.name)
+        if (info := info_file(unlabelled)).is_file():
+            content = read_json(info)
+            write_json({**content, "cases": [case for case in content["cases"] if case not in cases]}, info)
+        todo = {case: labelled[case] for case in cases if not _is_preprocessed(entry.folder, case, labelled[case])}
+        preprocess_labelled(entry, todo, dataset_json, processes, show_progress)
+        for case in cases:
+            remove_case(unlabelled, case)

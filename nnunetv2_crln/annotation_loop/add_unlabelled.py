@@ -1,0 +1,306 @@
+"""Put scans into imagesUl of a dataset: as links or converted files, checked one by one, nothing overwritten."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+from nnunetv2_crln.annotation_loop.find_scans import Scan, find_scans
+from nnunetv2_crln.annotation_loop.known_images import Reports, known_images
+from nnunetv2_crln.annotation_loop.preprocessed import preprocess_new_unlabelled
+from nnunetv2_crln.dataset_conversion.common.dicom import read_series
+from nnunetv2_crln.dataset_conversion.common.image_files import read_image, write_image
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, RAW_LOCK
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
+from nnunetv2_crln.raw_dataset.check_images import SPACING_FACTOR
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.folders import find_dataset
+from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case, is_flat, reader_class_of
+from nnunetv2_crln.utilities.files import finished_file, write_text
+from nnunetv2_crln.utilities.locking import FolderLock
+from nnunetv2_crln.utilities.parallel import run_parallel
+
+ADDED, PRESENT, REFUSED = "added", "already there", "refused"
+_STAGING = ".crln_incoming"
+
+
+@dataclass(frozen=True)
+class AddOptions:
+    """The command line as values.
+
+    Attributes:
+        dataset_id: Number of the dataset.
+        folders: Where the scans lie.
+        patterns: File names of the channels with ``{case}``; empty: nnU-Net's names.
+        prefix: Put before the name of every case.
+        copy: Copy files instead of linking to them.
+        processes: Number of processes.
+        preprocess: Whether to preprocess the new cases where the dataset is preprocessed already.
+        dry_run: Only look and report.
+        show_progress: Show progress bars.
+    """
+
+    dataset_id: int
+    folders: tuple[Path, ...]
+    patterns: tuple[str, ...] = ()
+    prefix: str = ""
+    copy: bool = False
+    processes: int = 4
+    preprocess: bool = True
+    dry_run: bool = False
+    show_progress: bool = True
+
+
+@dataclass
+class Summary:
+    """What happened to each scan: (scan, :data:`ADDED`, :data:`PRESENT` or :data:`REFUSED`, reason)."""
+
+    dry_run: bool = False
+    rows: list[tuple[Scan, str, str]] = field(default_factory=list)
+
+    def of(self, outcome: str) -> list[tuple[Scan, str]]:
+        """Return the scans with one outcome, and the reasons."""
+        return [(scan, reason) for scan, found, reason in self.rows if found == outcome]
+
+    def text(self) -> str:
+        """Return the summary for the terminal."""
+        added = self.of(ADDED)
+        lines = [f"{len(added)} scan(s) {'would be ' if self.dry_run else ''}added to {IMAGES_UNLABELLED}."]
+        for outcome in (PRESENT, REFUSED):
+            if found := self.of(outcome):
+                lines.append(f"{len(found)} scan(s) {outcome}:")
+                lines += [f"  {scan.name} ({scan.source}): {reason}" for scan, reason in found[:20]]
+                if len(found) > 20:
+                    lines.append(f"  … all of them in {ADDED_FILE}")
+        return "\n".join(lines)
+
+
+def add_unlabelled(options: AddOptions) -> Summary:
+    """Find, check and place the scans, then preprocess the new ones where the dataset is preprocessed already.
+
+    Returns:
+        What happened to each scan.
+
+    Raises:
+        UserError: Bad input, or another run is adding to the same dataset. One bad scan stops no other.
+    """
+    folders = find_dataset(options.dataset_id)
+    dataset_json = read_dataset_json(folders.raw)
+    with FolderLock(folders.raw / RAW_LOCK) as lock:
+        lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
+        summary = _place_scans(folders.raw, dataset_json, options)
+    if options.preprocess and not options.dry_run and (summary.of(ADDED) or summary.of(PRESENT)):
+        preprocess_new_unlabelled(folders, options.processes, options.show_progress)
+    return summary
+
+
+def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
+    labelled = {case: files["images"] for case, files in find_labelled_cases(raw, dataset_json).items()}
+    if not labelled:
+        raise UserError(f"{raw / IMAGES_LABELLED} holds no labelled case: nothing tells what a scan must look like.")
+    # Some formats hold all channels in one file (RGB, 4D NIfTI): the labelled cases tell.
+    files_a_case = max(len(files) for files in labelled.values())
+    reader_class = reader_class_of(dataset_json, labelled)
+    scans = find_scans(options.folders, files_a_case, options.patterns, options.prefix)
+    known = known_images(raw, dataset_json, reader_class, options.processes, options.show_progress)
+    judge = Judge(known, number_of_channels(dataset_json))
+    summary = Summary(options.dry_run)
+    staging = raw / _STAGING
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        for scan, reports, error in _staged(scans, staging, dataset_json["file_ending"], reader_class, options):
+            outcome, reason = (REFUSED, error) if error else judge(scan, reports)
+            if outcome == ADDED and not options.dry_run:
+                _move_in(staging / scan.name, raw / IMAGES_UNLABELLED)
+            summary.rows.append((scan, outcome, reason))
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+        if not options.dry_run:
+            _append(summary, raw / ADDED_FILE)
+    return summary
+
+
+# --- from a folder to files as nnU-Net names them ---------------------------------------------------------------------
+
+
+def _staged(
+    scans: Sequence[Scan], staging: Path, ending: str, reader_class: type[BaseReaderWriter], options: AddOptions
+) -> Iterator[tuple[Scan, list[ChannelReport], str]]:
+    """Bring the scans into a folder inside the dataset, and describe them; a fault stands in for what failed."""
+    for scan in scans:
+        if scan.fault:
+            yield scan, [], scan.fault
+    usable = {scan.name: scan for scan in scans if not scan.fault}
+    tasks = {
+        name: (scan, staging / name, ending, options.copy and not options.dry_run, reader_class)
+        for name, scan in usable.items()
+    }
+    for outcome in run_parallel(stage_scan, tasks, options.processes, "Reading the scans", options.show_progress):
+        yield usable[outcome.name], outcome.value or [], outcome.error or ""
+
+
+def stage_scan(
+    scan: Scan, folder: Path, ending: str, copy: bool, reader_class: type[BaseReaderWriter]
+) -> list[ChannelReport]:
+    """Link, copy or convert the files of one scan into a folder of its own.
+
+    Args:
+        scan: Without fault.
+        folder: Made; holds the result.
+        ending: File ending of the dataset.
+        copy: Copy files that need no conversion instead of linking to them.
+        reader_class: nnU-Net's reader for the dataset.
+
+    Returns:
+        What the files hold, one report a channel.
+
+    Raises:
+        UserError: A file cannot be read or converted.
+    """
+    folder.mkdir(parents=True)
+    targets = [folder / f"{scan.name}_{channel:04d}{ending}" for channel in range(len(scan.channels))]
+    for source, target in zip(scan.channels, targets, strict=True):
+        if source.is_dir():
+            write_image(read_series(source), target)
+        elif not source.name.endswith(ending):
+            write_image(read_image(source), target)
+        elif copy:
+            with finished_file(target) as temporary:
+                shutil.copyfile(source, temporary)
+        else:
+            _link(source, target)
+    return inspect_case([str(target) for target in targets], reader_class)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.symlink_to(source.resolve())
+    except OSError as error:
+        raise UserError(
+            f"cannot make a symbolic link to {source} ({error.strerror}); use --copy on file systems without links"
+        ) from error
+
+
+def _move_in(staged: Path, images: Path) -> None:
+    images.mkdir(exist_ok=True)
+    for path in sorted(staged.iterdir()):
+        os.replace(path, images / path.name)
+
+
+# --- may this scan take part? -----------------------------------------------------------------------------------------
+
+
+class Judge:
+    """Decides about one scan after the other; an accepted one is known to those that follow.
+
+    Args:
+        known: Images of the dataset.
+        num_channels: Channels of the dataset.
+    """
+
+    def __init__(self, known: Reports, num_channels: int) -> None:
+        self._names = {name.split("/", 1)[1]: name for name in known}
+        self._by_content = {_content(reports): name for name, reports in known.items()}
+        self._digests = {name: _content(reports) for name, reports in known.items()}
+        self._labelled = [reports for name, reports in known.items() if name.startswith(f"{IMAGES_LABELLED}/")]
+        self._channels = num_channels
+
+    def __call__(self, scan: Scan, reports: list[ChannelReport]) -> tuple[str, str]:
+        """Return :data:`ADDED`, :data:`PRESENT` or :data:`REFUSED`, and why."""
+        if fault := self._fault(reports):
+            return REFUSED, fault
+        content = _content(reports)
+        if (twin := self._by_content.get(content)) is not None:
+            if twin.startswith(f"{IMAGES_UNLABELLED}/"):
+                return PRESENT, f"the same voxels as {twin}"
+            return REFUSED, f"the same voxels as {twin}: a scan must not be unlabelled and labelled or test at once"
+        if (namesake := self._names.get(scan.name)) is not None and not self._unfinished(namesake, content):
+            return REFUSED, f"{namesake} has this name and other voxels; give new names with --prefix"
+        name = f"{IMAGES_UNLABELLED}/{scan.name}"
+        self._names[scan.name] = name
+        self._by_content[content] = name
+        return ADDED, name
+
+    def _unfinished(self, namesake: str, content: tuple[str, ...]) -> bool:
+        """Whether an interrupted run has brought in some channels of this very scan."""
+        present = self._digests.get(namesake, ())
+        return (
+            namesake.startswith(f"{IMAGES_UNLABELLED}/")
+            and 0 < len(present) < len(content)
+            and (present == content[: len(present)])
+        )
+
+    def _fault(self, reports: list[ChannelReport]) -> str:
+        """Return what is wrong with the voxels or the geometry of a scan; empty if nothing is."""
+        first = reports[0]
+        channels = sum(report.shape[0] for report in reports)
+        if channels != self._channels:
+            return f"{channels} channel(s) in its files, {self._channels} expected"
+        if not all(report.finite for report in reports):
+            return "it has NaN or infinite voxels"
+        if all(report.constant for report in reports):
+            return "all its voxels are equal"
+        for report in reports[1:]:
+            if report.shape[1:] != first.shape[1:] or not np.allclose(report.spacing, first.spacing):
+                return "its channels differ in shape or spacing; resample them to one grid"
+            if len(report.direction) == len(first.direction) and not np.allclose(
+                report.direction, first.direction, atol=1e-2
+            ):
+                return "its channels point in different directions; bring them into one orientation"
+        if {is_flat(labelled) for labelled in self._labelled} == {not is_flat(reports)}:
+            return f"it is a {'2D' if is_flat(reports) else '3D'} image, the labelled ones are not"
+        return self._spacing_fault(first)
+
+    def _spacing_fault(self, report: ChannelReport) -> str:
+        labelled = np.array([reports[0].spacing for reports in self._labelled])
+        spacing = np.array(report.spacing)
+        if labelled.shape[1:] != spacing.shape:
+            return f"its spacing has {len(spacing)} numbers, that of the labelled scans {labelled.shape[1]}"
+        factor = SPACING_FACTOR * (1 - 1e-6)
+        if ((spacing >= labelled.max(0) * factor) | (spacing <= labelled.min(0) / factor)).all():
+            return f"its spacing {report.spacing} mm is {SPACING_FACTOR} times off that of every labelled scan"
+        return ""
+
+
+def _content(reports: list[ChannelReport]) -> tuple[str, ...]:
+    return tuple(report.digest for report in reports)
+
+
+# --- the record -------------------------------------------------------------------------------------------------------
+
+
+def _append(summary: Summary, path: Path) -> None:
+    """Add the outcome of this run to the list of all runs beside dataset.json."""
+    if not summary.rows:
+        return
+    text = path.read_text(encoding="utf-8") if path.is_file() else "time,case,source,outcome,reason\n"
+    rows = io.StringIO()
+    now = time.strftime("%Y-%m-%d %H:%M:%S")
+    writer = csv.writer(rows, lineterminator="\n")
+    for scan, outcome, reason in summary.rows:
+        writer.writerow([now, scan.name, scan.source, outcome, reason])
+    write_text(path, text + rows.getvalue())
+
+
+def refuse_unusable(summary: Summary) -> None:
+    """End the command with an error if scans were left out.
+
+    Raises:
+        UserError: Names them; all others were added.
+    """
+    if refused := summary.of(REFUSED):
+        texts = [f"{scan.name}: {reason}" for scan, reason in refused]
+        raise UserError(
+            f"{len(refused)} of {len(summary.rows)} scan(s) were not added: {listing(texts, 3)}. The others are in "
+            "place; correct or remove these and run the same command again."
+        )

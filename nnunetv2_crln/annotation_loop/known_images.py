@@ -1,0 +1,97 @@
+"""What is known of the images a dataset already has, so that each is opened once and not at every call."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import IMAGE_DIGESTS_FILE, IMAGES_LABELLED, IMAGES_TEST, IMAGES_UNLABELLED
+from nnunetv2_crln.raw_dataset.cases import (
+    Cases,
+    find_labelled_cases,
+    find_unlabelled_cases,
+    list_cases,
+    source_record,
+)
+from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case
+from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.parallel import run_parallel
+
+Reports = dict[str, list[ChannelReport]]
+"""``imagesTr/CASE`` to what its channel files hold."""
+
+
+def known_images(
+    folder: Path, dataset_json: dict, reader_class: type[BaseReaderWriter], processes: int, show_progress: bool = True
+) -> Reports:
+    """Describe all labelled, unlabelled and test images of a dataset.
+
+    What was found is kept beside dataset.json; only new and changed files are opened again.
+
+    Args:
+        folder: ``nnUNet_raw/DatasetXXX_Name``.
+        dataset_json: Its dataset.json.
+        reader_class: nnU-Net's reader for it.
+        processes: Number of processes that read images.
+        show_progress: Whether to show a progress bar.
+
+    Raises:
+        UserError: An image of the dataset cannot be read: what is in it cannot be compared.
+    """
+    files = _all_files(folder, dataset_json)
+    records = {name: {"reader": reader_class.__name__, "files": source_record(paths)} for name, paths in files.items()}
+    path = folder / IMAGE_DIGESTS_FILE
+    kept = _read(path)
+    reports = {
+        name: [_report(content) for content in kept[name]["reports"]]
+        for name, record in records.items()
+        if name in kept and {key: kept[name].get(key) for key in record} == record
+    }
+    tasks = {name: (paths, reader_class) for name, paths in files.items() if name not in reports}
+    unreadable = {}
+    try:
+        for outcome in run_parallel(inspect_case, tasks, processes, "Reading the dataset's images", show_progress):
+            if outcome.error is None:
+                reports[outcome.name] = outcome.value
+            else:
+                unreadable[outcome.name] = outcome.error
+    finally:
+        content = {
+            name: {**records[name], "reports": [asdict(report) for report in reports[name]]} for name in sorted(reports)
+        }
+        if tasks:
+            write_json(content, path)
+    if unreadable:
+        texts = [f"{name.split('/')[0]}/{error}" for name, error in sorted(unreadable.items())]
+        raise UserError(
+            f"{len(unreadable)} image(s) of {folder} cannot be read: {listing(texts)}. Copy these files again, or "
+            "remove the cases."
+        )
+    return reports
+
+
+def _all_files(folder: Path, dataset_json: dict) -> Cases:
+    sets = {
+        IMAGES_LABELLED: {case: files["images"] for case, files in find_labelled_cases(folder, dataset_json).items()},
+        IMAGES_UNLABELLED: find_unlabelled_cases(folder, dataset_json),
+        IMAGES_TEST: list_cases(folder / IMAGES_TEST, dataset_json["file_ending"]),
+    }
+    return {f"{name}/{case}": files for name, cases in sets.items() for case, files in cases.items()}
+
+
+def _read(path: Path) -> dict:
+    with contextlib.suppress(OSError, ValueError):  # damaged or missing: everything is read again
+        content = read_json(path)
+        if isinstance(content, dict):
+            return content
+    return {}
+
+
+def _report(content: dict[str, Any]) -> ChannelReport:
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items()}
+    return ChannelReport(**fields)

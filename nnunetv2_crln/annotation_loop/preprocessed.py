@@ -1,0 +1,172 @@
+"""Bring new cases into a dataset that is planned and preprocessed already, without planning anew."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import data_lock_file, unlabelled_folder
+from nnunetv2_crln.plan_and_preprocess.plans import check_plans
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import SUFFIXES, info_file, preprocess_unlabelled
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.utilities.files import read_json
+from nnunetv2_crln.utilities.locking import FolderLock
+from nnunetv2_crln.utilities.parallel import run_all
+
+
+@dataclass(frozen=True)
+class PreprocessedData:
+    """One folder of preprocessed labelled cases.
+
+    Attributes:
+        plans_manager: nnU-Net's plans that it was made with.
+        configuration: A configuration that uses it.
+        folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
+    """
+
+    plans_manager: PlansManager
+    configuration: str
+    folder: Path
+
+
+def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
+    """Find what of a dataset has been preprocessed.
+
+    Args:
+        folders: Of the dataset.
+
+    Returns:
+        One entry for each folder of preprocessed labelled cases.
+
+    Raises:
+        UserError: A plans file is damaged.
+    """
+    found: dict[Path, PreprocessedData] = {}
+    for plans_manager in _all_plans(folders.preprocessed):
+        for configuration in plans_manager.available_configurations:
+            folder = folders.preprocessed / plans_manager.get_configuration(configuration).data_identifier
+            if folder.is_dir():
+                found.setdefault(folder, PreprocessedData(plans_manager, configuration, folder))
+    return list(found.values())
+
+
+def _all_plans(folder: Path) -> Iterator[PlansManager]:
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = read_json(path)
+        except ValueError as error:
+            raise UserError(f"{path} is not valid JSON: {error}. Correct or remove the file.") from error
+        if isinstance(content, dict) and {"plans_name", "configurations"} <= set(content):
+            check_plans(content, path)
+            yield PlansManager(content)
+
+
+def preprocess_new_unlabelled(folders: DatasetFolders, processes: int, show_progress: bool = True) -> None:
+    """Preprocess the unlabelled cases that are new, for everything the dataset is preprocessed for.
+
+    Args:
+        folders: Of the dataset.
+        processes: Number of processes.
+        show_progress: Whether to show progress bars.
+
+    Raises:
+        UserError: Cases could not be preprocessed (after all others were).
+    """
+    failed = []
+    for data in preprocessed_data(folders):
+        unlabelled = unlabelled_folder(folders.preprocessed, data.folder.name)
+        if not info_file(unlabelled).is_file():
+            print(
+                f"{data.configuration}: no unlabelled case is preprocessed. "
+                "Do it with nnUNetv2_crln_plan_and_preprocess --unlabelled_only."
+            )
+            continue
+        result = preprocess_unlabelled(
+            folders.raw,
+            folders.preprocessed,
+            data.plans_manager,
+            data.configuration,
+            processes,
+            show_progress=show_progress,
+        )
+        print(
+            f"{data.folder.name}: {len(result.done)} unlabelled cases preprocessed, {len(result.kept)} already there."
+        )
+        failed += [f"{case} ({data.configuration}): {text}" for case, text in sorted(result.failed.items())]
+    if failed:
+        for text in failed:
+            print(f"Failed: {text}", file=sys.stderr)
+        raise UserError(
+            f"{len(failed)} unlabelled case(s) could not be preprocessed: {listing(failed)}. Replace or remove their "
+            "images and run the command again; all others are kept."
+        )
+
+
+def preprocess_labelled(
+    data: PreprocessedData, cases: dict[str, dict], dataset_json: dict, processes: int, show_progress: bool = True
+) -> None:
+    """Preprocess single labelled cases as nnU-Net does, and leave all others alone.
+
+    Args:
+        data: Where to.
+        cases: Case id to ``{"images": [...], "label": ...}``.
+        dataset_json: Of the raw dataset.
+        processes: Number of processes.
+        show_progress: Whether to show a progress bar.
+
+    Raises:
+        UserError: Cases could not be preprocessed (after all others were).
+    """
+    temporary = data.folder / f".crln_{uuid.uuid4().hex[:8]}"
+    temporary.mkdir()
+    tasks = {
+        case: (case, files, data.folder, temporary, data.plans_manager.plans, data.configuration, dataset_json)
+        for case, files in cases.items()
+    }
+    description = f"Preprocessing labelled cases ({data.configuration})"
+    try:
+        _, errors = run_all(preprocess_labelled_case, tasks, processes, description, show_progress)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    if errors:
+        texts = [f"{case}: {text}" for case, text in errors.items()]
+        raise UserError(
+            f"{len(errors)} labelled case(s) could not be preprocessed: {listing(texts)}. Correct them and run the "
+            "command again; all others are kept."
+        )
+
+
+def preprocess_labelled_case(
+    case: str, files: dict, folder: Path, temporary: Path, plans: dict, configuration: str, dataset_json: dict
+) -> None:
+    """Preprocess one labelled case with the plan's own preprocessor; it appears in ``folder`` whole or not at all."""
+    plans_manager = PlansManager(plans)
+    configuration_manager = plans_manager.get_configuration(configuration)
+    preprocessor = configuration_manager.preprocessor_class(verbose=False)
+    preprocessor.run_case_save(
+        str(temporary / case), files["images"], files["label"], plans_manager, configuration_manager, dataset_json
+    )
+    for suffix in SUFFIXES:
+        os.replace(temporary / f"{case}{suffix}", folder / f"{case}{suffix}")
+
+
+def lock_alone(data: PreprocessedData) -> FolderLock:
+    """Keep trainings away from preprocessed data that are about to change.
+
+    Returns:
+        The lock, held.
+
+    Raises:
+        UserError: A training is reading them, or another command is writing them.
+    """
+    lock = FolderLock(data_lock_file(data.folder))
+    lock.acquire(f"{data.folder} is in use by a training, or is being preprocessed. Wait for its end.")
+    return lock

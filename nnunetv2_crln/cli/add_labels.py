@@ -1,0 +1,59 @@
+"""``nnUNetv2_crln_add_labels``: make labelled cases out of unlabelled ones that have been annotated."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunetv2_crln.errors import listing
+from nnunetv2_crln.utilities.run_command import run
+
+EXAMPLE = """\
+Example:
+  %(prog)s -d 104 /data/new_annotations
+"""
+
+
+def main() -> None:
+    """Entry point of the command."""
+    run(command)
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the command with these arguments, those of the command line by default."""
+    options = build_parser().parse_args(arguments)
+    # Imported after parsing: --help need not wait for nnU-Net.
+    from nnunetv2_crln.annotation_loop.add_labels import add_labels
+
+    cases = add_labels(
+        options.d, options.labels, options.cases, options.np, not options.no_pp, show_progress=not options.no_pbar
+    )
+    print(
+        f"{len(cases)} case(s) are labelled now and belong to the training part of every fold: {listing(cases, 10)}\n"
+        "To go on from a trained model without planning anew:\n"
+        f"  nnUNetv2_train {options.d} CONFIGURATION FOLD -tr nnUNetTrainer_CRLN "
+        "-pretrained_weights OLD_MODEL/fold_X/checkpoint_final.pth\n"
+        "nnU-Net writes into the folder of the old model: rename that first to keep it."
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Options of the command."""
+    parser = argparse.ArgumentParser(
+        prog="nnUNetv2_crln_add_labels",
+        description="Move cases that have been annotated from imagesUl to imagesTr, with their labels. Plans and folds "
+        "are kept: the new cases join the training part of every fold, and they alone are preprocessed. Labels are "
+        "checked first; if one is wrong, nothing changes. Run it again to continue after an interruption.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("labels", type=Path, metavar="LABELS", help="folder with a label CASE.ext for each new case")
+    parser.add_argument("-d", type=int, required=True, metavar="ID", help="number of the dataset")
+    parser.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="take these alone; default: all labels")
+    parser.add_argument("--no_pp", action="store_true", help="do not preprocess the new cases")
+    parser.add_argument("--no_pbar", action="store_true", help="show no progress bars")
+    parser.add_argument("-np", type=int, default=4, metavar="N", help="worker processes; default: %(default)s")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

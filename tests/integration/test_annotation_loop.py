@@ -1,0 +1,205 @@
+"""Scans come into a dataset and labels follow, while plans, folds and preprocessed cases stay."""
+
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from light_workers import use_light_workers
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from synthetic import make_case, write_image
+from tiny_training import DATASET, NAME
+
+from nnunetv2_crln.cli import add_labels, add_unlabelled
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import ADDED_FILE, RAW_LOCK, SPLITS_FILE
+from nnunetv2_crln.utilities.files import read_json, write_json
+
+QUICK = ["-d", str(DATASET), "-np", "1", "--no_pbar"]
+SHAPE = (20, 20, 20)
+
+
+@pytest.fixture
+def dataset(preprocessed, tmp_path, monkeypatch):
+    """A private copy of the preprocessed dataset."""
+    for name in ("raw", "preprocessed"):
+        shutil.copytree(getattr(preprocessed, name), tmp_path / name)
+        monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    use_light_workers(monkeypatch)
+    return SimpleNamespace(raw=tmp_path / "raw" / NAME, preprocessed=tmp_path / "preprocessed" / NAME)
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """A folder with two scans in different formats."""
+    folder = tmp_path / "scans"
+    for seed, name in enumerate(("one.nii.gz", "sub/two.mha"), start=50):
+        write_image(make_case(np.random.default_rng(seed), SHAPE)[0][0], folder / name)
+    return folder
+
+
+def cases_in(folder):
+    return sorted(nnUNetDatasetBlosc2.get_identifiers(str(folder)))
+
+
+def state(folder):
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+
+
+def test_scans_are_linked_or_converted_and_preprocessed_alone(dataset, scans, capsys):
+    plans = (dataset.preprocessed / "nnUNetPlans.json").read_bytes()
+    ready = state(dataset.preprocessed / "nnUNetPlans_3d_fullres_unlabelled")
+    add_unlabelled.command([*QUICK, str(scans)])
+    images = dataset.raw / "imagesUl"
+    assert (images / "one_0000.nii.gz").resolve() == (scans / "one.nii.gz").resolve()
+    converted = images / "sub_two_0000.nii.gz"
+    assert converted.is_file() and not converted.is_symlink()
+    original = sitk.GetArrayFromImage(sitk.ReadImage(str(scans / "sub" / "two.mha")))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(converted))), original)
+    for configuration in ("3d_fullres", "2d"):
+        folder = dataset.preprocessed / f"nnUNetPlans_{configuration}_unlabelled"
+        assert cases_in(folder) == ["one", "sub_two", "unl_000", "unl_001", "unl_002"]
+    after = state(dataset.preprocessed / "nnUNetPlans_3d_fullres_unlabelled")
+    assert {name: after[name] for name in ready} == ready
+    assert (dataset.preprocessed / "nnUNetPlans.json").read_bytes() == plans
+    assert "2 scan(s) added" in capsys.readouterr().out
+
+    # A second run finds everything in place.
+    before = state(images)
+    add_unlabelled.command([*QUICK, str(scans)])
+    assert state(images) == before
+    output = capsys.readouterr().out
+    assert "0 scan(s) added" in output and "one" in output and "the same voxels as imagesUl/one" in output
+    assert len((dataset.raw / ADDED_FILE).read_text(encoding="utf-8").splitlines()) == 5
+
+
+def test_what_must_not_come_in_is_refused_and_the_rest_is_added(dataset, scans, capsys):
+    for source, name in (("imagesTr/lab_000", "renamed"), ("imagesTs/tst_000", "test_again")):
+        image = sitk.ReadImage(str(dataset.raw / f"{source}_0000.nii.gz"))
+        sitk.WriteImage(sitk.Cast(image, sitk.sitkFloat64), str(scans / f"{name}.nrrd"))
+    write_image(make_case(np.random.default_rng(60), SHAPE)[0][0], scans / "unl_000.nii.gz")
+    write_image(np.full(SHAPE, np.nan, np.float32), scans / "broken.nrrd")
+    write_image(np.ones(SHAPE, np.float32), scans / "constant.nrrd")
+    write_image(np.zeros((4, 4), np.float32), scans / "flat.nrrd", (1, 1))
+    write_image(make_case(np.random.default_rng(61), SHAPE)[0][0], scans / "metres.nrrd", (1e-3,) * 3)
+    (scans / "garbage.mha").write_bytes(b"garbage")
+    kept = state(dataset.raw / "imagesUl")
+    with pytest.raises(UserError, match=r"8 of 10 scan\(s\) were not added") as error:
+        add_unlabelled.command([*QUICK, "--no_pp", str(scans)])
+    output = capsys.readouterr().out
+    for text in (
+        "the same voxels as imagesTr/lab_000",
+        "the same voxels as imagesTs/tst_000",
+        "imagesUl/unl_000 has this name and other voxels; give new names with --prefix",
+        "all its voxels are equal",
+        "times off that of every labelled scan",
+        "Cannot read",
+    ):
+        assert text in output
+    assert "same command again" in str(error.value)
+    after = state(dataset.raw / "imagesUl")
+    assert set(after) - set(kept) == {"one_0000.nii.gz", "sub_two_0000.nii.gz"}
+    assert {name: after[name] for name in kept} == kept
+    assert not [path for path in dataset.raw.iterdir() if path.name.startswith(".crln_incoming")]
+
+
+def test_a_dry_run_writes_nothing(dataset, scans, capsys):
+    before = sorted(path.name for path in dataset.raw.rglob("*"))
+    add_unlabelled.command([*QUICK, "--dry_run", str(scans)])
+    assert "2 scan(s) would be added" in capsys.readouterr().out
+    known = {".crln_image_digests.json", RAW_LOCK}
+    assert sorted(p.name for p in dataset.raw.rglob("*") if p.name not in known) == before
+
+
+def test_one_command_at_a_time_changes_a_dataset(dataset, scans):
+    code = "import sys; from nnunetv2_crln.utilities.locking import FolderLock as L; L(sys.argv[1]).acquire(''); "
+    code += "print('held', flush=True); sys.stdin.read()"
+    arguments = [sys.executable, "-c", code, str(dataset.raw / RAW_LOCK)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UserError, match="is being changed by another command"):
+            add_unlabelled.command([*QUICK, str(scans)])
+        other.stdin.close()
+
+
+@pytest.fixture
+def labels(dataset, tmp_path):
+    """True labels of two unlabelled cases, and a split to keep."""
+    folder = tmp_path / "annotated"
+    folder.mkdir()
+    for case in ("unl_000", "unl_002"):
+        shutil.copy(dataset.raw / "labelsUl" / f"{case}.nii.gz", folder)
+    write_json([{"train": ["lab_000", "lab_001"], "val": ["lab_002"]}], dataset.preprocessed / SPLITS_FILE)
+    return folder
+
+
+def test_annotated_cases_become_labelled_ones(dataset, labels, preprocessed):
+    plans = (dataset.preprocessed / "nnUNetPlans.json").read_bytes()
+    ready = state(dataset.preprocessed / "nnUNetPlans_3d_fullres")
+    add_labels.command([*QUICK, str(labels)])
+    assert sorted(path.name for path in (dataset.raw / "imagesUl").iterdir()) == ["unl_001_0000.nii.gz"]
+    assert (dataset.raw / "labelsTr" / "unl_002.nii.gz").read_bytes() == (labels / "unl_002.nii.gz").read_bytes()
+    assert read_json(dataset.raw / "dataset.json")["numTraining"] == 5
+    assert read_json(dataset.preprocessed / "dataset.json")["numTraining"] == 5
+    assert read_json(dataset.preprocessed / SPLITS_FILE) == [
+        {"train": ["lab_000", "lab_001", "unl_000", "unl_002"], "val": ["lab_002"]}
+    ]
+    assert (dataset.preprocessed / "nnUNetPlans.json").read_bytes() == plans
+    assert (dataset.preprocessed / "gt_segmentations" / "unl_000.nii.gz").is_file()
+    for configuration in ("3d_fullres", "2d"):
+        folder = dataset.preprocessed / f"nnUNetPlans_{configuration}"
+        assert cases_in(folder) == ["lab_000", "lab_001", "lab_002", "unl_000", "unl_002"]
+        assert cases_in(folder.with_name(f"{folder.name}_unlabelled")) == ["unl_001"]
+    after = state(dataset.preprocessed / "nnUNetPlans_3d_fullres")
+    assert {name: after[name] for name in ready} == ready
+    properties = nnUNetDatasetBlosc2(str(dataset.preprocessed / "nnUNetPlans_3d_fullres")).load_case("unl_000")[3]
+    assert len(properties["class_locations"][1])
+
+    # Run again: nothing left to do, and no harm done.
+    add_labels.command([*QUICK, str(labels)])
+    assert state(dataset.preprocessed / "nnUNetPlans_3d_fullres") == after
+
+
+def test_an_interrupted_run_is_continued(dataset, labels, monkeypatch):
+    monkeypatch.setattr(
+        "nnunetv2_crln.annotation_loop.add_labels._count_again", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
+    with pytest.raises(KeyboardInterrupt):
+        add_labels.command([*QUICK, str(labels)])
+    assert read_json(dataset.raw / "dataset.json")["numTraining"] == 3
+    monkeypatch.undo()
+    for name in ("raw", "preprocessed"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(getattr(dataset, name).parent))
+    monkeypatch.setenv("nnUNet_results", str(labels))
+    add_labels.command([*QUICK, "--no_pp", str(labels)])
+    assert read_json(dataset.raw / "dataset.json")["numTraining"] == 5
+    assert "unl_002" in json.dumps(read_json(dataset.preprocessed / SPLITS_FILE))
+
+
+def test_chosen_cases_alone_are_moved(dataset, labels):
+    add_labels.command([*QUICK, "--no_pp", "--cases", "unl_002", "--", str(labels)])
+    assert (dataset.raw / "imagesTr" / "unl_002_0000.nii.gz").is_file()
+    assert (dataset.raw / "imagesUl" / "unl_000_0000.nii.gz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "text"),
+    [
+        (lambda folder: write_image(np.full(SHAPE, 7, np.uint8), folder / "unl_000.nii.gz"), r"has the value\(s\) 7"),
+        (lambda folder: write_image(np.zeros((9, 9, 9), np.uint8), folder / "unl_000.nii.gz"), "voxels, its image"),
+        (lambda folder: write_image(np.zeros(SHAPE, np.uint8), folder / "who.nii.gz"), r"who \(not in imagesUl\)"),
+        (lambda folder: write_image(np.zeros(SHAPE, np.uint8), folder / "lab_000.nii.gz"), "with another label"),
+        (lambda folder: write_image(np.zeros(SHAPE, np.uint8), folder / "unl_001.nrrd"), "does not end in .nii.gz"),
+    ],
+)
+def test_one_wrong_label_changes_nothing(dataset, labels, spoil, text):
+    spoil(labels)
+    before = {path: path.stat().st_mtime_ns for path in dataset.raw.rglob("*.nii.gz")}
+    with pytest.raises(UserError, match=text):
+        add_labels.command([*QUICK, str(labels)])
+    assert {path: path.stat().st_mtime_ns for path in dataset.raw.rglob("*.nii.gz")} == before

@@ -1,0 +1,80 @@
+"""Names and channels of scans in folders of any layout."""
+
+import pytest
+
+from nnunetv2_crln.annotation_loop.find_scans import find_scans
+from nnunetv2_crln.errors import UserError
+
+
+def touch(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+
+def found(scans):
+    return {scan.name: [path.name for path in scan.channels] for scan in scans}
+
+
+def test_any_name_is_a_case_if_there_is_one_channel(tmp_path):
+    touch(tmp_path, "scan_0007.nii.gz", "sub dir/b.nrrd", "c.mhd", ".hidden.nii.gz", "notes.txt")
+    assert found(find_scans([tmp_path], 1)) == {
+        "scan_0007": ["scan_0007.nii.gz"],
+        "sub_dir_b": ["b.nrrd"],
+        "c": ["c.mhd"],
+    }
+
+
+def test_the_channel_number_of_nnunet_is_cut_off(tmp_path):
+    touch(tmp_path, "a_0000.nii.gz", "b_0000.nii.gz")
+    assert sorted(found(find_scans([tmp_path], 1, prefix="new_"))) == ["new_a", "new_b"]
+
+
+def test_numbered_channels_belong_together(tmp_path):
+    touch(tmp_path, "a_0001.nii.gz", "a_0000.nii.gz", "b_0000.nii.gz")
+    scans = {scan.name: scan for scan in find_scans([tmp_path], 2)}
+    assert [path.name for path in scans["a"].channels] == ["a_0000.nii.gz", "a_0001.nii.gz"]
+    assert not scans["a"].fault
+    assert "channel(s) 0 found, 2 expected" in scans["b"].fault
+
+
+def test_patterns_name_the_channels(tmp_path):
+    touch(tmp_path, "p1/p1_t1.nii.gz", "p1/p1_flair.nii.gz", "p1/p1_seg.nii.gz", "p2/p2_t1.nii.gz")
+    scans = {s.name: s for s in find_scans([tmp_path], 2, ["{case}/{case}_flair.nii.gz", "{case}/{case}_t1.nii.gz"])}
+    assert [path.name for path in scans["p1"].channels] == ["p1_flair.nii.gz", "p1_t1.nii.gz"]
+    assert scans["p2"].fault
+    assert list(found(find_scans([tmp_path], 1, ["{case}_seg.nii.gz"]))) == ["p1"]
+
+
+def test_a_folder_of_slices_is_a_scan(tmp_path):
+    touch(tmp_path, "patient/series/1.dcm", "patient/series/2.dcm")
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "IM0001").write_bytes(bytes(128) + b"DICM")
+    assert found(find_scans([tmp_path], 1)) == {"patient_series": ["series"], "bare": ["bare"]}
+    assert found(find_scans([tmp_path / "bare"], 1)) == {"bare": ["bare"]}
+
+
+def test_two_scans_of_one_name_are_a_fault(tmp_path):
+    touch(tmp_path, "one/a.nii.gz", "two/a.nii.gz")
+    (scan,) = find_scans([tmp_path / "one", tmp_path / "two"], 1)
+    assert "several scans get this name" in scan.fault
+
+
+@pytest.mark.parametrize(
+    ("patterns", "text"),
+    [
+        (["{case}_t1.nii.gz"], "--channels has 1 pattern"),
+        (["a.nii.gz", "{case}_b.nii.gz"], "{case} is missing"),
+        (["{case}_x.nii.gz", "{case}_y.nii.gz"], "holds no image .* that fits"),
+    ],
+)
+def test_patterns_that_do_not_fit_are_refused(tmp_path, patterns, text):
+    touch(tmp_path, "a.nii.gz")
+    with pytest.raises(UserError, match=text):
+        find_scans([tmp_path], 2, patterns)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        find_scans([tmp_path / "nowhere"], 1)
