@@ -72,16 +72,20 @@ class nnUNetTrainer_CRLN_2000epochs(nnUNetTrainer_CRLN):
     training_attributes = {"num_epochs": 2000}
 
 
-class nnUNetTrainer_CRLN_demo(ShortSchedule, nnUNetTrainer_CRLN):
+class nnUNetTrainer_CRLN_short(ShortSchedule, nnUNetTrainer_CRLN):
     """CRLN with the short schedule."""
 
 
-class nnUNetTrainer_CRLN_noCPS_demo(ShortSchedule, nnUNetTrainer_CRLN_noCPS):
-    """CRLN without CPS, short schedule."""
+class nnUNetTrainer_CRLN_noCPS_short(ShortSchedule, nnUNetTrainer_CRLN_noCPS):
+    """CRLN without CPS, with the short schedule."""
 
 
-class nnUNetTrainer_MeanTeacher_demo(ShortSchedule, nnUNetTrainer_MeanTeacher):
-    """Mean teacher, short schedule."""
+class nnUNetTrainer_MeanTeacher_short(ShortSchedule, nnUNetTrainer_MeanTeacher):
+    """Mean teacher with the short schedule."""
+
+
+class nnUNetTrainer_short(ShortSchedule, nnUNetTrainer):
+    """Supervised baseline on the labelled cases alone, with the short schedule."""
 
 
 class nnUNetTrainer_CRLN_article(ArticleProtocol, nnUNetTrainer_CRLN):
@@ -96,12 +100,25 @@ class nnUNetTrainer_MeanTeacher_article(ArticleProtocol, nnUNetTrainer_MeanTeach
     """Mean teacher, trained as in the paper."""
 
 
-__all__ = [name for name in dir() if name.startswith("nnUNetTrainer_")]
-
-
-class nnUNetTrainer_demo(ShortSchedule, nnUNetTrainer):
-    """Supervised-only baseline of the demo and the benchmarks."""
-
-
 class nnUNetTrainer_article(ArticleProtocol, nnUNetTrainer):
-    """Labelled cases alone, trained as in the paper."""
+    """Supervised baseline on the labelled cases alone, trained as in the paper."""
+
+
+# Former names, kept for one release. They are subclasses, because nnU-Net names folders by the class.
+class nnUNetTrainer_CRLN_demo(nnUNetTrainer_CRLN_short):
+    """Former name of ``nnUNetTrainer_CRLN_short``."""
+
+
+class nnUNetTrainer_CRLN_noCPS_demo(nnUNetTrainer_CRLN_noCPS_short):
+    """Former name of ``nnUNetTrainer_CRLN_noCPS_short``."""
+
+
+class nnUNetTrainer_MeanTeacher_demo(nnUNetTrainer_MeanTeacher_short):
+    """Former name of ``nnUNetTrainer_MeanTeacher_short``."""
+
+
+class nnUNetTrainer_demo(nnUNetTrainer_short):
+    """Former name of ``nnUNetTrainer_short``."""
+
+
+__all__ = [name for name in dir() if name.startswith("nnUNetTrainer_")]

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PLANS = "nnUNetPlans"
 CONFIGURATION = "3d_fullres"
-TRAINER = "nnUNetTrainer_CRLN_demo"
+TRAINER = "nnUNetTrainer_CRLN_short"
 
 
 def run(command: list[str], environment: dict[str, str], expect: int = 0) -> str:

@@ -61,7 +61,7 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
     torch.set_num_threads(1)
 
     def build(
-        name="nnUNetTrainer_CRLN_demo",
+        name="nnUNetTrainer_CRLN_short",
         results="results",
         epochs=2,
         fold="all",

@@ -12,7 +12,7 @@ import torch
 from tiny_training import NAME
 
 SCRIPT = Path(__file__).parents[1] / "killable_training.py"
-TRAINER = "nnUNetTrainer_CRLN_demo"
+TRAINER = "nnUNetTrainer_CRLN_short"
 SAVE_EVERY = 2
 EPOCHS = 12
 KILLED = -9

@@ -375,7 +375,7 @@ def training_refused(root: Path, fold) -> str:
     before = contents(root)
     with pytest.raises(UserError) as caught:
         get_trainer_from_args(
-            "999", "3d_fullres", fold, "nnUNetTrainer_CRLN_demo", "nnUNetPlans", device=torch.device("cpu")
+            "999", "3d_fullres", fold, "nnUNetTrainer_CRLN_short", "nnUNetPlans", device=torch.device("cpu")
         ).on_train_start()
     assert contents(root) == before
     return str(caught.value)

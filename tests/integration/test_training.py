@@ -13,7 +13,7 @@ from nnunetv2_crln.training.method import unwrap
 
 @pytest.mark.parametrize(
     "name",
-    ["nnUNetTrainer_CRLN_demo", "nnUNetTrainer_CRLN_noCPS_demo", "nnUNetTrainer_MeanTeacher_demo"],
+    ["nnUNetTrainer_CRLN_short", "nnUNetTrainer_CRLN_noCPS_short", "nnUNetTrainer_MeanTeacher_short"],
 )
 def test_every_variant_trains_and_the_teacher_differs_from_the_student(trainer_of, name):
     trainer = trainer_of(name)
@@ -87,7 +87,7 @@ def test_hidden_labels_do_not_influence_training(trainer_of, preprocessed):
 
 def test_ignored_voxels_have_no_say(trainer_of):
     """Whatever the image shows there, no loss term of the labelled patches changes."""
-    trainer = trainer_of("nnUNetTrainer_CRLN_noCPS_demo")
+    trainer = trainer_of("nnUNetTrainer_CRLN_noCPS_short")
     trainer.on_train_start()
     batch = next(trainer.dataloader_train)
     target = batch["target"][0]

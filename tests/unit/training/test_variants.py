@@ -1,0 +1,19 @@
+"""The names that ``nnUNetv2_train -tr`` accepts."""
+
+import pytest
+
+from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers
+from nnunetv2_crln.training import variants
+
+
+@pytest.mark.parametrize("method", ["CRLN", "CRLN_noCPS", "MeanTeacher"])
+def test_former_names_are_the_short_trainers(method):
+    former, short = (getattr(variants, f"nnUNetTrainer_{method}_{ending}") for ending in ("demo", "short"))
+    assert issubclass(former, short) and former.__name__.endswith("_demo")
+
+
+def test_nnunet_finds_every_trainer_in_its_folder():
+    trainers = {name for name, value in vars(variants).items() if name.startswith("nnUNetTrainer_")}
+    assert trainers == set(variants.__all__)
+    assert all(getattr(nnunetv2_crln_trainers, name) is getattr(variants, name) for name in trainers)
+    assert {"nnUNetTrainer_CRLN", "nnUNetTrainer_short", "nnUNetTrainer_article", "nnUNetTrainer_demo"} <= trainers
