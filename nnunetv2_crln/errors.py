@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -26,3 +28,47 @@ def listing(offenders: Iterable[str], limit: int = 5) -> str:
     offenders = list(offenders)
     shown = ", ".join(offenders[:limit])
     return shown if len(offenders) <= limit else f"{shown}, … ({len(offenders)} in total)"
+
+
+def closest(wrong: str, known: Iterable[str]) -> str | None:
+    """Return the known name that resembles a wrong one most, None if none does. Upper and lower case do not count."""
+    by_lower_case = {name.lower(): name for name in known if name != wrong}
+    matches = difflib.get_close_matches(wrong.lower(), by_lower_case, n=1)
+    return by_lower_case[matches[0]] if matches else None
+
+
+def did_you_mean(wrong: str, known: Iterable[str]) -> str:
+    """Suggest a known name for a wrong one.
+
+    Args:
+        wrong: What the user typed.
+        known: Names that exist.
+
+    Returns:
+        Text to append to an error message; empty if nothing resembles.
+
+    Example:
+        >>> did_you_mean("3d_fulres", ["2d", "3d_fullres", "3d_lowres"])
+        ' Did you mean 3d_fullres?'
+    """
+    meant = closest(wrong, known)
+    return f" Did you mean {meant}?" if meant else ""
+
+
+def did_you_mean_path(wrong: str | Path) -> str:
+    """Suggest what exists beside the first part of a path that does not.
+
+    Args:
+        wrong: A path that does not exist.
+
+    Returns:
+        Text to append to an error message; empty if nothing resembles.
+    """
+    missing = Path(wrong)
+    while not missing.parent.is_dir() and missing.parent != missing:
+        missing = missing.parent
+    try:
+        meant = closest(missing.name, [path.name for path in missing.parent.iterdir()])
+    except OSError:
+        return ""
+    return f" Did you mean {missing.parent / meant}?" if meant else ""

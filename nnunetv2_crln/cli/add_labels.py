@@ -1,21 +1,21 @@
 """``nnUNetv2_crln_add_labels``: make labelled cases out of unlabelled ones that have been annotated."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import listing
+from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 EXAMPLE = """\
-Example:
-  %(prog)s -d 104 /data/new_annotations
+%(prog)s -d 104 /data/new_annotations
 """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command."""
-    run(command)
+    run(lambda: command(arguments))
 
 
 def command(arguments: Sequence[str] | None = None) -> None:
@@ -36,18 +36,17 @@ def command(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Options of the command."""
-    parser = argparse.ArgumentParser(
-        prog="nnUNetv2_crln_add_labels",
-        description="Move cases that have been annotated from imagesUl to imagesTr, with their labels. Plans and folds "
+def build_parser() -> CommandParser:
+    """Build the parser of the command."""
+    parser = CommandParser(
+        "nnUNetv2_crln_add_labels",
+        "Move cases that have been annotated from imagesUl to imagesTr, with their labels. Plans and folds "
         "are kept: the new cases join the training part of every fold, and they alone are preprocessed. Labels are "
         "checked first; if one is wrong, nothing changes. Run it again to continue after an interruption.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLE,
     )
     parser.add_argument("labels", type=Path, metavar="LABELS", help="folder with a label CASE.ext for each new case")
-    parser.add_argument("-d", type=int, required=True, metavar="ID", help="number of the dataset")
+    parser.add_argument("-d", type=dataset_id, required=True, metavar="ID", help="number of the dataset")
     parser.add_argument("--cases", nargs="+", default=[], metavar="CASE", help="take these alone; default: all labels")
     parser.add_argument("--no_pp", action="store_true", help="do not preprocess the new cases")
     parser.add_argument("--no_pbar", action="store_true", help="show no progress bars")

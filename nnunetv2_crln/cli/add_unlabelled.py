@@ -1,22 +1,22 @@
 """``nnUNetv2_crln_add_unlabelled``: put folders of scans into imagesUl of a dataset."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 EXAMPLE = """\
-Examples:
-  %(prog)s -d 104 /data/scans
-  %(prog)s -d 104 /data/dicom --prefix site2_
-  %(prog)s -d 43 /data/brains --channels {case}/{case}_t1.nii.gz {case}/{case}_flair.nii.gz
+%(prog)s -d 104 /data/scans
+%(prog)s -d 104 /data/dicom --prefix site2_
+%(prog)s -d 43 /data/brains --channels {case}/{case}_t1.nii.gz {case}/{case}_flair.nii.gz
 """
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command."""
-    run(command)
+    run(lambda: command(arguments))
 
 
 def command(arguments: Sequence[str] | None = None) -> None:
@@ -42,19 +42,18 @@ def command(arguments: Sequence[str] | None = None) -> None:
     refuse_unusable(summary)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Options of the command."""
-    parser = argparse.ArgumentParser(
-        prog="nnUNetv2_crln_add_unlabelled",
-        description="Add scans to the unlabelled cases of a dataset: NIfTI, NRRD, MHA and other image files, and DICOM "
+def build_parser() -> CommandParser:
+    """Build the parser of the command."""
+    parser = CommandParser(
+        "nnUNetv2_crln_add_unlabelled",
+        "Add scans to the unlabelled cases of a dataset: NIfTI, NRRD, MHA and other image files, and DICOM "
         "series (a folder each). Each scan is checked; images that the dataset has already, under whatever name, are "
         "left out, and nothing is overwritten. If the dataset is preprocessed, its plans stay and the new cases alone "
         "are preprocessed. Run it again to continue after an interruption.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        EXAMPLE,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="searched with all folders in it")
-    parser.add_argument("-d", type=int, required=True, metavar="ID", help="number of the dataset")
+    parser.add_argument("-d", type=dataset_id, required=True, metavar="ID", help="number of the dataset")
     parser.add_argument(
         "--channels",
         nargs="+",

@@ -3,19 +3,21 @@
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 
-def main() -> None:
-    """Entry point of the command."""
-    run(_demo)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    options = build_parser().parse_args(arguments)
+    run(lambda: _demo(options))
 
 
-def _demo() -> None:
-    arguments = _parser().parse_args()
+def _demo(arguments: argparse.Namespace) -> None:
     # Imported after parsing: --help need not wait for SciPy.
     from nnunetv2_crln.demo.pipeline import BASELINE, METHOD, Demo, DemoSettings, comparison_table
 
@@ -49,11 +51,13 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UserError(f"--{name} {getattr(arguments, name)}: expected {least} or more.")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nnUNetv2_crln_demo",
-        description="Generate a small dataset of hearts and run the real commands on it: planning, training with the "
-        "labelled cases alone and with CRLN, prediction, evaluation, report. Run it again to continue if interrupted.",
+def build_parser() -> CommandParser:
+    """Return the options of the command."""
+    parser = CommandParser(
+        "nnUNetv2_crln_demo",
+        "Generate a small dataset of hearts and run the real commands on it: planning, training with the labelled "
+        "cases alone and with CRLN, prediction, evaluation, report. Run it again to continue if interrupted.",
+        "nnUNetv2_crln_demo -o demo_output",
     )
     parser.add_argument("-o", type=Path, default=Path("demo_output"), metavar="FOLDER", help="default: %(default)s")
     parser.add_argument("-tr", nargs="+", metavar="TRAINER", help="trainers to compare, the baseline first")

@@ -2,17 +2,20 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 
+from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 
-def main() -> None:
-    """Entry point of the command."""
-    run(_doctor)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command; exit with status 1 if there are problems."""
+    options = build_parser().parse_args(arguments)
+    run(lambda: _doctor(options))
 
 
-def _doctor() -> None:
-    arguments = _parser().parse_args()
+def _doctor(arguments: argparse.Namespace) -> None:
     from nnunetv2_crln.doctor import NOTE, OK, PROBLEM, Finding, examine_dataset, examine_installation
 
     def show(findings: list[Finding]) -> int:
@@ -31,13 +34,15 @@ def _doctor() -> None:
     sys.exit(1 if problems else 0)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nnUNetv2_crln_doctor",
-        description="Versions, where nnU-Net finds the trainer, device, environment variables, and how to fix what is "
+def build_parser() -> CommandParser:
+    """Return the options of the command."""
+    parser = CommandParser(
+        "nnUNetv2_crln_doctor",
+        "Check versions, where nnU-Net finds the trainer, device and environment variables, and say how to fix what is "
         "missing. Exit status 1 if there are problems.",
+        "nnUNetv2_crln_doctor\nnnUNetv2_crln_doctor -d 104",
     )
-    parser.add_argument("-d", type=int, metavar="ID", help="also check this dataset, its images included")
+    parser.add_argument("-d", type=dataset_id, metavar="DATASET", help="also check this dataset, its images included")
     parser.add_argument("-np", type=int, default=4, metavar="N", help="processes that read images; default: 4")
     return parser
 

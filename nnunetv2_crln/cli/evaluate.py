@@ -1,22 +1,24 @@
 """``nnUNetv2_crln_evaluate``: Dice, Jaccard, ASD and 95HD of a folder of predictions."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import EVALUATION_FILE
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 # Not summary.json: nnU-Net writes one of that name into its validation folders and reads it again.
 
 
-def main() -> None:
-    """Entry point of the command."""
-    run(_evaluate)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    options = build_parser().parse_args(arguments)
+    run(lambda: _evaluate(options))
 
 
-def _evaluate() -> None:
-    arguments = _parser().parse_args()
+def _evaluate(arguments: argparse.Namespace) -> None:
     # Imported after parsing: --help and typing mistakes need not wait for SciPy.
     from nnunetv2_crln.evaluation.comparison import COMPARISON_RESAMPLES, compare_evaluations
     from nnunetv2_crln.evaluation.folder import check_folders, evaluate_folder
@@ -60,11 +62,14 @@ def _output_file(arguments: argparse.Namespace) -> Path:
     return output
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nnUNetv2_crln_evaluate",
-        description="Dice, Jaccard, average surface distance and 95 % Hausdorff distance for each case and class, "
-        "with bootstrap mean ± sd and 95 % interval. Definitions and the format of the result: docs/evaluation.md.",
+def build_parser() -> CommandParser:
+    """Return the options of the command."""
+    parser = CommandParser(
+        "nnUNetv2_crln_evaluate",
+        "Measure predictions: Dice, Jaccard, average surface distance and 95 % Hausdorff distance for each case and "
+        "class, with bootstrap mean ± sd and 95 % interval. Definitions and the format of the result: "
+        "docs/evaluation.md.",
+        "nnUNetv2_crln_evaluate nnUNet_raw/Dataset104_Name/labelsTs PREDICTIONS --compare PREDICTIONS_OF_THE_BASELINE",
     )
     parser.add_argument("labels", type=Path, metavar="LABELS", help="folder of label files")
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="folder of predictions, named like them")

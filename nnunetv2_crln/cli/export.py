@@ -1,18 +1,20 @@
 """``nnUNetv2_crln_export``: a model folder for computers without this package."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 
-def main() -> None:
-    """Entry point of the command."""
-    run(_export)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    options = build_parser().parse_args(arguments)
+    run(lambda: _export(options))
 
 
-def _export() -> None:
-    arguments = _parser().parse_args()
+def _export(arguments: argparse.Namespace) -> None:
     from nnunetv2.utilities.file_path_utilities import get_output_folder
 
     from nnunetv2_crln.export import export_model
@@ -31,10 +33,13 @@ def _export() -> None:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Export a trained model so that stock nnU-Net, without nnunetv2_crln, predicts with it: the "
-        "network alone, without training state. The segmentations are those of nnUNetv2_predict here."
+def build_parser() -> CommandParser:
+    """Return the options of the command."""
+    parser = CommandParser(
+        "nnUNetv2_crln_export",
+        "Export a trained model so that stock nnU-Net, without nnunetv2_crln, predicts with it: the network alone, "
+        "without training state. The segmentations are those of nnUNetv2_predict here.",
+        "nnUNetv2_crln_export -d 104 -c 3d_fullres -f all -o EXPORTED",
     )
     parser.add_argument("-d", required=True, help="dataset name or id")
     parser.add_argument("-c", required=True, help="configuration, e.g. 3d_fullres")
@@ -50,3 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         help="which of the two networks (default: the one that nnUNetv2_predict uses)",
     )
     return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.options import Options
 from nnunetv2_crln.plan_and_preprocess.pipeline import plan_and_preprocess
+from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """Build the parser: all flags of nnUNetv2_plan_and_preprocess with its defaults, and ours."""
-    parser = argparse.ArgumentParser(
-        prog="nnUNetv2_crln_plan_and_preprocess",
-        description="Fingerprint, planning and preprocessing as nnUNetv2_plan_and_preprocess does them, with the "
-        "unlabelled images in imagesUl taking part. Run the command again to continue after an interruption.",
+    parser = CommandParser(
+        "nnUNetv2_crln_plan_and_preprocess",
+        "Extract the fingerprint, plan and preprocess as nnUNetv2_plan_and_preprocess does, with the unlabelled images "
+        "in imagesUl taking part. Run the command again to continue after an interruption.",
+        "nnUNetv2_crln_plan_and_preprocess -d 104 -c 3d_fullres --verify_dataset_integrity",
     )
-    parser.add_argument("-d", nargs="+", type=int, required=True, help="Numbers of the datasets, e.g. 2 4 5.")
+    parser.add_argument(
+        "-d", nargs="+", type=dataset_id, required=True, help="Numbers or names of the datasets, e.g. 2 4 5."
+    )
     parser.add_argument(
         "-c",
         nargs="+",
@@ -110,7 +116,7 @@ def _add_unlabelled(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_options(arguments: list[str] | None = None) -> Options:
+def read_options(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line.
 
     Args:
@@ -144,7 +150,7 @@ def read_options(arguments: list[str] | None = None) -> Options:
     )
 
 
-def command(arguments: list[str] | None = None) -> None:
+def command(arguments: Sequence[str] | None = None) -> None:
     """Do what the command line asks for.
 
     Args:
@@ -156,9 +162,9 @@ def command(arguments: list[str] | None = None) -> None:
     plan_and_preprocess(read_options(arguments))
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point of the command."""
-    run(command)
+    run(lambda: command(arguments))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,23 @@
 """``nnUNetv2_crln_report``: one HTML page about a trained model."""
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 DEFAULT_OUTPUT = "report.html"
 
 
-def main() -> None:
-    """Entry point of the command."""
-    run(_report)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    options = build_parser().parse_args(arguments)
+    run(lambda: _report(options))
 
 
-def _report() -> None:
-    arguments = _parser().parse_args()
+def _report(arguments: argparse.Namespace) -> None:
     # Imported after parsing: --help need not wait for torch.
     from nnunetv2_crln.reporting.report import build_report
     from nnunetv2_crln.utilities.files import write_text
@@ -30,12 +32,14 @@ def _report() -> None:
     print(f"Written: {output} ({len(page) / 1e6:.1f} MB)")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="nnUNetv2_crln_report",
-        description="One self-contained HTML page about a trained model: what was trained on what, curves, pseudo "
-        "labels over time, scores, comparison with another model, and the unlabelled cases worth annotating next. "
-        "Reads result files only; may be run while a training goes on.",
+def build_parser() -> CommandParser:
+    """Return the options of the command."""
+    parser = CommandParser(
+        "nnUNetv2_crln_report",
+        "Write one self-contained HTML page about a trained model: what was trained on what, curves, pseudo labels "
+        "over time, scores, comparison with another model, and the unlabelled cases worth annotating next. Reads "
+        "result files only; may be run while a training goes on.",
+        "nnUNetv2_crln_report nnUNet_results/Dataset104_Name/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres",
     )
     parser.add_argument(
         "model_folder", type=Path, metavar="MODEL_FOLDER", help="the trainer's folder in nnUNet_results, or its fold_X"

@@ -20,7 +20,7 @@ from nnunetv2_crln.dataset_conversion.common.search import Found, walk
 from nnunetv2_crln.dataset_conversion.common.splits import published_split
 
 DESCRIPTION = """\
-Converts the Left Atrium dataset (2018 Atrial Segmentation Challenge) for semi-supervised training.
+Convert the Left Atrium dataset (2018 Atrial Segmentation Challenge) for semi-supervised training.
 
 Get the data from https://www.cardiacatlas.org/atriaseg2018-challenge/ (100 cases with labels), or, cropped around the
 atrium, from https://github.com/yulequan/UA-MT. Give the folder, or several, in any mixture of the two layouts:

@@ -21,7 +21,7 @@ from nnunetv2_crln.dataset_conversion.common.search import Found, walk
 from nnunetv2_crln.dataset_conversion.common.splits import published_split
 
 DESCRIPTION = """\
-Converts Pancreas-CT (NIH) for semi-supervised training.
+Convert Pancreas-CT (NIH) for semi-supervised training.
 
 Get the data from https://www.cancerimagingarchive.net/collection/pancreas-ct/ (DICOM images and NIfTI labels). Give
 the folder that holds both, or one folder for each, at any depth:

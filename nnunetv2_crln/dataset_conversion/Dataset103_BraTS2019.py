@@ -22,7 +22,7 @@ from nnunetv2_crln.dataset_conversion.common.search import Found, walk
 from nnunetv2_crln.dataset_conversion.common.splits import published_split
 
 DESCRIPTION = """\
-Converts BraTS 2019 for semi-supervised training.
+Convert BraTS 2019 for semi-supervised training.
 
 Get the training data from https://www.med.upenn.edu/cbica/brats2019/data.html (registration). Give the folder that
 holds HGG and LGG, or one of these, or several:

@@ -8,28 +8,27 @@ from nnunetv2_crln.dataset_conversion.common.hide_labels import Choice, Plan, ma
 from nnunetv2_crln.dataset_conversion.common.hide_labels_write import write
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import listing
+from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 DESCRIPTION = """\
-Makes a semi-supervised dataset out of a labelled one in nnUNet_raw.
+Make a semi-supervised dataset out of a labelled one in nnUNet_raw.
 
 A few labelled cases stay in imagesTr/labelsTr. All others go to imagesUl; their labels go to labelsUl, which training
 never reads: they only measure how good pseudo labels are. Test images are kept. The labelled cases are written into
 dataset.json. Labels stored as floating point, or with a header slightly off their image's, are rewritten and reported.
 """
 EXAMPLE = """\
-Example, a Medical Segmentation Decathlon task with 8 labelled cases:
-  nnUNetv2_convert_MSD_dataset -i Task04_Hippocampus
-  %(prog)s -d 4 -o 104 --num_labelled 8 --seed 0
+nnUNetv2_convert_MSD_dataset -i Task04_Hippocampus
+%(prog)s -d 4 -o 104 --num_labelled 8 --seed 0
 """
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> CommandParser:
     """Build the parser of the command."""
-    parser = argparse.ArgumentParser(
-        description=DESCRIPTION, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("-d", type=int, required=True, metavar="ID", help="number of the labelled dataset")
+    parser = CommandParser("nnUNetv2_crln_hide_labels", DESCRIPTION, EXAMPLE)
+    parser.add_argument("-d", type=dataset_id, required=True, metavar="ID", help="number of the labelled dataset")
     parser.add_argument("-o", type=int, required=True, metavar="ID", help="number of the dataset to make")
     labelled = parser.add_mutually_exclusive_group(required=True)
     labelled.add_argument(

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2.paths import nnUNet_raw
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, closest, did_you_mean_path
+from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,7 @@ def find_dataset(dataset_id: int) -> DatasetFolders:
     Raises:
         UserError: An environment variable is not set, or the number is unknown or used twice.
     """
-    raw, preprocessed = _folder("nnUNet_raw"), _folder("nnUNet_preprocessed")
-    if not raw.is_dir():
-        raise UserError(f"nnUNet_raw is {str(raw)!r}, which is no folder. Make it or correct the variable.")
+    raw, preprocessed = raw_root(), _folder("nnUNet_preprocessed")
     names = [str(name) for name in find_candidate_datasets(dataset_id)]
     if len(names) > 1:
         raise UserError(
@@ -44,10 +42,10 @@ def find_dataset(dataset_id: int) -> DatasetFolders:
             f"{', '.join(names)}. Rename all but one."
         )
     if not names or not (raw / names[0]).is_dir():
-        present = sorted(path.name for path in raw.glob("Dataset*") if path.is_dir())
+        present = present_datasets()
         raise UserError(
             f"No folder Dataset{dataset_id:03d}_… in {raw} (nnUNet_raw). Found there: {', '.join(present) or 'none'}. "
-            "Check the number given with -d and the variable nnUNet_raw."
+            f"Check the number given with -d and the variable nnUNet_raw.{suggest_dataset(dataset_id, present)}"
         )
     return DatasetFolders(names[0], raw / names[0], preprocessed / names[0])
 
@@ -55,8 +53,10 @@ def find_dataset(dataset_id: int) -> DatasetFolders:
 def _folder(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value:
+        similar = closest(variable, [name for name in os.environ if not name.startswith("nnUNet_")])
         raise UserError(
-            f"The environment variable {variable} is not set. Expected a folder: export {variable}=/path/to/folder "
+            f"The environment variable {variable} is not set{f', but {similar} is' if similar else ''}. "
+            f"Expected a folder: export {variable}=/path/to/folder "
             "(see https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/setting_up_paths.md)."
         )
     return Path(value)
@@ -68,13 +68,13 @@ def raw_root() -> Path:
     Raises:
         UserError: The variable is not set, or is not the path of a folder.
     """
-    value = nnUNet_raw.get()
-    if not value or not Path(value).is_dir():
+    folder = _folder("nnUNet_raw")
+    if not folder.is_dir():
         raise UserError(
-            f"nnUNet_raw is {value!r}, expected an existing folder. "
-            "Make it and set the variable: export nnUNet_raw=/path/to/nnUNet_raw"
+            f"nnUNet_raw is {str(folder)!r}, expected an existing folder. Make it or correct the variable: "
+            f"export nnUNet_raw=/path/to/nnUNet_raw.{did_you_mean_path(folder)}"
         )
-    return Path(value)
+    return folder
 
 
 def dataset_folder_name(dataset_id: int, name: str) -> str:

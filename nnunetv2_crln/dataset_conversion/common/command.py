@@ -10,22 +10,26 @@ from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import Split, split_from_lists
 from nnunetv2_crln.dataset_conversion.common.summary import summarise
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root
+from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 
-def build_parser(description: str, dataset_id: int, name: str, num_labelled: int) -> argparse.ArgumentParser:
+def build_parser(description: str, dataset_id: int, name: str, num_labelled: int) -> CommandParser:
     """Build a parser with the options that every conversion has.
 
     Args:
         description: Text that explains where to get the data and how the folder must be organised.
         dataset_id: Default dataset number.
-        name: Default dataset name.
+        name: Default dataset name, by which nnUNetv2_crln_convert knows the dataset.
         num_labelled: Default number of labelled cases.
 
     Returns:
         Parser to which a script may add options.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    command = f"nnUNetv2_crln_convert {name}"
+    parser = CommandParser(
+        command, description, f"{command} -i FOLDER --dry_run\n{command} -i FOLDER --num_labelled {num_labelled}"
+    )
     parser.add_argument(
         "-i", type=Path, nargs="+", required=True, metavar="FOLDER", help="folder(s) with the downloaded data"
     )

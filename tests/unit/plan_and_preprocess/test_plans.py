@@ -104,8 +104,9 @@ def test_folders_of_a_dataset(make_dataset, nnunet_folders, monkeypatch):
     with pytest.raises(UserError, match=r"several names .*Dataset999_Other, Dataset999_Synthetic"):
         find_dataset(999)
     monkeypatch.setenv("nnUNet_raw", "/nowhere")
-    with pytest.raises(UserError, match="'/nowhere', which is no folder"):
+    with pytest.raises(UserError, match="'/nowhere', expected an existing folder"):
         find_dataset(999)
     monkeypatch.delenv("nnUNet_raw")
-    with pytest.raises(UserError, match="nnUNet_raw is not set"):
+    monkeypatch.setenv("NNUNET_RAW", "/nowhere")
+    with pytest.raises(UserError, match="nnUNet_raw is not set, but NNUNET_RAW is"):
         find_dataset(999)

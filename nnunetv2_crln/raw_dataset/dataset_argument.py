@@ -1,0 +1,50 @@
+"""Reads ``-d``: the number of a dataset, or its name, as nnU-Net's own commands take both."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from nnunetv2_crln.errors import closest
+
+
+def dataset_id(text: str) -> int:
+    """Return the number in ``104``, ``Dataset104_Name`` or, where nnUNet_raw has just one of that name, ``Name``.
+
+    Raises:
+        ArgumentTypeError: It is none of these; names the dataset that was probably meant.
+    """
+    if match := re.fullmatch(r"(?:Dataset(?=\d{3}_))?(\d{1,3})(?:_.*)?", text):
+        return int(match[1])
+    names = present_datasets()
+    found = {int(name[7:10]) for name in names if name[11:].lower() == text.lower()}
+    if len(found) == 1:
+        return found.pop()
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is neither a number nor a name of a dataset in nnUNet_raw.{suggest_dataset(text, names)}"
+    )
+
+
+def present_datasets(variable: str = "nnUNet_raw") -> list[str]:
+    """Return the names of the datasets in one of nnU-Net's three folders; none if it is not set."""
+    folder = os.environ.get(variable)
+    found = Path(folder).glob("Dataset[0-9][0-9][0-9]_*") if folder else ()
+    return sorted(path.name for path in found if path.is_dir())
+
+
+def suggest_dataset(wrong: str | int, names: Iterable[str]) -> str:
+    """Suggest a dataset for a wrong number or name.
+
+    Args:
+        wrong: What the user typed.
+        names: Datasets that exist, as ``DatasetXXX_Name``.
+
+    Returns:
+        Text to append to an error message; empty if nothing resembles.
+    """
+    by_key = {key: name for name in names for key in (name, str(int(name[7:10])), name[11:])}
+    meant = by_key.get(closest(str(wrong), by_key) or "")
+    return f" Did you mean {int(meant[7:10])} ({meant})?" if meant else ""

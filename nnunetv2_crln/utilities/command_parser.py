@@ -1,0 +1,41 @@
+"""The argument parser of every command: help that ends with an example, and mistakes that get a suggestion."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import NoReturn
+
+from nnunetv2_crln.errors import did_you_mean
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Parser whose help begins with what the command does and ends with an example.
+
+    Args:
+        prog: Name of the command, however it was started.
+        description: Begins with a sentence. Text with line breaks is printed as it stands.
+        example: Command lines a user can copy, one a line.
+    """
+
+    def __init__(self, prog: str, description: str, example: str) -> None:
+        lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
+        super().__init__(prog=prog, description=description, epilog=f"example:\n{lines}", formatter_class=_Formatter)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and the mistake, with what was probably meant; exit with status 2."""
+        super().error(f"{message}.{self._suggestion(message)}")
+
+    def _suggestion(self, message: str) -> str:
+        # argparse hands over nothing but its text.
+        if wrong := re.search(r"invalid choice: '([^']*)'", message):
+            known = [str(choice) for action in self._actions for choice in action.choices or ()]
+            return did_you_mean(wrong[1], known)
+        if wrong := re.search(r"unrecognized arguments: .*?(?<!\S)(-[^\s=]+)", message):
+            return did_you_mean(wrong[1], list(self._option_string_actions))
+        return ""
+
+
+class _Formatter(argparse.HelpFormatter):
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return text if "\n" in text else super()._fill_text(text, width, indent)
