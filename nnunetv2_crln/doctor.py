@@ -1,6 +1,6 @@
-"""What of an installation and of a dataset works, and what to do about the rest.
+"""Diagnose an installation or a dataset and suggest a fix for each problem.
 
-Nothing here may fail because the thing it examines is broken: every check turns errors into findings.
+No check may fail because the thing it examines is broken: every check turns errors into findings.
 """
 
 import contextlib
@@ -37,9 +37,9 @@ class Finding:
 
     Attributes:
         state: ``ok``, ``note``, ``warning`` or ``problem``.
-        name: What was looked at.
-        found: What was found.
-        fix: What to do; empty if nothing.
+        name: Name of the examined thing.
+        found: Result of the check.
+        fix: Suggested fix; empty if none is needed.
     """
 
     state: str
@@ -49,24 +49,26 @@ class Finding:
 
 
 def examine_installation() -> list[Finding]:
-    """Versions, trainer, device and environment variables."""
+    """Check versions, trainer, device and environment variables."""
     checks = (_versions, _trainer, _device, _shared_memory, _folders)
-    return [finding for check in checks for finding in _guarded(check)]
+    return [finding for check in checks for finding in _call_safely(check)]
 
 
 def examine_dataset(dataset_id: int, processes: int = 1) -> list[Finding]:
-    """Folders and files of one dataset, images that lie in it more than once, and what is preprocessed.
+    """Check the folders and files of one dataset, search for repeated images, and check the preprocessed data.
 
     Args:
-        dataset_id: The number in ``DatasetXXX_Name``.
+        dataset_id: Number in ``DatasetXXX_Name``.
         processes: Number of processes that read images.
+
+    Returns:
+        Findings, in the order of the checks.
     """
-    return [
-        finding for check in (_files, _duplicates, _preprocessed) for finding in _guarded(check, dataset_id, processes)
-    ]
+    checks = (_files, _duplicates, _preprocessed)
+    return [finding for check in checks for finding in _call_safely(check, dataset_id, processes)]
 
 
-def _guarded(check: Callable[..., Iterator[Finding]], *arguments: int) -> Iterator[Finding]:
+def _call_safely(check: Callable[..., Iterator[Finding]], *arguments: int) -> Iterator[Finding]:
     name = check.__name__.strip("_").replace("_", " ")
     try:
         yield from check(*arguments)
@@ -106,7 +108,7 @@ def _requirement(requirement: str) -> Finding:
 def _satisfies(version: str, wanted: str) -> bool:
     try:
         from packaging.specifiers import SpecifierSet
-    except ImportError:  # comes with many packages, but nobody here requires it
+    except ImportError:  # "packaging" comes with many packages, but none of the requirements guarantees it
         return True
     return SpecifierSet(wanted).contains(version, prereleases=True)
 
@@ -115,7 +117,7 @@ def _trainer() -> Iterator[Finding]:
     listed = os.environ.get(EXTERNAL_TRAINERS, "")
     folder = str(Path(__file__).parent / "nnunet_trainers")
     hook = "nnunetv2_crln_startup" in sys.modules
-    with contextlib.redirect_stdout(io.StringIO()):  # nnU-Net tells how it searches
+    with contextlib.redirect_stdout(io.StringIO()):  # nnU-Net prints where it searches
         from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
         try:
@@ -182,7 +184,7 @@ def _folders() -> Iterator[Finding]:
         if not value:
             yield Finding(PROBLEM, variable, "not set", f"export {variable}=/path/to/folder   ({purpose})")
         elif not Path(value).is_dir():
-            yield Finding(PROBLEM, variable, f"{value} is no folder", f"mkdir -p {value}, or correct the variable.")
+            yield Finding(PROBLEM, variable, f"{value} is not a folder", f"mkdir -p {value}, or correct the variable.")
         elif not os.access(value, os.W_OK):
             yield Finding(WARNING, variable, f"{value} cannot be written to", "Ask for write permission.")
         elif (free := shutil.disk_usage(value).free) < _LITTLE_SPACE and variable != "nnUNet_raw":

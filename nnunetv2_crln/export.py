@@ -1,4 +1,4 @@
-"""A trained model as a folder that stock nnU-Net predicts with."""
+"""Export a trained model as a folder with which stock nnU-Net predicts."""
 
 import json
 from pathlib import Path
@@ -21,16 +21,16 @@ def export_model(
     checkpoint_name: str = "checkpoint_final.pth",
     network: str = "deployed",
 ) -> Path:
-    """Write plans, dataset.json and one checkpoint a fold that need nothing of this package.
+    """Write plans, dataset.json and one checkpoint per fold that can be used without this package.
 
-    The checkpoints hold tensors and plain types alone: no training state, no data paths, no pickled code.
+    The checkpoints contain only tensors and plain types: no training state, no data paths, no pickled code.
 
     Args:
         model_folder: ``nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION``.
-        output_folder: Model folder to write; must not exist.
+        output_folder: Model folder to write; it must not exist.
         folds: Folds to export, ``"0"`` ... or ``"all"``.
-        checkpoint_name: Of each fold.
-        network: ``"deployed"`` (what nnUNetv2_predict uses here), ``"teacher"`` or ``"student"``.
+        checkpoint_name: File name of the checkpoint in each fold.
+        network: ``"deployed"`` (the network that nnUNetv2_predict uses here), ``"teacher"`` or ``"student"``.
 
     Returns:
         ``output_folder``.

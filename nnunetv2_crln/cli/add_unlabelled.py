@@ -15,7 +15,7 @@ EXAMPLE = """\
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the command."""
+    """Run the command."""
     run(lambda: command(arguments))
 
 

@@ -1,4 +1,4 @@
-"""The table of all commands. A new command is one entry here and one line under ``[project.scripts]``."""
+"""List all commands. A new command needs one entry here and one line under ``[project.scripts]``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ PREFIX = "nnUNetv2_crln_"
 
 @dataclass(frozen=True)
 class Command:
-    """One command.
+    """Entry of the list.
 
     Attributes:
-        name: Of the console script.
-        summary: What it does, in a line.
+        name: Name of the console script.
+        summary: Purpose of the command in one line.
         module: Module with ``build_parser()`` and ``main(arguments=None)``; empty for nnU-Net's own commands.
     """
 

@@ -1,4 +1,4 @@
-"""``nnUNetv2_crln_doctor``: is everything installed, found and set up?"""
+"""``nnUNetv2_crln_doctor``: check that everything is installed, found and set up."""
 
 import argparse
 import sys

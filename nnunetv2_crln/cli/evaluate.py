@@ -84,7 +84,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--markdown", action="store_true", help="also write the means as Markdown, beside the result")
     parser.add_argument("-np", type=int, metavar="N", help="worker processes; default: nnU-Net's, at most one per core")
     parser.add_argument(
-        "--bootstrap", type=int, default=100, metavar="N", help="resamples; default: 100, as in CRLN's article"
+        "--bootstrap", type=int, default=100, metavar="N", help="resamples; default: 100, as in CRLN's paper"
     )
     parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples; default: 0")
     parser.add_argument(

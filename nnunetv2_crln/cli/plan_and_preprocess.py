@@ -14,7 +14,7 @@ from nnunetv2_crln.utilities.run_command import run
 
 
 def build_parser() -> CommandParser:
-    """Build the parser: all flags of nnUNetv2_plan_and_preprocess with its defaults, and ours."""
+    """Build a parser with all flags and defaults of nnUNetv2_plan_and_preprocess, and with the plugin's."""
     parser = CommandParser(
         "nnUNetv2_crln_plan_and_preprocess",
         "Extract the fingerprint, plan and preprocess as nnUNetv2_plan_and_preprocess does, with the unlabelled images "
@@ -68,14 +68,14 @@ def _add_planning(parser: argparse.ArgumentParser) -> None:
     planning.add_argument(
         "--article",
         choices=article.DATASETS,
-        help=f"Add the configuration {article.CONFIGURATION} with the article's patch, batch, network and settings for "
+        help=f"Add the configuration {article.CONFIGURATION} with the paper's patch, batch, network and settings for "
         "this dataset, and preprocess it too.",
     )
     planning.add_argument(
         "--num_labelled",
         type=int,
         metavar="N",
-        help="Which of the article's protocols for it, by labelled cases. Default: as many as the dataset has.",
+        help="Which of the paper's protocols for it, by labelled cases. Default: as many as the dataset has.",
     )
 
 
@@ -120,7 +120,10 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     """Read the command line.
 
     Args:
-        arguments: Instead of those of this process.
+        arguments: Arguments to parse; None takes those of this process.
+
+    Returns:
+        Checked values.
 
     Raises:
         UserError: A value is not allowed.
@@ -151,19 +154,19 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
 
 
 def command(arguments: Sequence[str] | None = None) -> None:
-    """Do what the command line asks for.
+    """Run the command.
 
     Args:
-        arguments: Instead of those of this process.
+        arguments: Arguments to parse; None takes those of this process.
 
     Raises:
-        UserError: Bad input, or cases that could not be preprocessed (after all others were).
+        UserError: Input is wrong, or cases could not be preprocessed (reported after all others are done).
     """
     plan_and_preprocess(read_options(arguments))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of the command."""
+    """Run the command."""
     run(lambda: command(arguments))
 
 

@@ -1,4 +1,4 @@
-"""Mean, its standard deviation and its interval by resampling the cases."""
+"""Estimate the uncertainty of a mean by resampling the cases."""
 
 import warnings
 
@@ -9,21 +9,21 @@ CONFIDENCE_LEVEL = 0.95
 
 
 def bootstrap_mean(values: np.ndarray, resamples: int = 100, seed: int = 0) -> dict[str, float]:
-    """Mean over cases with its bootstrap standard deviation and 95 % interval.
+    """Compute the mean over cases with its bootstrap standard deviation and 95 % interval.
 
     Cases are drawn with replacement, ``resamples`` times; ``sd`` is the standard deviation of the resampled means, as
-    in the article's tables (it shrinks with the number of cases; ``case_sd`` does not). The interval is the percentile
-    one.
+    in the paper's tables (it shrinks with the number of cases; ``case_sd`` does not). The interval is the percentile
+    interval.
 
     Args:
         values: One value per case, (cases,), or one per case and class, (cases, classes). NaN means undefined and is
-            left out. With classes, the statistic is the mean of the class means, and whole cases are drawn.
+            excluded. With classes, the statistic is the mean of the class means, and whole cases are drawn.
         resamples: Number of resamples.
         seed: Seed of the draws; the same values and seed give the same result.
 
     Returns:
         ``mean``, ``sd``, ``ci_low``, ``ci_high``, ``case_sd`` and ``median`` (over the cases, each averaged over its
-        classes), ``n`` (cases with a value), ``n_nan`` (undefined values). What too few cases leave undefined is NaN.
+        classes), ``n`` (cases with a value), ``n_nan`` (undefined values). Statistics that need more cases are NaN.
 
     Example:
         >>> result = bootstrap_mean(np.array([0.8, 0.9, np.nan]))
@@ -70,12 +70,20 @@ def _mean_of_column_means(*columns: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def mean_of_class_means(table: np.ndarray) -> float:
-    """Mean over classes of the mean over cases, (cases, classes) → number; NaNs are left out, NaN if all are."""
+    """Average over classes the mean over cases, (cases, classes) → number; NaNs are excluded, NaN if all are NaN."""
     return float(_mean_of_column_means(*np.asarray(table, dtype=float).T))
 
 
 def mean_ignoring_nan(values: np.ndarray, axis: int) -> np.ndarray:
-    """``numpy.nanmean`` without its warning: a class undefined in all (drawn) cases is expected, its mean is NaN."""
+    """Compute ``numpy.nanmean`` without its warning; a class undefined in all drawn cases is normal, its mean is NaN.
+
+    Args:
+        values: Array of any shape.
+        axis: Axis to average over.
+
+    Returns:
+        Means, without that axis.
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Mean of empty slice", RuntimeWarning)
         return np.nanmean(values, axis=axis)

@@ -1,4 +1,4 @@
-"""One label file against one prediction file: read both, check that they fit, measure every class."""
+"""Evaluate one prediction file against its label file: read both, check that they match, measure every class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.classes import LabelDefinition
 from nnunetv2_crln.evaluation.metrics import mask_metrics
 
-# Rounding when a file is written by another tool (NIfTI holds float32) stays far below these; a real mix-up does not.
+# Rounding by other tools (NIfTI stores float32) stays far below these tolerances; a real mix-up does not.
 SPACING_TOLERANCE = 1e-3  # relative
 DIRECTION_TOLERANCE = 1e-3  # cosines
 ORIGIN_TOLERANCE = 1e-2  # voxels
@@ -19,7 +19,7 @@ ORIGIN_OR_DIRECTION = ("origin", "direction", "original_affine")
 
 @dataclass(frozen=True)
 class Case:
-    """A label file and the prediction of the same case."""
+    """Label file and prediction file of one case."""
 
     name: str
     reference_file: Path
@@ -28,12 +28,12 @@ class Case:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A label map as nnU-Net's reader returns it.
+    """Label map as nnU-Net's reader returns it.
 
     Attributes:
         labels: Label values, (Z, Y, X).
-        spacing: Size of a voxel along the same axes, mm.
-        geometry: What else the file format knows (origin, direction, affine), in the reader's own order of axes.
+        spacing: Size of a voxel along the same axes, in mm.
+        geometry: Other geometry of the file format (origin, direction, affine), in the reader's own order of axes.
     """
 
     labels: np.ndarray
@@ -42,15 +42,15 @@ class Segmentation:
 
 
 def evaluate_case(case: Case, reader_class: type, definition: LabelDefinition) -> dict[str, dict[str, float]]:
-    """All metrics of one case.
+    """Compute all metrics of one case.
 
     Args:
         case: The two files.
-        reader_class: nnU-Net reader/writer of the dataset.
-        definition: The classes to measure.
+        reader_class: Reader of nnU-Net for the dataset.
+        definition: Classes to measure.
 
     Returns:
-        Class name → :func:`~nnunetv2_crln.evaluation.metrics.mask_metrics`.
+        Result of :func:`~nnunetv2_crln.evaluation.metrics.mask_metrics` by class name.
 
     Raises:
         UserError: A file cannot be read, the geometries differ, or a label value is not in dataset.json.
@@ -60,7 +60,7 @@ def evaluate_case(case: Case, reader_class: type, definition: LabelDefinition) -
     check_geometry(case, reference, prediction)
     check_labels(case.reference_file, reference.labels, definition.known_in_reference)
     check_labels(case.prediction_file, prediction.labels, definition.known_labels)
-    # A 2D image arrives as a volume of one slice. As a volume it would be border everywhere.
+    # A 2D image is read as a volume of one slice, in which every voxel would be border.
     axes = [axis for axis, size in enumerate(reference.labels.shape) if size > 1] or [0]
     reference_labels, predicted_labels = (_keep_axes(item.labels, axes) for item in (reference, prediction))
     spacing = tuple(reference.spacing[axis] for axis in axes)
@@ -73,6 +73,13 @@ def evaluate_case(case: Case, reader_class: type, definition: LabelDefinition) -
 
 def read_segmentation(path: Path, reader_class: type) -> Segmentation:
     """Read a label map with nnU-Net's reader.
+
+    Args:
+        path: Path of the file.
+        reader_class: Reader of nnU-Net.
+
+    Returns:
+        The label map.
 
     Raises:
         UserError: The reader fails, or the file has several channels.
@@ -96,7 +103,12 @@ def read_segmentation(path: Path, reader_class: type) -> Segmentation:
 
 
 def check_geometry(case: Case, reference: Segmentation, prediction: Segmentation) -> None:
-    """Label and prediction must lie on the same voxel grid.
+    """Check that label and prediction are on the same voxel grid.
+
+    Args:
+        case: The two files, for the message.
+        reference: Label map of the label file.
+        prediction: Label map of the prediction file.
 
     Raises:
         UserError: Shape, spacing, origin, direction or affine differ.
@@ -107,14 +119,19 @@ def check_geometry(case: Case, reference: Segmentation, prediction: Segmentation
         _raise_geometry(case, "spacing (z, y, x)", reference.spacing, prediction.spacing)
     for key, expected in reference.geometry.items():
         found = prediction.geometry[key]
-        # An affine holds direction × spacing and the origin, all in mm.
+        # An affine contains direction × spacing and the origin, all in mm.
         tolerance = DIRECTION_TOLERANCE if key == "direction" else ORIGIN_TOLERANCE * min(reference.spacing)
         if expected.shape != found.shape or not np.allclose(expected, found, rtol=0, atol=tolerance):
             _raise_geometry(case, key, expected.tolist(), found.tolist())
 
 
 def check_labels(path: Path, labels: np.ndarray, known: frozenset[int]) -> None:
-    """Every voxel must hold a label value of dataset.json.
+    """Check that every voxel has a label value of dataset.json.
+
+    Args:
+        path: Path of the file, for the message.
+        labels: Label values, (Z, Y, X).
+        known: Values of dataset.json.
 
     Raises:
         UserError: Another value occurs.

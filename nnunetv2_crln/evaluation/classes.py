@@ -1,4 +1,4 @@
-"""Which classes or regions of a dataset.json are evaluated, and which label values may occur."""
+"""Read the classes or regions to evaluate, and the allowed label values, from a dataset.json."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from nnunetv2_crln.errors import UserError
 
 @dataclass(frozen=True)
 class LabelDefinition:
-    """The ``labels`` entry of a dataset.json.
+    """Entry ``labels`` of a dataset.json.
 
     Attributes:
-        classes: Foreground classes and regions: name → label values that form it.
-        ignore_label: Value of unannotated voxels, None if the dataset has none.
-        known_labels: All values that a prediction may hold.
+        classes: Label values that form each foreground class or region, by name.
+        ignore_label: Value of unannotated voxels; None if the dataset has none.
+        known_labels: All values that may occur in a prediction.
     """
 
     classes: dict[str, tuple[int, ...]]
@@ -24,15 +24,22 @@ class LabelDefinition:
 
     @property
     def known_in_reference(self) -> frozenset[int]:
-        """All values that a label file may hold."""
+        """All values that may occur in a label file."""
         return self.known_labels if self.ignore_label is None else self.known_labels | {self.ignore_label}
 
 
 def find_dataset_json(labels_folder: Path, predictions_folder: Path) -> Path:
-    """The dataset.json beside the labels folder (as in nnUNet_raw), else the copy nnU-Net leaves with predictions.
+    """Find the dataset.json beside the labels folder (as in nnUNet_raw), or else nnU-Net's copy with the predictions.
+
+    Args:
+        labels_folder: Folder of label files.
+        predictions_folder: Folder of predictions.
+
+    Returns:
+        Path of the file.
 
     Raises:
-        UserError: There is none in either place.
+        UserError: Neither place has a dataset.json.
     """
     candidates = [labels_folder.resolve().parent / "dataset.json", predictions_folder / "dataset.json"]
     for candidate in candidates:
@@ -45,10 +52,17 @@ def find_dataset_json(labels_folder: Path, predictions_folder: Path) -> Path:
 
 
 def required_entry(dataset_json: Mapping, key: str) -> Any:
-    """An entry that every nnU-Net v2 dataset.json has.
+    """Return an entry that every dataset.json of nnU-Net v2 has.
+
+    Args:
+        dataset_json: Content of the file.
+        key: Name of the entry.
+
+    Returns:
+        Its value.
 
     Raises:
-        UserError: It is missing.
+        UserError: The entry is missing.
     """
     if key not in dataset_json:
         raise UserError(
@@ -59,15 +73,18 @@ def required_entry(dataset_json: Mapping, key: str) -> Any:
 
 
 def label_definition(dataset_json: Mapping) -> LabelDefinition:
-    """Read the classes out of a dataset.json; the same rules as nnU-Net's ``LabelManager``, with names kept.
+    """Read the classes of a dataset.json by the rules of nnU-Net's ``LabelManager``, but with their names.
 
     Args:
         dataset_json: Content of the file; only ``labels`` is used.
 
+    Returns:
+        The classes.
+
     Raises:
-        UserError: An entry is no label value, or there is no foreground.
+        UserError: An entry is not a label value, or no class is foreground.
     """
-    # nnU-Net's LabelManager drops the names and imports torch, which costs each command seconds.
+    # nnU-Net's LabelManager drops the names and imports torch, which takes seconds.
     listed = required_entry(dataset_json, "labels")
     values = {name: _label_values(name, entry) for name, entry in listed.items()}
     ignored = values.pop("ignore", None)

@@ -1,4 +1,4 @@
-"""Is one model better than another on the same cases?"""
+"""Compare two models on the same cases."""
 
 from collections.abc import Mapping
 
@@ -10,21 +10,21 @@ from nnunetv2_crln.evaluation.bootstrap import bootstrap_mean, mean_ignoring_nan
 from nnunetv2_crln.evaluation.folder import values_of
 from nnunetv2_crln.evaluation.metrics import METRICS
 
-# The ends of a 95 % interval rest on the outer 5 % of the resamples: 100 of them, as for the article's sd, are too few.
+# A 95 % interval depends on the outer 5 % of the resamples: 100 of them, as for the paper's sd, are too few.
 COMPARISON_RESAMPLES = 10_000
 
 
 def paired_difference(
     values_a: np.ndarray, values_b: np.ndarray, seed: int = 0, resamples: int = COMPARISON_RESAMPLES
 ) -> dict[str, float]:
-    """Difference of means, A − B, of two models measured on the same cases.
+    """Compute the difference of means, A − B, of two models on the same cases.
 
     The interval comes from a paired bootstrap (cases are drawn, each with both its values), the p-value from a
     two-sided Wilcoxon signed-rank test. Pairs with an undefined value are left out and counted.
 
     Args:
         values_a: One value per case, (cases,), or per case and class, (cases, classes).
-        values_b: The same cases in the same order, same shape.
+        values_b: Values of the other model for the same cases in the same order, same shape.
         seed: Seed of the draws.
         resamples: Number of resamples.
 
@@ -67,18 +67,18 @@ def compare_evaluations(
     """Compare two results of :func:`~nnunetv2_crln.evaluation.folder.evaluate_folder`, A − B.
 
     Args:
-        summary_a: The first result.
-        summary_b: The second, of the same labels; cases that only one of them has are left out and listed.
+        summary_a: First result.
+        summary_b: Second result, for the same labels; cases that only one of them has are excluded and listed.
         seed: Seed of the draws.
         resamples: Number of resamples.
 
     Returns:
         ``predictions_a`` and ``predictions_b`` (folders), ``resamples``, ``seed``, ``num_cases``, ``unpaired_cases``,
-        ``difference`` (class → metric → :func:`paired_difference`), ``foreground_mean`` (metric → the same) and
-        ``other`` (the second result).
+        ``difference`` (:func:`paired_difference` by class and metric), ``foreground_mean`` (:func:`paired_difference`
+        by metric) and ``other`` (the second result).
 
     Raises:
-        UserError: The classes differ, or no case is in both.
+        UserError: The classes differ, or the results have no case in common.
     """
     if summary_a["classes"] != summary_b["classes"]:
         raise UserError(
@@ -118,13 +118,13 @@ def compare_evaluations(
 
 
 def _wilcoxon(differences: np.ndarray) -> tuple[float, float]:
-    """Statistic and two-sided p-value of the cases' mean differences, (cases, classes)."""
+    """Return the statistic and the two-sided p-value for the cases' mean differences, (cases, classes)."""
     per_case = mean_ignoring_nan(differences, axis=1)
     per_case = per_case[~np.isnan(per_case)]
     if not per_case.size:
         return float("nan"), float("nan")
     if not per_case.any():
-        # The test drops equal pairs, SciPy then divides zero by zero. Equal models do not differ: p is 1.
+        # The test drops equal pairs, and SciPy then divides zero by zero. Equal models do not differ: p is 1.
         return 0.0, 1.0
     result = stats.wilcoxon(per_case)
     return float(result.statistic), float(result.pvalue)

@@ -29,23 +29,25 @@ def evaluate_folder(
     allow_missing: bool = False,
     show_progress: bool = True,
 ) -> dict:
-    """Measure every case and class, and the means with their bootstrap standard deviation and interval.
+    """Evaluate every case and class, and compute the means with their bootstrap standard deviation and interval.
 
     Args:
         labels: Folder of label files.
-        predictions: Folder of predictions, named like the labels; nnU-Net's own other files in it are left alone.
-        dataset_json: Path or content; default: beside the labels folder, else in the predictions folder.
-        num_processes: Worker processes; 1 works in this process. Default: nnU-Net's, at most one per core and case.
-        resamples: Bootstrap resamples.
+        predictions: Folder of predictions, named like the labels; other files of nnU-Net in it are ignored.
+        dataset_json: Path or content of dataset.json; None takes the file beside the labels folder, or else the one in
+            the predictions folder.
+        num_processes: Number of worker processes; 1 works in this process. None takes nnU-Net's number, at most one per
+            core and case.
+        resamples: Number of bootstrap resamples.
         seed: Seed of the bootstrap.
-        allow_missing: Evaluate the cases that have a prediction (a fold's validation cases, say) and list the others.
+        allow_missing: Evaluate the cases that have a prediction (e.g. a fold's validation cases) and list the others.
         show_progress: Show a progress bar on stderr.
 
     Returns:
-        The evaluation, as docs/evaluation.md describes it; undefined numbers are NaN.
+        The evaluation, as described in docs/evaluation.md; undefined numbers are NaN.
 
     Raises:
-        UserError: A folder or file is missing or left over, the geometries differ, labels are unknown, or an option
+        UserError: A folder or file is missing or superfluous, the geometries differ, labels are unknown, or an option
             is out of range.
     """
     labels, predictions = Path(labels), Path(predictions)
@@ -81,23 +83,33 @@ def check_folders(
     dataset_json: str | Path | Mapping | None = None,
     allow_missing: bool = False,
 ) -> None:
-    """Find the mistakes that need no image to be read; arguments and errors as :func:`evaluate_folder`."""
+    """Find the mistakes that can be found without reading images.
+
+    Args:
+        labels: Folder of label files.
+        predictions: Folder of predictions.
+        dataset_json: Path or content of dataset.json; None searches for it as :func:`evaluate_folder` does.
+        allow_missing: Accept labels without a prediction.
+
+    Raises:
+        UserError: A folder or file is missing or superfluous, or dataset.json is not valid.
+    """
     content, _ = _dataset_json(dataset_json, Path(labels), Path(predictions))
     label_definition(content)
     pair_cases(Path(labels), Path(predictions), required_entry(content, "file_ending"), allow_missing)
 
 
 def values_of(summary: Mapping, metric: str, classes: list[str], cases: Iterable[str] | None = None) -> np.ndarray:
-    """One metric out of an evaluation.
+    """Extract one metric from an evaluation.
 
     Args:
         summary: Result of :func:`evaluate_folder`.
         metric: Key of the metric, e.g. ``Dice``.
         classes: Class names.
-        cases: Case names; all by default.
+        cases: Case names; None takes all.
 
     Returns:
-        Array of (cases, classes), NaN where undefined.
+        Values, (cases, classes), NaN where undefined.
     """
     names = summary["cases"] if cases is None else cases
     return np.array([[summary["cases"][case]["metrics"][name][metric] for name in classes] for case in names], float)
@@ -111,14 +123,14 @@ def pair_cases(
     Args:
         labels: Folder of label files.
         predictions: Folder of predictions.
-        file_ending: Ending of both, with its dot. Files with another ending and hidden files are left alone.
+        file_ending: File ending of both, with its dot. Files with another ending and hidden files are ignored.
         allow_missing: Accept labels without a prediction.
 
     Returns:
         The cases, sorted by name, and the names of the labels without a prediction.
 
     Raises:
-        UserError: A folder has no such file, a prediction is left over, or one is missing.
+        UserError: A folder has no such file, a prediction has no label, or a label has no prediction.
     """
     references, predicted = (_files(folder, file_ending) for folder in (labels, predictions))
     extra = sorted(set(predicted) - set(references))
@@ -158,7 +170,7 @@ def _check_options(num_processes: int | None, resamples: int) -> None:
 def _dataset_json(given: str | Path | Mapping | None, labels: Path, predictions: Path) -> tuple[Mapping, str]:
     for folder, what in ((labels, "Labels"), (predictions, "Predictions")):
         if not folder.is_dir():
-            raise UserError(f"{what} folder {folder} does not exist or is no folder. Correct the path.")
+            raise UserError(f"{what} folder {folder} does not exist or is not a folder. Correct the path.")
     if isinstance(given, Mapping):
         return given, "given as a dictionary"
     path = find_dataset_json(labels, predictions) if given is None else Path(given)
@@ -166,7 +178,7 @@ def _dataset_json(given: str | Path | Mapping | None, labels: Path, predictions:
 
 
 def _reader_class(dataset_json: Mapping, example: Case) -> type:
-    # Imported here: it costs 0.7 s that the metrics alone need not pay.
+    # Imported here, because it takes 0.7 s, which the metrics alone need not spend.
     from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
     try:
@@ -185,11 +197,7 @@ def _evaluate_cases(
     num_processes: int | None,
     show_progress: bool,
 ) -> dict[str, dict]:
-    """Measure all cases; stop at the fifth that cannot be evaluated and report them together.
-
-    Returns:
-        Metrics by case name.
-    """
+    """Return the metrics by case name; stop at the fifth case that cannot be evaluated and report these together."""
     measured: dict[str, dict] = {}
     problems: list[str] = []
     tasks = {case.name: (case, reader_class, definition) for case in cases}

@@ -1,7 +1,7 @@
-"""Overlap and surface metrics of two binary masks, as the field reports them (the definitions of medpy).
+"""Compute overlap and surface metrics of two binary masks, as the field reports them (the definitions of medpy).
 
-An object's border is what one erosion with face connectivity removes. Distances run from every border voxel of one mask
-to the nearest border voxel of the other.
+The border of an object consists of the voxels that one erosion with face connectivity removes. Distances are measured
+from every border voxel of one mask to the nearest border voxel of the other.
 """
 
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from scipy import ndimage
 
 @dataclass(frozen=True)
 class Metric:
-    """How one metric is called, shown and read.
+    """Name and unit of one metric.
 
     Attributes:
         key: Name in result files.
         title: Name in tables.
-        unit: ``%`` for metrics stored as fractions and shown in per cent, else the unit of the stored number.
-        higher_is_better: Which direction is an improvement.
+        unit: ``%`` for metrics stored as fractions and shown in per cent, or else the unit of the stored number.
+        higher_is_better: True if a higher value is an improvement.
     """
 
     key: str
@@ -29,7 +29,7 @@ class Metric:
 
     @property
     def factor(self) -> int:
-        """Stored number × factor = number in a table."""
+        """Factor from the stored number to the number in a table."""
         return 100 if self.unit == "%" else 1
 
 
@@ -58,10 +58,10 @@ class SurfaceDistances(NamedTuple):
 
 
 def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Dice coefficient, 2|P ∩ R| / (|P| + |R|).
+    """Compute the Dice coefficient, 2|P ∩ R| / (|P| + |R|).
 
     Args:
-        prediction: Boolean mask.
+        prediction: Boolean mask of any shape.
         reference: Boolean mask of the same shape.
 
     Returns:
@@ -80,17 +80,28 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
 
 
 def jaccard(prediction: np.ndarray, reference: np.ndarray) -> float:
-    """Jaccard index, |P ∩ R| / |P ∪ R|; arguments, empty masks and errors as :func:`dice`."""
+    """Compute the Jaccard index, |P ∩ R| / |P ∪ R|.
+
+    Args:
+        prediction: Boolean mask of any shape.
+        reference: Boolean mask of the same shape.
+
+    Returns:
+        Fraction in [0, 1]: 0 if exactly one mask is empty, NaN if both are.
+
+    Raises:
+        ValueError: The masks are not boolean or differ in shape.
+    """
     _check_masks(prediction, reference)
     union = np.count_nonzero(prediction | reference)
     return float(np.count_nonzero(prediction & reference) / union) if union else float("nan")
 
 
 def border(mask: np.ndarray, ignored: np.ndarray | None = None) -> np.ndarray:
-    """Border voxels: those of the mask with a face neighbour outside it.
+    """Find the border voxels: those of the mask with a face neighbour outside it.
 
-    What lies outside the volume counts as background, so an object cut by the edge of the volume has a border there.
-    An unannotated neighbour says nothing about the object, so it makes no border.
+    Outside the volume is background, so an object cut off by the edge of the volume has a border there. Unannotated
+    neighbours tell nothing about the object, so they make no border.
 
     Args:
         mask: Boolean mask, any number of axes.
@@ -109,16 +120,16 @@ def surface_distances(
     spacing: tuple[float, ...] | None = None,
     ignored: np.ndarray | None = None,
 ) -> SurfaceDistances:
-    """Distances between the borders of two masks, both ways.
+    """Measure the distances between the borders of two masks, in both directions.
 
     Args:
         prediction: Boolean mask, any number of axes.
         reference: Boolean mask of the same shape.
         spacing: Size of a voxel along each axis in mm; None measures in voxels.
-        ignored: Boolean mask of voxels that count for neither, same shape.
+        ignored: Boolean mask of voxels that count for neither mask, same shape.
 
     Returns:
-        The distances in mm, or in voxels without a spacing.
+        Distances in mm, or in voxels without a spacing.
 
     Raises:
         ValueError: The masks are not boolean, differ in shape, or the spacing does not fit them.
@@ -131,18 +142,18 @@ def surface_distances(
 
 
 def hausdorff95(distances: SurfaceDistances) -> float:
-    """95HD: 95th percentile of the pooled two-way border distances, in their unit; NaN without distances."""
+    """Compute the 95 % Hausdorff distance (95HD): the 95th percentile of the distances; NaN if none."""
     pooled = np.concatenate(distances)
     return float(np.percentile(pooled, 95)) if pooled.size else float("nan")
 
 
 def average_surface_distance(distances: SurfaceDistances) -> float:
-    """ASD, one-way from prediction to reference, in the unit of the distances; NaN without distances."""
+    """Compute the average surface distance (ASD), one-way from prediction to reference; NaN without distances."""
     return float(distances.to_reference.mean()) if distances.to_reference.size else float("nan")
 
 
 def symmetric_average_surface_distance(distances: SurfaceDistances) -> float:
-    """ASSD: mean of the pooled two-way border distances, in their unit; NaN without distances."""
+    """Compute the average symmetric surface distance (ASSD), the mean of all distances; NaN without distances."""
     pooled = np.concatenate(distances)
     return float(pooled.mean()) if pooled.size else float("nan")
 
@@ -153,19 +164,19 @@ def mask_metrics(
     spacing: tuple[float, ...],
     ignored: np.ndarray | None = None,
 ) -> dict[str, float]:
-    """Every metric of :data:`METRICS` for one pair of masks.
+    """Compute every metric of :data:`METRICS` for one pair of masks.
 
     Args:
         prediction: Boolean mask, any number of axes.
         reference: Boolean mask of the same shape.
-        spacing: Size of a voxel along each axis, mm.
-        ignored: Boolean mask of voxels that count for neither, same shape.
+        spacing: Size of a voxel along each axis, in mm.
+        ignored: Boolean mask of voxels that count for neither mask, same shape.
 
     Returns:
-        The metrics by key, and ``n_ref`` and ``n_pred``, the sizes of both masks in voxels.
+        Metrics by key, and ``n_ref`` and ``n_pred``, the sizes of both masks in voxels.
 
     Raises:
-        ValueError: As :func:`surface_distances`.
+        ValueError: The masks are not boolean, differ in shape, or the spacing does not fit them.
     """
     if ignored is not None:
         prediction, reference = prediction & ~ignored, reference & ~ignored
@@ -189,7 +200,7 @@ def _in_mm(
     ignored: np.ndarray | None,
 ) -> SurfaceDistances:
     if len(set(spacing)) == 1 and len(spacing) == prediction.ndim and spacing[0] > 0:
-        # Isotropic voxels, as LA's and Pancreas-CT's: the second pair of distance transforms is only a scaling.
+        # For isotropic voxels (Left Atrium, Pancreas-CT) the second pair of distance transforms is only a scaling.
         return SurfaceDistances(in_voxels.to_reference * spacing[0], in_voxels.to_prediction * spacing[0])
     return surface_distances(prediction, reference, spacing, ignored)
 
@@ -197,10 +208,10 @@ def _in_mm(
 def _borders(
     prediction: np.ndarray, reference: np.ndarray, ignored: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both borders, on the bounding box of the union of the masks.
+    """Find both borders within the bounding box of the union of the masks.
 
-    Both borders lie inside that box, hence so does each nearest voxel: the crop changes no distance. The margin of one
-    voxel keeps the neighbours that decide what is border.
+    Both borders, and hence all nearest voxels, are inside that box: cropping changes no distance. The margin of one
+    voxel keeps the neighbours that determine the border.
     """
     box = _bounding_box(prediction | reference, margin=1)
     prediction, reference = prediction[box], reference[box]
@@ -232,9 +243,9 @@ def _distances_between(
 
 
 def _distances_to(target: np.ndarray, source: np.ndarray, spacing: tuple[float, ...]) -> np.ndarray:
-    """Distance from each voxel of ``source`` to the nearest one of ``target``, (number of source voxels,)."""
-    # Only the nearest voxel's index is asked for: scipy would compute distances for the whole box, in float64 and axis
-    # by axis. A k-d tree of border voxels is faster still for similar surfaces, but several times slower for concentric
+    """Measure the distance from each voxel of ``source`` to the nearest of ``target``, (number of source voxels,)."""
+    # Ask only for the index of the nearest voxel: scipy would compute distances for the whole box, in float64 and axis
+    # by axis. A k-d tree of border voxels is even faster for similar surfaces, but several times slower for concentric
     # ones (a prediction far too small), where all voxels are about equally near.
     nearest = ndimage.distance_transform_edt(~target, sampling=spacing, return_distances=False, return_indices=True)
     squared = np.zeros(np.count_nonzero(source))

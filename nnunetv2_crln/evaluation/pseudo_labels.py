@@ -1,21 +1,22 @@
-"""How sure a model is of a pseudo label, and how good the label is where the truth is known: pure functions."""
+"""Summarise the confidence of pseudo labels, and their quality if the truth is known, by pure functions."""
 
 import numpy as np
 
 
 def expected_dice(probabilities: np.ndarray, inside: np.ndarray) -> float:
-    """The Dice a model expects of its own prediction: mean over the foreground classes.
+    """Estimate the Dice of a prediction from its own probabilities, as the mean over the foreground classes.
 
-    If the probabilities were right, the sum of p over the voxels predicted as a class would be the number of hits, and
-    the sum over all voxels the number that exist: Dice is about ``2 * hits / (predicted + existing)``. It is low where
-    the prediction is unsure, and also where it leaves out voxels that it half believes in.
+    If the probabilities were calibrated, their sum over the voxels predicted as a class would be the number of hits,
+    and their sum over all voxels the number of existing voxels: Dice is about ``2 * hits / (predicted + existing)``. It
+    is low if the prediction is uncertain, and also if it misses voxels that are almost as probable as not.
 
     Args:
-        probabilities: (C, *grid), class 0 is background.
-        inside: Voxels that count, (*grid), bool.
+        probabilities: Probabilities, (C, *grid); class 0 is background.
+        inside: True for voxels that count, (*grid), bool.
 
     Returns:
-        In [0, 1]; classes of which less than one voxel is expected do not count; NaN if that is all of them.
+        Expected Dice in [0, 1]. Classes that are neither predicted nor expected in at least one voxel do not count; NaN
+        if no class counts.
     """
     probabilities = probabilities[:, inside]
     labels = probabilities.argmax(0)
@@ -29,12 +30,12 @@ def expected_dice(probabilities: np.ndarray, inside: np.ndarray) -> float:
 
 
 def confidence_summary(probabilities: np.ndarray, inside: np.ndarray, threshold: float) -> dict[str, float]:
-    """What a reader needs to judge one pseudo label.
+    """Summarise the confidence of one pseudo label.
 
     Args:
-        probabilities: (C, *grid), class 0 is background.
-        inside: Voxels that count, (*grid), bool.
-        threshold: Confidence below which a voxel is unsure.
+        probabilities: Probabilities, (C, *grid); class 0 is background.
+        inside: True for voxels that count, (*grid), bool.
+        threshold: Confidence below which a voxel is uncertain.
 
     Returns:
         ``expected_dice``; ``foreground_confidence``, the mean confidence of voxels predicted as foreground (NaN without
@@ -51,16 +52,16 @@ def confidence_summary(probabilities: np.ndarray, inside: np.ndarray, threshold:
 
 
 def mean_dice(labels: np.ndarray, truth: np.ndarray, num_classes: int, known: np.ndarray) -> float:
-    """Mean Dice of the foreground classes.
+    """Compute the mean Dice of the foreground classes.
 
     Args:
-        labels: Predicted classes.
-        truth: True classes, same shape.
-        num_classes: Background included.
-        known: Voxels that count, same shape, bool.
+        labels: Predicted classes, (*grid).
+        truth: True classes, (*grid).
+        num_classes: Number of classes including background, C.
+        known: True for voxels that count, (*grid), bool.
 
     Returns:
-        In [0, 1]; classes in neither do not count; NaN if that is all of them.
+        Mean Dice in [0, 1]; classes that occur in neither do not count; NaN if no class counts.
     """
     labels, truth = labels[known], truth[known]
     scores = []

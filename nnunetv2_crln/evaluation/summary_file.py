@@ -1,4 +1,4 @@
-"""Write evaluations to disk and read them back."""
+"""Write evaluations to files and read them back."""
 
 import json
 import math
@@ -11,7 +11,11 @@ from nnunetv2_crln.utilities.files import write_text
 
 
 def save_summary(summary: Mapping, path: str | Path) -> None:
-    """Write an evaluation as JSON. Undefined numbers (NaN) become ``null``: NaN is no JSON, and browsers refuse it.
+    """Write an evaluation as JSON; undefined numbers (NaN) become ``null``, because JSON has no NaN.
+
+    Args:
+        summary: Evaluation to write.
+        path: File to write.
 
     Raises:
         UserError: The file cannot be written.
@@ -20,7 +24,7 @@ def save_summary(summary: Mapping, path: str | Path) -> None:
 
 
 def load_summary(path: str | Path) -> dict:
-    """Read what :func:`save_summary` wrote, with NaN where it wrote ``null``.
+    """Read a file of :func:`save_summary`; ``null`` becomes NaN.
 
     Raises:
         UserError: The file cannot be read or was not written by this package.
@@ -30,7 +34,7 @@ def load_summary(path: str | Path) -> dict:
     except (OSError, ValueError) as error:
         raise UserError(f"Cannot read the evaluation {path}: {error}. Run nnUNetv2_crln_evaluate again.") from None
     if not isinstance(content, dict) or "format_version" not in content:
-        raise UserError(f"{path} is no evaluation of nnUNetv2_crln_evaluate (no format_version). Name another file.")
+        raise UserError(f'{path} was not written by nnUNetv2_crln_evaluate (no "format_version"). Choose another file.')
     return _none_to_nan(content)
 
 

@@ -1,4 +1,4 @@
-"""Evaluations as text for the terminal, Markdown for a paper or README, CSV for a statistics program."""
+"""Format evaluations as text for the terminal, Markdown for a paper or README, CSV for a statistics program."""
 
 import csv
 import io
@@ -12,10 +12,10 @@ LISTED_CASES = 5
 
 
 def terminal_table(summary: Mapping) -> str:
-    """Readable tables of an evaluation, 80 columns wide, with its comparison if it has one.
+    """Format an evaluation as tables of 80 columns, with its comparison if it has one.
 
     Args:
-        summary: Result of ``evaluate_folder``, with that of ``compare_evaluations`` under ``comparison`` if wanted.
+        summary: Result of ``evaluate_folder``, optionally with that of ``compare_evaluations`` as ``comparison``.
     """
     lines = [f"{summary['num_cases']} cases of {summary['predictions_folder']}"]
     if summary["missing_predictions"]:
@@ -32,7 +32,7 @@ def terminal_table(summary: Mapping) -> str:
 
 
 def markdown_table(summary: Mapping) -> str:
-    """The means as a Markdown table, a row for each class and a column for each metric; a second for the comparison."""
+    """Format the means as a Markdown table, one row per class, one column per metric; a second for the comparison."""
     header = ["Class", *(f"{metric.title} ({metric.unit})" for metric in METRICS), "Cases"]
     rows = []
     for name, metrics in _rows(summary, "mean"):
@@ -47,7 +47,7 @@ def markdown_table(summary: Mapping) -> str:
 
 
 def csv_table(summary: Mapping) -> str:
-    """One line for each case and class, in the stored units; undefined values are empty cells."""
+    """Format each case and class as one line of CSV, in the stored units; undefined values are empty cells."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     keys = [*(metric.key for metric in METRICS), "n_ref", "n_pred"]
@@ -66,7 +66,7 @@ _DIFFERENCE_HEADER = ["", "A", "B", "A - B", "95 % interval", "p", "cases"]
 
 
 def _rows(section_of: Mapping, section: str) -> list[tuple[str, Mapping]]:
-    """Classes, then the mean over them where there are several."""
+    """Return the rows of the classes, then the mean over them if there are several."""
     rows = list(section_of[section].items())
     return rows if len(rows) == 1 else [*rows, (FOREGROUND_MEAN, section_of["foreground_mean"])]
 
@@ -102,7 +102,7 @@ def _p_value(value: float) -> str:
 
 
 def _empty_notes(summary: Mapping) -> list[str]:
-    """Which cases make the NaNs: an empty prediction is a failure that the distances' means cannot show."""
+    """List the cases with NaN: an empty prediction is a failure that the means of distances cannot show."""
     notes = []
     for name in summary["classes"]:
         for key, what in (("n_ref", "label"), ("n_pred", "prediction")):

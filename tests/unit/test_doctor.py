@@ -57,7 +57,7 @@ def test_requirements(requirement, state):
 
 def test_a_check_that_breaks_is_a_finding(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    (finding,) = doctor._guarded(doctor._device)
+    (finding,) = doctor._call_safely(doctor._device)
     assert finding.state == doctor.PROBLEM and "torch" in finding.found
 
 
