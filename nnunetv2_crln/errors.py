@@ -31,7 +31,15 @@ def listing(offenders: Iterable[str], limit: int = 5) -> str:
 
 
 def closest(wrong: str, known: Iterable[str]) -> str | None:
-    """Return the known name that resembles a wrong one most, None if none does. Upper and lower case do not count."""
+    """Find the known name that is most similar to a wrong one, ignoring case.
+
+    Args:
+        wrong: Name that the user typed.
+        known: Names that exist.
+
+    Returns:
+        The known name; None if none is similar.
+    """
     by_lower_case = {name.lower(): name for name in known if name != wrong}
     matches = difflib.get_close_matches(wrong.lower(), by_lower_case, n=1)
     return by_lower_case[matches[0]] if matches else None
@@ -41,11 +49,11 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """Suggest a known name for a wrong one.
 
     Args:
-        wrong: What the user typed.
+        wrong: Name that the user typed.
         known: Names that exist.
 
     Returns:
-        Text to append to an error message; empty if nothing resembles.
+        Text to append to an error message; empty if nothing is similar.
 
     Example:
         >>> did_you_mean("3d_fulres", ["2d", "3d_fullres", "3d_lowres"])
@@ -56,7 +64,7 @@ def did_you_mean(wrong: str, known: Iterable[str]) -> str:
 
 
 def did_you_mean_path(wrong: str | Path) -> str:
-    """Suggest what exists beside the first part of a path that does not.
+    """Suggest an existing name beside the first part of a path that does not exist.
 
     Args:
         wrong: A path that does not exist.

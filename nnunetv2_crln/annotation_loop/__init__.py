@@ -1,1 +1,1 @@
-"""The loop around a training: scans come in, the next ones to annotate are chosen, their labels come back."""
+"""Annotation loop around a training: add scans, choose the next ones to annotate, add their labels."""

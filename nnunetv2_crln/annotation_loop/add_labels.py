@@ -45,8 +45,8 @@ class NewLabel:
     """A label for an unlabelled case.
 
     Attributes:
-        case: Its id.
-        label: The file with the label.
+        case: Identifier of the case.
+        label: File with the label.
         images: Channel files of the case, wherever an interrupted run has left them.
     """
 
@@ -63,21 +63,21 @@ def add_labels(
     preprocess: bool = True,
     show_progress: bool = True,
 ) -> list[str]:
-    """Make labelled cases out of unlabelled ones.
+    """Turn unlabelled cases into labelled ones.
 
     Args:
         dataset_id: Number of the dataset.
         labels: Folder with a label file ``CASE.ext`` for each newly annotated case.
-        cases: Take these alone; empty: all that the folder holds.
+        cases: Cases to take; if empty, all in the folder.
         processes: Number of processes.
-        preprocess: Whether to preprocess the cases where the dataset is preprocessed already.
+        preprocess: Preprocess the cases for everything the dataset is already preprocessed for.
         show_progress: Show progress bars.
 
     Returns:
-        The cases that are labelled now.
+        Cases that are labelled now.
 
     Raises:
-        UserError: A label has no case or does not fit it; then nothing has changed. Or a training is running.
+        UserError: A label has no case or does not fit it, or a training is running; then nothing has changed.
     """
     folders = find_dataset(dataset_id)
     dataset_json = read_dataset_json(folders.raw)
@@ -185,7 +185,7 @@ def _move(raw: Path, ending: str, new: NewLabel) -> None:
 
 
 def _count_again(folders: DatasetFolders) -> dict:
-    """Let numTraining be the number of labelled cases, here and in nnU-Net's copy of dataset.json."""
+    """Set numTraining to the number of labelled cases, in dataset.json and in nnU-Net's copy of it."""
     dataset_json = read_dataset_json(folders.raw)
     number = len(find_labelled_cases(folders.raw, dataset_json))
     for path in (folders.raw / "dataset.json", folders.preprocessed / "dataset.json"):
@@ -195,7 +195,7 @@ def _count_again(folders: DatasetFolders) -> dict:
 
 
 def _join_training_part(folders: DatasetFolders, cases: list[str]) -> None:
-    """Add the new cases to the training part of every fold; validation parts stay what they were."""
+    """Add the new cases to the training part of every fold; the validation parts do not change."""
     for path in (folders.preprocessed / SPLITS_FILE, folders.raw / SPLITS_FILE):
         if not path.is_file():
             continue
@@ -216,7 +216,7 @@ def _join_training_part(folders: DatasetFolders, cases: list[str]) -> None:
 
 
 def _is_preprocessed(folder: Path, case: str, files: dict) -> bool:
-    """Whether an earlier run has preprocessed a labelled case since its label came in."""
+    """Check whether an earlier run has preprocessed a labelled case since its label was added."""
     image = folder / f"{case}.b2nd"
     return image.is_file() and image.stat().st_mtime >= Path(files["label"]).stat().st_mtime
 

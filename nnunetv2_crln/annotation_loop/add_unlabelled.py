@@ -1,4 +1,4 @@
-"""Put scans into imagesUl of a dataset: as links or converted files, checked one by one, nothing overwritten."""
+"""Add scans to imagesUl of a dataset as links or converted files; each is checked and nothing is overwritten."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ _STAGING = ".crln_incoming"
 
 @dataclass(frozen=True)
 class AddOptions:
-    """The command line as values.
+    """Values of the command line.
 
     Attributes:
         dataset_id: Number of the dataset.
-        folders: Where the scans lie.
-        patterns: File names of the channels with ``{case}``; empty: nnU-Net's names.
-        prefix: Put before the name of every case.
+        folders: Folders with the scans.
+        patterns: File names of the channels with ``{case}``; if empty, nnU-Net's names.
+        prefix: Prefix for the name of every case.
         copy: Copy files instead of linking to them.
         processes: Number of processes.
-        preprocess: Whether to preprocess the new cases where the dataset is preprocessed already.
-        dry_run: Only look and report.
+        preprocess: Preprocess the new cases for everything the dataset is already preprocessed for.
+        dry_run: Report only, without changing anything.
         show_progress: Show progress bars.
     """
 
@@ -63,7 +63,7 @@ class AddOptions:
 
 @dataclass
 class Summary:
-    """What happened to each scan: (scan, :data:`ADDED`, :data:`PRESENT` or :data:`REFUSED`, reason)."""
+    """Result for each scan: (scan, :data:`ADDED`, :data:`PRESENT` or :data:`REFUSED`, reason)."""
 
     dry_run: bool = False
     rows: list[tuple[Scan, str, str]] = field(default_factory=list)
@@ -86,13 +86,13 @@ class Summary:
 
 
 def add_unlabelled(options: AddOptions) -> Summary:
-    """Find, check and place the scans, then preprocess the new ones where the dataset is preprocessed already.
+    """Find, check and add scans, then preprocess them for everything the dataset is already preprocessed for.
 
     Returns:
-        What happened to each scan.
+        Result for each scan; a bad scan does not stop the others.
 
     Raises:
-        UserError: Bad input, or another run is adding to the same dataset. One bad scan stops no other.
+        UserError: Input is wrong, or another command is changing the same dataset.
     """
     folders = find_dataset(options.dataset_id)
     dataset_json = read_dataset_json(folders.raw)
@@ -108,7 +108,7 @@ def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
     labelled = {case: files["images"] for case, files in find_labelled_cases(raw, dataset_json).items()}
     if not labelled:
         raise UserError(f"{raw / IMAGES_LABELLED} holds no labelled case: nothing tells what a scan must look like.")
-    # Some formats hold all channels in one file (RGB, 4D NIfTI): the labelled cases tell.
+    # Some formats hold all channels in one file (RGB, 4D NIfTI): follow the labelled cases.
     files_a_case = max(len(files) for files in labelled.values())
     reader_class = reader_class_of(dataset_json, labelled)
     scans = find_scans(options.folders, files_a_case, options.patterns, options.prefix)
@@ -136,7 +136,7 @@ def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
 def _staged(
     scans: Sequence[Scan], staging: Path, ending: str, reader_class: type[BaseReaderWriter], options: AddOptions
 ) -> Iterator[tuple[Scan, list[ChannelReport], str]]:
-    """Bring the scans into a folder inside the dataset, and describe them; a fault stands in for what failed."""
+    """Bring the scans into a folder inside the dataset and describe them; failed ones have an error text instead."""
     for scan in scans:
         if scan.fault:
             yield scan, [], scan.fault
@@ -155,14 +155,14 @@ def stage_scan(
     """Link, copy or convert the files of one scan into a folder of its own.
 
     Args:
-        scan: Without fault.
-        folder: Made; holds the result.
+        scan: Scan without fault.
+        folder: Folder to create for the files.
         ending: File ending of the dataset.
         copy: Copy files that need no conversion instead of linking to them.
-        reader_class: nnU-Net's reader for the dataset.
+        reader_class: Reader of nnU-Net for the dataset.
 
     Returns:
-        What the files hold, one report a channel.
+        Description of each file, one per channel.
 
     Raises:
         UserError: A file cannot be read or converted.
@@ -201,11 +201,11 @@ def _move_in(staged: Path, images: Path) -> None:
 
 
 class Judge:
-    """Decides about one scan after the other; an accepted one is known to those that follow.
+    """Decide about one scan after the other, taking the accepted ones into account.
 
     Args:
-        known: Images of the dataset.
-        num_channels: Channels of the dataset.
+        known: Descriptions of the images in the dataset.
+        num_channels: Number of channels of the dataset.
     """
 
     def __init__(self, known: Reports, num_channels: int) -> None:
@@ -216,7 +216,15 @@ class Judge:
         self._channels = num_channels
 
     def __call__(self, scan: Scan, reports: list[ChannelReport]) -> tuple[str, str]:
-        """Return :data:`ADDED`, :data:`PRESENT` or :data:`REFUSED`, and why."""
+        """Decide about one scan.
+
+        Args:
+            scan: The scan.
+            reports: Descriptions of its files.
+
+        Returns:
+            :data:`ADDED`, :data:`PRESENT` or :data:`REFUSED`, and the reason.
+        """
         if fault := self._fault(reports):
             return REFUSED, fault
         content = _content(reports)
@@ -232,7 +240,7 @@ class Judge:
         return ADDED, name
 
     def _unfinished(self, namesake: str, content: tuple[str, ...]) -> bool:
-        """Whether an interrupted run has brought in some channels of this very scan."""
+        """Check whether an interrupted run has added some channels of this very scan."""
         present = self._digests.get(namesake, ())
         return (
             namesake.startswith(f"{IMAGES_UNLABELLED}/")
@@ -241,7 +249,7 @@ class Judge:
         )
 
     def _fault(self, reports: list[ChannelReport]) -> str:
-        """Return what is wrong with the voxels or the geometry of a scan; empty if nothing is."""
+        """Return the fault in the voxels or the geometry of a scan; empty if there is none."""
         first = reports[0]
         channels = sum(report.shape[0] for report in reports)
         if channels != self._channels:
@@ -293,10 +301,10 @@ def _append(summary: Summary, path: Path) -> None:
 
 
 def refuse_unusable(summary: Summary) -> None:
-    """End the command with an error if scans were left out.
+    """End the command with an error if scans were refused.
 
     Raises:
-        UserError: Names them; all others were added.
+        UserError: Scans were refused; the message names them. All others are added.
     """
     if refused := summary.of(REFUSED):
         texts = [f"{scan.name}: {reason}" for scan, reason in refused]

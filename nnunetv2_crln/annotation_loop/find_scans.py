@@ -1,4 +1,4 @@
-"""Find the scans in a folder of any layout, and give each the name and the channels that nnU-Net expects."""
+"""Find the scans in a folder of any layout, and derive the name and the channels that nnU-Net expects."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Scan:
 
     Attributes:
         name: Name of the case in the dataset.
-        channels: One source a channel, in the order of dataset.json: an image file, or a folder with a DICOM series.
-        fault: Why it cannot be used; empty if nothing is wrong so far.
+        channels: One source per channel, in the order of dataset.json: an image file or a folder with a DICOM series.
+        fault: Reason why the scan cannot be used; empty if none is known.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Scan:
 
     @property
     def source(self) -> str:
-        """The first source, for messages."""
+        """Path of the first channel, for messages."""
         return str(self.channels[0])
 
 
@@ -42,15 +42,14 @@ def find_scans(
     """Find all scans below some folders.
 
     Args:
-        folders: Searched with everything below them; hidden files are left out.
-        num_channels: Channels of the dataset.
-        patterns: One for each channel, with ``{case}`` in place of the case's name, such as ``{case}_t1.nii.gz`` or
-            ``{case}/FLAIR``. Without them files are channels if they are named ``CASE_0000.ext``.
-        prefix: Put before every name.
+        folders: Folders to search, with everything below them; hidden files are ignored.
+        num_channels: Number of channels of the dataset.
+        patterns: One pattern per channel, with ``{case}`` for the name of the case, such as ``{case}_t1.nii.gz`` or
+            ``{case}/FLAIR``. Without patterns, files are channels if they are named ``CASE_0000.ext``.
+        prefix: Prefix for every name.
 
     Returns:
-        The scans in the order of their names; those without all channels, or with the name of another one, have a
-        fault.
+        Scans in the order of their names; those without all channels, or with the name of another scan, have a fault.
 
     Raises:
         UserError: A folder is missing or holds no image, or the patterns do not fit.
@@ -90,7 +89,7 @@ def _endings() -> tuple[str, ...]:
 
 
 def _sources(folder: Path) -> dict[str, Path]:
-    """Image files and folders of DICOM slices by their path relative to ``folder``, without the ending of a file."""
+    """Return image files and folders of DICOM slices by their path relative to ``folder``."""
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder. Name the folder that holds the scans.")
     sources, series = {}, set()

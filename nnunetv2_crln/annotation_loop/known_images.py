@@ -1,4 +1,4 @@
-"""What is known of the images a dataset already has, so that each is opened once and not at every call."""
+"""Remember the images of a dataset, so that each is opened once and not at every call."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nnunetv2_crln.utilities.files import read_json, write_json
 from nnunetv2_crln.utilities.parallel import run_parallel
 
 Reports = dict[str, list[ChannelReport]]
-"""``imagesTr/CASE`` to what its channel files hold."""
+"""Descriptions of the channel files by ``imagesTr/CASE``."""
 
 
 def known_images(
@@ -31,17 +31,20 @@ def known_images(
 ) -> Reports:
     """Describe all labelled, unlabelled and test images of a dataset.
 
-    What was found is kept beside dataset.json; only new and changed files are opened again.
+    The descriptions are stored beside dataset.json; only new and changed files are opened again.
 
     Args:
         folder: ``nnUNet_raw/DatasetXXX_Name``.
-        dataset_json: Its dataset.json.
-        reader_class: nnU-Net's reader for it.
+        dataset_json: Content of dataset.json.
+        reader_class: Reader of nnU-Net for the dataset.
         processes: Number of processes that read images.
-        show_progress: Whether to show a progress bar.
+        show_progress: Show a progress bar.
+
+    Returns:
+        Descriptions of all images.
 
     Raises:
-        UserError: An image of the dataset cannot be read: what is in it cannot be compared.
+        UserError: An image of the dataset cannot be read and therefore not be compared.
     """
     files = _all_files(folder, dataset_json)
     records = {name: {"reader": reader_class.__name__, "files": source_record(paths)} for name, paths in files.items()}

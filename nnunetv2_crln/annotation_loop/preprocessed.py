@@ -1,4 +1,4 @@
-"""Bring new cases into a dataset that is planned and preprocessed already, without planning anew."""
+"""Add new cases to a dataset that is already planned and preprocessed, without planning again."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from nnunetv2_crln.utilities.parallel import run_all
 
 @dataclass(frozen=True)
 class PreprocessedData:
-    """One folder of preprocessed labelled cases.
+    """Folder of preprocessed labelled cases.
 
     Attributes:
-        plans_manager: nnU-Net's plans that it was made with.
-        configuration: A configuration that uses it.
+        plans_manager: nnU-Net's plans with which it was made.
+        configuration: Name of a configuration that uses it.
         folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
     """
 
@@ -38,10 +38,10 @@ class PreprocessedData:
 
 
 def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
-    """Find what of a dataset has been preprocessed.
+    """Find the preprocessed data of a dataset.
 
     Args:
-        folders: Of the dataset.
+        folders: Folders of the dataset.
 
     Returns:
         One entry for each folder of preprocessed labelled cases.
@@ -70,15 +70,15 @@ def _all_plans(folder: Path) -> Iterator[PlansManager]:
 
 
 def preprocess_new_unlabelled(folders: DatasetFolders, processes: int, show_progress: bool = True) -> None:
-    """Preprocess the unlabelled cases that are new, for everything the dataset is preprocessed for.
+    """Preprocess new unlabelled cases for everything the dataset is already preprocessed for.
 
     Args:
-        folders: Of the dataset.
+        folders: Folders of the dataset.
         processes: Number of processes.
-        show_progress: Whether to show progress bars.
+        show_progress: Show progress bars.
 
     Raises:
-        UserError: Cases could not be preprocessed (after all others were).
+        UserError: Cases could not be preprocessed (reported after all others are done).
     """
     failed = []
     for data in preprocessed_data(folders):
@@ -113,17 +113,17 @@ def preprocess_new_unlabelled(folders: DatasetFolders, processes: int, show_prog
 def preprocess_labelled(
     data: PreprocessedData, cases: dict[str, dict], dataset_json: dict, processes: int, show_progress: bool = True
 ) -> None:
-    """Preprocess single labelled cases as nnU-Net does, and leave all others alone.
+    """Preprocess some labelled cases as nnU-Net does, without touching the others.
 
     Args:
-        data: Where to.
-        cases: Case id to ``{"images": [...], "label": ...}``.
-        dataset_json: Of the raw dataset.
+        data: Folder for the preprocessed cases.
+        cases: ``{"images": [...], "label": ...}`` by case identifier.
+        dataset_json: Content of the raw dataset's dataset.json.
         processes: Number of processes.
-        show_progress: Whether to show a progress bar.
+        show_progress: Show a progress bar.
 
     Raises:
-        UserError: Cases could not be preprocessed (after all others were).
+        UserError: Cases could not be preprocessed (reported after all others are done).
     """
     temporary = data.folder / f".crln_{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
@@ -147,7 +147,17 @@ def preprocess_labelled(
 def preprocess_labelled_case(
     case: str, files: dict, folder: Path, temporary: Path, plans: dict, configuration: str, dataset_json: dict
 ) -> None:
-    """Preprocess one labelled case with the plan's own preprocessor; it appears in ``folder`` whole or not at all."""
+    """Preprocess one labelled case with the plans' own preprocessor; it appears completely or not at all.
+
+    Args:
+        case: Identifier of the case.
+        files: ``{"images": [...], "label": ...}``.
+        folder: Folder for the finished case.
+        temporary: Folder on the same file system for the unfinished files.
+        plans: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+        dataset_json: Content of the raw dataset's dataset.json.
+    """
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
     preprocessor = configuration_manager.preprocessor_class(verbose=False)
@@ -159,7 +169,7 @@ def preprocess_labelled_case(
 
 
 def lock_alone(data: PreprocessedData) -> FolderLock:
-    """Keep trainings away from preprocessed data that are about to change.
+    """Lock preprocessed data that are about to change against trainings.
 
     Returns:
         The lock, held.

@@ -1,4 +1,4 @@
-"""Reads ``-d``: the number of a dataset, or its name, as nnU-Net's own commands take both."""
+"""Read ``-d``: the number of a dataset or its name, as nnU-Net's own commands accept both."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from nnunetv2_crln.errors import closest
 
 
 def dataset_id(text: str) -> int:
-    """Return the number in ``104``, ``Dataset104_Name`` or, where nnUNet_raw has just one of that name, ``Name``.
+    """Return the number in ``104``, ``Dataset104_Name`` or, if nnUNet_raw has just one dataset of that name, ``Name``.
 
     Raises:
-        ArgumentTypeError: It is none of these; names the dataset that was probably meant.
+        ArgumentTypeError: The text is none of these; the message names the dataset that was probably meant.
     """
     if match := re.fullmatch(r"(?:Dataset(?=\d{3}_))?(\d{1,3})(?:_.*)?", text):
         return int(match[1])
@@ -29,7 +29,7 @@ def dataset_id(text: str) -> int:
 
 
 def present_datasets(variable: str = "nnUNet_raw") -> list[str]:
-    """Return the names of the datasets in one of nnU-Net's three folders; none if it is not set."""
+    """Return the names of the datasets in one of nnU-Net's three folders; an empty list if it is not set."""
     folder = os.environ.get(variable)
     found = Path(folder).glob("Dataset[0-9][0-9][0-9]_*") if folder else ()
     return sorted(path.name for path in found if path.is_dir())
@@ -39,11 +39,11 @@ def suggest_dataset(wrong: str | int, names: Iterable[str]) -> str:
     """Suggest a dataset for a wrong number or name.
 
     Args:
-        wrong: What the user typed.
-        names: Datasets that exist, as ``DatasetXXX_Name``.
+        wrong: Number or name that the user typed.
+        names: Names of existing datasets, ``DatasetXXX_Name``.
 
     Returns:
-        Text to append to an error message; empty if nothing resembles.
+        Text to append to an error message; empty if nothing is similar.
     """
     by_key = {key: name for name in names for key in (name, str(int(name[7:10])), name[11:])}
     meant = by_key.get(closest(str(wrong), by_key) or "")

@@ -1,4 +1,4 @@
-"""The curves CRLN adds to nnU-Net's epoch log, and how to read them back; knows lists of numbers, no trainer."""
+"""Define the curves that CRLN adds to nnU-Net's epoch log, and read them back from lists of numbers."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ MONITORED = (
     "pseudo_dice",
     "pseudo_dice_map",
 )
-"""Measured at the end of an epoch on a few fixed unlabelled patches; NaN in epochs without a measurement."""
+"""Curves measured at the end of an epoch on a few fixed unlabelled patches; NaN in epochs without a measurement."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve of a panel; ``key`` is that of the logger."""
+    """One curve of a panel; ``key`` is its name in the logger."""
 
     key: str
     label: str
@@ -26,12 +26,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Panel:
-    """Curves with one unit.
+    """Panel of curves with the same unit.
 
     Attributes:
-        title: Above the panel.
-        lines: Curves; those without a finite value are left out.
-        share: All values lie in [0, 1].
+        title: Title of the panel.
+        lines: Curves; those without a finite value are omitted.
+        share: True if all values are in [0, 1].
     """
 
     title: str
@@ -85,13 +85,21 @@ PANELS = (
 
 
 def finite_points(logging: Mapping[str, Sequence], key: str) -> tuple[list[int], list[float]]:
-    """Epochs (from 0) and values of a curve, without the epochs in which it was not measured."""
+    """Return a curve without the epochs in which it was not measured.
+
+    Args:
+        logging: Values per epoch of each key of nnU-Net's logger.
+        key: Key of the curve.
+
+    Returns:
+        Epochs (from 0) and values.
+    """
     points = [(epoch, float(value)) for epoch, value in enumerate(logging.get(key, ())) if _is_finite(value)]
     return [epoch for epoch, _ in points], [value for _, value in points]
 
 
 def drawable(logging: Mapping[str, Sequence]) -> list[Panel]:
-    """The panels with at least one finite value, reduced to the curves that have one."""
+    """Return the panels with at least one finite value, reduced to the curves that have one."""
     panels = []
     for panel in PANELS:
         lines = tuple(line for line in panel.lines if finite_points(logging, line.key)[0])

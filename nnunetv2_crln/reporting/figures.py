@@ -1,4 +1,4 @@
-"""Figures of the report, and how they get into one self-contained file."""
+"""Draw figures of the report and embed them into one self-contained file."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ _COMPARED = (("ema_fg_dice", "Validation Dice (moving average)"), ("val_losses",
 
 
 def png_uri(figure: Figure) -> str:
-    """A figure as a data URI."""
+    """Encode a figure as a data URI."""
     buffer = io.BytesIO()
     with plain_style():
         figure.savefig(buffer, format="png", dpi=DPI)
@@ -24,17 +24,25 @@ def png_uri(figure: Figure) -> str:
 
 
 def file_uri(path: Path) -> str:
-    """A PNG file as a data URI."""
+    """Encode a PNG file as a data URI."""
     return bytes_uri(path.read_bytes())
 
 
 def bytes_uri(png: bytes) -> str:
-    """PNG bytes as a data URI."""
+    """Encode PNG bytes as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def draw_comparison(logging: Mapping[str, Sequence], baseline: Mapping[str, Sequence]) -> Figure | None:
-    """Validation curves of two trainings; None if neither has any."""
+    """Draw the validation curves of two trainings.
+
+    Args:
+        logging: Values per epoch of each key of nnU-Net's logger.
+        baseline: Values of the training to compare with.
+
+    Returns:
+        The figure; None if neither training has such curves.
+    """
     pairs = ((logging, "this model", BLUE, "-"), (baseline, "baseline", ORANGE, "--"))
     if not any(finite_points(log, key)[0] for log, *_ in pairs for key, _ in _COMPARED):
         return None

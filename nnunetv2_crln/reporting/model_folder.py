@@ -1,4 +1,4 @@
-"""Reads what a training left on the disk; opens files only, builds no network and needs no nnU-Net folders."""
+"""Read the result files of a training, without building a network or needing nnU-Net's folders."""
 
 import contextlib
 import json
@@ -22,23 +22,23 @@ OVERLAY_NAME = re.compile(r"epoch_(\d+)_(.+)\.png")
 
 @dataclass(frozen=True)
 class Fold:
-    """One trained fold; what is missing is None or empty.
+    """Results of one trained fold; missing ones are None or empty.
 
     Attributes:
         folder: ``…/fold_X``.
         plans: nnU-Net's plans.
-        dataset: dataset.json.
-        trainer: Class name.
-        configuration: For example ``3d_fullres``.
+        dataset: Content of dataset.json.
+        trainer: Class name of the trainer.
+        configuration: Name of the configuration, for example ``3d_fullres``.
         logging: Values per epoch of each key of nnU-Net's logger.
-        checkpoint: Name of the file they come from.
-        debug: nnU-Net's debug.json, all values as text.
-        facts: crln_training.json.
-        validation: nnU-Net's validation/summary.json.
+        checkpoint: Name of the checkpoint file with these values.
+        debug: Content of nnU-Net's debug.json, all values as text.
+        facts: Content of crln_training.json.
+        validation: Content of nnU-Net's validation/summary.json.
         evaluations: Results of nnUNetv2_crln_evaluate by path.
         overlays: Pictures by case and epoch.
-        quality: pseudo_label_quality.json.
-        notes: What could not be read, for the reader of the report.
+        quality: Content of pseudo_label_quality.json.
+        notes: Errors of files that could not be read, for the reader of the report.
     """
 
     folder: Path
@@ -58,25 +58,25 @@ class Fold:
 
     @property
     def plan(self) -> dict:
-        """The configuration's part of the plans, inheritance resolved."""
+        """Configuration in the plans, with its inheritance resolved."""
         return _resolve(self.plans.get("configurations", {}), self.configuration)
 
 
 def find_folds(model_folder: str | Path) -> list[Path]:
-    """The fold folders of a model folder, or the folder itself if it is one.
+    """Return the fold folders of a model folder, or the folder itself if it is a fold folder.
 
     Raises:
-        UserError: It is neither.
+        UserError: The folder is neither.
     """
     folder = Path(model_folder).resolve()
     if not folder.is_dir():
-        raise UserError(f"{model_folder} is no folder. Name the trainer's folder in nnUNet_results or its fold_X.")
+        raise UserError(f"{model_folder} is not a folder. Name the trainer's folder in nnUNet_results or its fold_X.")
     if folder.name.startswith("fold_") and (folder.parent / "plans.json").is_file():
         return [folder]
     folds = sorted(path for path in folder.glob("fold_*") if path.is_dir())
     if not folds or not (folder / "plans.json").is_file():
         raise UserError(
-            f"{model_folder} is no model folder: expected plans.json and fold_X in it. Name a folder like "
+            f"{model_folder} is not a model folder: expected plans.json and fold_X in it. Name a folder like "
             "nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION or its fold_X."
         )
     return folds
@@ -111,7 +111,7 @@ def read_fold(fold_folder: Path) -> Fold:
 
 
 def find_overlays(folder: Path) -> dict[str, dict[int, Path]]:
-    """Pictures by case and epoch, both sorted."""
+    """Find the pictures of pseudo labels, by case and epoch, both sorted."""
     found: dict[str, dict[int, Path]] = {}
     for path in sorted(folder.glob("epoch_*.png")) if folder.is_dir() else []:
         if match := OVERLAY_NAME.fullmatch(path.name):
@@ -120,7 +120,7 @@ def find_overlays(folder: Path) -> dict[str, dict[int, Path]]:
 
 
 def _names(model_folder: str) -> tuple[str, str]:
-    """Trainer and configuration of nnU-Net's folder name; plan names may contain the separator."""
+    """Split nnU-Net's folder name into trainer and configuration; names of plans may contain the separator."""
     parts = model_folder.split("__")
     return parts[0], parts[-1]
 
@@ -176,7 +176,7 @@ def _read_logging(fold_folder: Path, notes: list[str]) -> tuple[dict[str, list],
 
 @contextlib.contextmanager
 def _numpy_scalars_allowed() -> Iterator[None]:
-    """nnU-Net's own checkpoints log numpy's numbers, which ``weights_only`` refuses by default; they are harmless."""
+    """Allow numpy scalars, which nnU-Net's own checkpoints log; ``weights_only`` refuses them although harmless."""
     allow = getattr(torch.serialization, "safe_globals", None)
     if allow is None:  # before torch 2.5
         yield

@@ -1,4 +1,4 @@
-"""One picture of a pseudo label: what the teacher saw, said, was corrected to, and how sure it was."""
+"""Draw a picture of a pseudo label: image, prediction of the teacher, rectification and confidence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ DPI = 110
 
 @dataclass(frozen=True)
 class PseudoLabelPicture:
-    """Everything a picture shows; arrays over one patch, 3D or 2D.
+    """Content of a picture; arrays over one patch, 3D or 2D.
 
     Attributes:
-        image: One channel, (*patch).
-        raw: Pseudo label before rectification, classes.
-        rectified: After it.
-        confidence: Of the rectified pseudo label, in [0, 1].
-        relationship_map: M, logits, (C, *patch), or None.
-        truth: Hidden label, or None.
-        spacing: In mm, for the shape of the voxels.
-        class_names: Background first.
-        title: Above the picture.
+        image: One channel of the image, (*patch).
+        raw: Pseudo label before rectification, class indices, (*patch).
+        rectified: Pseudo label after rectification, class indices, (*patch).
+        confidence: Confidence of the rectified pseudo label in [0, 1], (*patch).
+        relationship_map: Relationship map M, (C, *patch), or None.
+        truth: Hidden label, (*patch), or None.
+        spacing: Spacing of each axis in mm, for the shape of the voxels.
+        class_names: Names of the classes, background first.
+        title: Title of the picture.
     """
 
     image: np.ndarray
@@ -45,10 +45,10 @@ class PseudoLabelPicture:
 
 
 def draw_overlay(picture: PseudoLabelPicture) -> Figure:
-    """Rows are slices through the pseudo foreground, columns the quantities.
+    """Draw slices through the pseudo foreground as rows, and the quantities as columns.
 
     Returns:
-        A figure that belongs to no pyplot state, so nothing has to be closed.
+        Figure outside pyplot's state, so that nothing has to be closed.
     """
     axis = slice_axis(picture.raw.ndim, picture.spacing)
     slices = choose_slices(picture.rectified, axis)
@@ -87,16 +87,27 @@ def draw_overlay(picture: PseudoLabelPicture) -> Figure:
 
 
 def slice_axis(ndim: int, spacing: Sequence[float]) -> int | None:
-    """The axis to cut across: that of the thickest slices, the first of equals; None in 2D."""
+    """Choose the axis to cut across.
+
+    Args:
+        ndim: Number of spatial dimensions, 2 or 3.
+        spacing: Spacing of each axis in mm.
+
+    Returns:
+        Axis with the thickest slices, the first of equal ones; None in 2D.
+    """
     return int(np.argmax(spacing[-3:])) if ndim == 3 else None
 
 
 def choose_slices(labels: np.ndarray, axis: int | None) -> list[int | None]:
-    """Up to three slices through the foreground: its quarter, its fullest slice and its three quarters.
+    """Choose up to three slices through the foreground: at one and three quarters of it, and the fullest slice.
 
     Args:
-        labels: Classes; without foreground the middle slice is shown.
-        axis: To cut across; None in 2D.
+        labels: Class indices, (*patch).
+        axis: Axis to cut across; None in 2D.
+
+    Returns:
+        Indices of the slices; the middle slice without foreground, and None in 2D.
 
     Example:
         >>> choose_slices(np.zeros((5, 2, 2), dtype=int), 0)
@@ -115,7 +126,7 @@ def choose_slices(labels: np.ndarray, axis: int | None) -> list[int | None]:
 
 
 class _Slicer:
-    """Cuts slices and knows the shape of their voxels."""
+    """Cut slices and store the shape of their voxels."""
 
     def __init__(self, axis: int | None, spacing: Sequence[float]) -> None:
         self.axis = axis
@@ -127,7 +138,7 @@ class _Slicer:
 
 
 def _columns(picture: PseudoLabelPicture) -> list:
-    """Title and drawing function of each column."""
+    """Return title and drawing function of each column."""
     low, high = np.percentile(picture.image, (0.5, 99.5))
     grey = np.clip((picture.image - low) / max(high - low, 1e-6), 0, 1)
 
@@ -166,7 +177,7 @@ def _columns(picture: PseudoLabelPicture) -> list:
 
 
 def _map_columns(relationship_map: np.ndarray, names: Sequence[str]) -> list:
-    # All classes share one scale around zero: only differences between classes mean anything.
+    # All classes share one scale around zero, because only differences between classes are meaningful.
     centred = relationship_map - relationship_map.mean(0)
     limit = max(float(np.percentile(np.abs(centred), 99)), 1e-6)
 
@@ -180,7 +191,7 @@ def _map_columns(relationship_map: np.ndarray, names: Sequence[str]) -> list:
 
 
 def class_colours(labels: np.ndarray) -> np.ndarray:
-    """RGBA of a label map; background (and ignored or unknown voxels below 0) transparent."""
+    """Colour a label map (*grid) as RGBA (*grid, 4); background and voxels below 0 (ignored) are transparent."""
     rgba = np.zeros((*labels.shape, 4))
     for value in np.unique(labels):
         if value > 0:
@@ -189,7 +200,15 @@ def class_colours(labels: np.ndarray) -> np.ndarray:
 
 
 def change_colours(raw: np.ndarray, rectified: np.ndarray) -> np.ndarray:
-    """RGBA of what rectification did: foreground added, foreground removed, one class turned into another."""
+    """Colour the changes by rectification: foreground added, foreground removed, one class turned into another.
+
+    Args:
+        raw: Class indices before rectification, (*grid).
+        rectified: Class indices after rectification, (*grid).
+
+    Returns:
+        RGBA, (*grid, 4); unchanged voxels are transparent.
+    """
     rgba = np.zeros((*raw.shape, 4))
     for mask, colour in (
         ((raw == 0) & (rectified > 0), BLUE),

@@ -1,4 +1,4 @@
-"""progress_crln.png: CRLN's curves beside nnU-Net's progress.png, drawn from the logger's lists alone."""
+"""Draw progress_crln.png: the curves of CRLN beside nnU-Net's progress.png, from the logger's lists alone."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -13,20 +13,20 @@ from nnunetv2_crln.reporting.curves import Panel, drawable, finite_points
 from nnunetv2_crln.reporting.style import LINE_COLOURS, LINE_STYLES, plain_style, save_figure
 
 COLUMNS = 3
-# More points than this cannot be told apart in a panel, but make a long training's figure slow.
+# More points than this cannot be distinguished in a panel, but slow down the figure of a long training.
 MAX_POINTS = 400
 # Fewer points than this may have gaps on both sides, where a line would show nothing.
 FEW_POINTS = 15
 
 
 def draw_progress(logging: Mapping[str, Sequence]) -> Figure:
-    """A figure with one panel per unit.
+    """Draw a figure with one panel per unit.
 
     Args:
         logging: Values per epoch of each key of nnU-Net's logger; NaN where nothing was measured.
 
     Returns:
-        A figure that belongs to no pyplot state, so nothing has to be closed.
+        Figure outside pyplot's state, so that nothing has to be closed.
     """
     panels = drawable(logging)
     rows = max(1, math.ceil(len(panels) / COLUMNS))
@@ -37,14 +37,20 @@ def draw_progress(logging: Mapping[str, Sequence]) -> Figure:
             draw_panel(axes, panel, logging)
         for axes in list(grid)[len(panels) :]:
             axes.set_axis_off()
-        # Constrained layout draws everything twice: fixed margins cost nothing.
+        # Constrained layout would draw everything twice; fixed margins cost nothing.
         figure.subplots_adjust(left=0.045, right=0.99, top=1 - 0.28 / rows / 2.5, bottom=0.42 / rows / 2.5)
         figure.subplots_adjust(hspace=0.38, wspace=0.16)
     return figure
 
 
 def draw_panel(axes: Axes, panel: Panel, logging: Mapping[str, Sequence]) -> None:
-    """Draw the curves of one panel."""
+    """Draw the curves of one panel.
+
+    Args:
+        axes: Axes to draw on.
+        panel: Panel with its curves.
+        logging: Values per epoch of each key of nnU-Net's logger.
+    """
     for line, colour, style in zip(panel.lines, LINE_COLOURS, LINE_STYLES, strict=False):
         epochs, values = finite_points(logging, line.key)
         stride = max(1, math.ceil(len(epochs) / MAX_POINTS))
@@ -61,6 +67,11 @@ def draw_panel(axes: Axes, panel: Panel, logging: Mapping[str, Sequence]) -> Non
 
 
 def save_progress_png(logging: Mapping[str, Sequence], folder: str | Path) -> None:
-    """Draw and write ``progress_crln.png`` into the output folder of a fold."""
+    """Draw and write ``progress_crln.png``.
+
+    Args:
+        logging: Values per epoch of each key of nnU-Net's logger.
+        folder: Output folder of the fold.
+    """
     with plain_style():
         save_figure(draw_progress(logging), Path(folder) / PROGRESS_FILE, dpi=90)

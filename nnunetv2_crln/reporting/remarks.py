@@ -1,4 +1,4 @@
-"""Reads the curves as a person would and says what looks wrong. The thresholds are explained in docs/monitoring.md."""
+"""Find suspicious patterns in the curves, as a person would. The thresholds are explained in docs/monitoring.md."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ FEWEST_EPOCHS = 5
 
 
 def remarks(logging: Mapping[str, Sequence]) -> list[str]:
-    """What a person should look at, most serious first; empty if nothing stands out.
+    """Return remarks on what deserves attention, most serious first; an empty list if nothing stands out.
 
     Args:
         logging: Values per epoch of each key of nnU-Net's logger.
@@ -51,14 +51,14 @@ def remarks(logging: Mapping[str, Sequence]) -> list[str]:
 
 
 def _recent_mean(logging: Mapping[str, Sequence], key: str) -> float:
-    """Mean of the last tenth of a curve; single epochs are noisy."""
+    """Average the last tenth of a curve, because single epochs are noisy."""
     values = finite_points(logging, key)[1]
     recent = values[-max(1, len(values) // 10) :]
     return sum(recent) / len(recent) if recent else math.nan
 
 
 def _drop(logging: Mapping[str, Sequence], key: str) -> float:
-    """How far a curve lies below the best it held over a tenth of the training."""
+    """Measure how far a curve has dropped below its best mean over a tenth of the training."""
     values = finite_points(logging, key)[1]
     width = max(1, len(values) // 10)
     means = [sum(values[i : i + width]) / width for i in range(len(values) - width + 1)]

@@ -1,4 +1,4 @@
-"""Colours and sizes of all figures: readable in print and for colour-blind readers."""
+"""Define colours and sizes of all figures, readable in print and for colour-blind readers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +14,10 @@ BLUE, VERMILLION, PURPLE, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"
 
 LINE_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY_BLUE)
 LINE_STYLES = ("-", "--", ":", "-.", "-", "--")
-"""A second difference beside the colour, for prints in grey."""
+"""Line styles that distinguish curves in greyscale prints."""
 
 CLASS_COLOURS = (ORANGE, SKY_BLUE, GREEN, YELLOW, PURPLE, VERMILLION, BLUE)
-"""Of classes 1, 2, …; repeated when there are more."""
+"""Colours of classes 1, 2, …; repeated if there are more classes."""
 
 _PLAIN: dict[Any, Any] = {
     "font.size": 9,
@@ -36,7 +36,7 @@ _PLAIN: dict[Any, Any] = {
 
 @contextmanager
 def plain_style() -> Iterator[None]:
-    """matplotlib's defaults with our sizes inside the block: nnU-Net's progress.png changes the global ones."""
+    """Use matplotlib's defaults with these sizes within the block, because nnU-Net changes the global settings."""
     with matplotlib.rc_context():
         defaults: dict[Any, Any] = {k: v for k, v in matplotlib.rcParamsDefault.items() if k != "backend"}
         matplotlib.rcParams.update({**defaults, **_PLAIN})
@@ -44,7 +44,13 @@ def plain_style() -> Iterator[None]:
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int) -> None:
-    """Write a PNG so that a reader never sees half of it."""
+    """Write a PNG file such that a reader never sees an incomplete one.
+
+    Args:
+        figure: Figure to write.
+        path: Final path; its folder is created.
+        dpi: Resolution in dots per inch.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")

@@ -1,4 +1,4 @@
-"""The argument parser of every command: help that ends with an example, and mistakes that get a suggestion."""
+"""Parse the arguments of every command: help ends with an example, and mistakes get a suggestion."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from nnunetv2_crln.errors import did_you_mean
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Parser whose help begins with what the command does and ends with an example.
+    """Parser whose help begins with the purpose of the command and ends with an example.
 
     Args:
         prog: Name of the command, however it was started.
-        description: Begins with a sentence. Text with line breaks is printed as it stands.
-        example: Command lines a user can copy, one a line.
+        description: Text that begins with a sentence. Text with line breaks is printed unchanged.
+        example: Command lines that a user can copy, one per line.
     """
 
     def __init__(self, prog: str, description: str, example: str) -> None:
@@ -23,11 +23,11 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(prog=prog, description=description, epilog=f"example:\n{lines}", formatter_class=_Formatter)
 
     def error(self, message: str) -> NoReturn:
-        """Print the usage and the mistake, with what was probably meant; exit with status 2."""
+        """Print the usage, the mistake and what was probably meant; exit with status 2."""
         super().error(f"{message}.{self._suggestion(message)}")
 
     def _suggestion(self, message: str) -> str:
-        # argparse hands over nothing but its text.
+        # argparse passes only its text.
         if wrong := re.search(r"invalid choice: '([^']*)'", message):
             known = [str(choice) for action in self._actions for choice in action.choices or ()]
             return did_you_mean(wrong[1], known)

@@ -56,7 +56,7 @@ def write_text(path: str | Path, text: str) -> None:
 
     Args:
         path: File to write.
-        text: Its content.
+        text: Content of the file.
 
     Raises:
         UserError: The file cannot be written.

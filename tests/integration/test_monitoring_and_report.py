@@ -129,4 +129,4 @@ def test_a_folder_without_a_model_is_named(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as exit_:
         run_command(monkeypatch, tmp_path)
     assert exit_.value.code == 2
-    assert "is no model folder: expected plans.json and fold_X" in capsys.readouterr().err
+    assert "is not a model folder: expected plans.json and fold_X" in capsys.readouterr().err
