@@ -1,8 +1,9 @@
 # Needs Python 3.10 or later, make and a package index. Every target can be interrupted and run again.
-#   make demo    set up, then the whole workflow on generated data: supervised against CRLN (about 8 minutes)
-#   make test    set up, then all tests
-#   make lint    set up, then ruff, codespell and mypy
-#   make clean   remove what these made
+#   make demo       set up, then the whole workflow on generated data: supervised against CRLN (about 8 minutes)
+#   make test       set up, then all tests (about 25 minutes on 2 cores)
+#   make test-fast  set up, then the unit tests that are not marked slow (about a minute)
+#   make lint       set up, then ruff, codespell and mypy
+#   make clean      remove what these made
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -16,18 +17,22 @@ INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed_dev
 SOURCES_OF_INSTALLATION := pyproject.toml $(wildcard startup/*)
 
-.PHONY: demo test lint install install-dev clean
+.PHONY: demo test test-fast lint install install-dev clean
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help:
-	@sed -n '2,5s/^#   //p' Makefile
+	@sed -n '2,6s/^#   //p' Makefile
 
 demo: $(INSTALLED)
 	$(BIN)/nnUNetv2_crln_demo -o $(DEMO_OUTPUT) $(DEMO_ARGUMENTS)
 
 test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)
+
+# One thread for torch: the tests are small, and more threads only get in each other's way.
+test-fast: $(INSTALLED_DEV)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/unit -m "not slow" $(PYTEST_ARGUMENTS)
 
 lint: $(INSTALLED_DEV)
 	$(BIN)/ruff check .
