@@ -1,1 +1,1 @@
-"""A small generated dataset, and the whole workflow run on it."""
+"""Demo: generate a small dataset and run the whole workflow on it."""

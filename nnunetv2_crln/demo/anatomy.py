@@ -1,8 +1,9 @@
-"""Draws hearts: volumes that resemble cardiac MRI closely enough to need a network and few enough voxels for a CPU.
+"""Draw hearts: volumes that resemble cardiac MRI closely enough to need a network, with few enough voxels for a CPU.
 
-What makes them hard is what makes the real ones hard. Both ventricles and the unlabelled aorta hold the same blood, the
-heart's muscle looks like the liver below it, so intensity tells nothing without shape; the contrast, the coil's bias
-field, noise and the heart's form, pose and wall change from case to case. A few labelled cases do not show that range.
+They are difficult for the same reasons as real ones. Both ventricles and the unlabelled aorta contain the same blood
+and the heart's muscle looks like the liver below it, so intensity is not enough without shape. Contrast, the coil's
+bias field, noise and the heart's form, pose and wall vary between cases, and a few labelled cases do not show that
+range.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ LABELS = {"background": 0, "left ventricle": 1, "myocardium": 2, "right ventricl
 _LEFT, _WALL, _RIGHT = LABELS["left ventricle"], LABELS["myocardium"], LABELS["right ventricle"]
 _BODY, _LUNG, _LIVER, _AORTA, _PAPILLARY = range(4, 9)  # tissues drawn, but not labelled
 
-# What a tissue is made of, with the mean and the spread over cases of that material's intensity; and how far tissues of
-# one material differ within a case. Blood is blood everywhere: the aorta can be told from the ventricles by its place.
+# Material of the tissues, with mean and spread over cases of its intensity, and how far tissues of one material differ
+# within a case. Blood is the same everywhere: only its place distinguishes the aorta from the ventricles.
 _MATERIALS = {
     "air": (0.04, 0.02, {0: 0.0}),
     "lung": (0.12, 0.04, {_LUNG: 0.0}),
@@ -28,7 +29,7 @@ _MATERIALS = {
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How far cases differ and how noisy they are; 1 is the demo's."""
+    """Variation between cases, and noise; 1 is the value of the demo."""
 
     shape: float = 1.0
     contrast: float = 1.0
@@ -46,7 +47,7 @@ def draw_case(
     Args:
         rng: Source of all randomness; the same state draws the same patient.
         shape: Size in voxels, (Z, Y, X).
-        difficulty: Factors on the variation.
+        difficulty: Factors of the variation.
 
     Returns:
         Image (Z, Y, X), int16, in a scanner's arbitrary units; labels (Z, Y, X), uint8, see ``LABELS``.
@@ -59,7 +60,7 @@ def draw_case(
 
 
 def _draw_tissue(rng: np.random.Generator, shape: tuple[int, int, int], difficulty: Difficulty) -> np.ndarray:
-    """Which tissue each voxel holds, before the scanner."""
+    """Draw the tissue of each voxel, (Z, Y, X), before the scanner."""
     grid = _bent_grid(rng, shape, 1.4 * difficulty.shape)
     tissue = np.full(shape, 0)
     _draw_chest(rng, tissue, grid)
@@ -82,14 +83,14 @@ def _draw_tissue(rng: np.random.Generator, shape: tuple[int, int, int], difficul
     tissue[(right < 1) & (z < 0.5 * length)] = _RIGHT
     tissue[(wall < 1) & below_base] = _WALL
     tissue[(cavity < 1) & below_base] = _LEFT
-    for angle in rng.uniform(0, 2 * np.pi, 2):  # the muscles inside the cavity, which readers count as cavity
+    for angle in rng.uniform(0, 2 * np.pi, 2):  # muscles inside the cavity, which readers count as cavity
         muscle = np.hypot(y - 0.62 * radius * np.sin(angle), x - 0.62 * radius * np.cos(angle)) < 0.22 * radius
         tissue[muscle & (tissue == _LEFT) & (np.abs(z + 0.2 * length) < 0.4 * length)] = _PAPILLARY
     return tissue
 
 
 def _draw_chest(rng: np.random.Generator, tissue: np.ndarray, grid: np.ndarray) -> None:
-    """Chest wall, lungs, liver and the descending aorta."""
+    """Draw chest wall, lungs, liver and the descending aorta."""
     z, y, x = grid
     size = np.array(tissue.shape)
     tissue[(y / (0.47 * size[1])) ** 2 + (x / (0.49 * size[2])) ** 2 < 1] = _BODY
@@ -103,14 +104,14 @@ def _draw_chest(rng: np.random.Generator, tissue: np.ndarray, grid: np.ndarray) 
 
 
 def _bent_grid(rng: np.random.Generator, shape: tuple[int, int, int], amplitude: float) -> np.ndarray:
-    """Voxel coordinates from the centre, bent by a smooth random field of about ``amplitude`` voxels, (3, Z, Y, X)."""
+    """Compute centred voxel coordinates, (3, Z, Y, X), bent by a smooth random field of about ``amplitude`` voxels."""
     axes = [np.arange(size) - (size - 1) / 2 for size in shape]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"))
     return grid + amplitude * np.stack([_smooth_field(rng, shape, 5) for _ in range(3)])
 
 
 def _heart_frame(rng: np.random.Generator, grid: np.ndarray, spread: float) -> np.ndarray:
-    """Coordinates along the heart's long axis (first) and across it, after a random pose and size."""
+    """Compute coordinates (3, Z, Y, X) along (first) and across the heart's long axis, for a random pose and size."""
     angles = np.deg2rad(rng.normal([20, -15, 0], np.array([9, 9, 18]) * spread))
     rotation = np.eye(3)
     for (first, second), angle in zip([(0, 1), (0, 2), (1, 2)], angles):
@@ -124,12 +125,12 @@ def _heart_frame(rng: np.random.Generator, grid: np.ndarray, spread: float) -> n
 
 
 def _ellipsoid(z: np.ndarray, y: np.ndarray, x: np.ndarray, *radii: float | np.ndarray) -> np.ndarray:
-    """Below 1 inside."""
+    """Compute a function that is below 1 inside an ellipsoid."""
     return np.add.reduce([(axis / radius) ** 2 for axis, radius in zip((z, y, x), radii)])
 
 
 def _scan(rng: np.random.Generator, tissue: np.ndarray, difficulty: Difficulty) -> np.ndarray:
-    """What a scanner makes of the tissues: contrast, texture, blur, bias field, noise, arbitrary units."""
+    """Simulate the scanner: contrast, texture, blur, bias field, noise, arbitrary units."""
     image = np.zeros(tissue.shape)
     for mean, spread, tissues in _MATERIALS.values():
         material = mean + difficulty.contrast * rng.normal(0, spread)
@@ -145,6 +146,6 @@ def _scan(rng: np.random.Generator, tissue: np.ndarray, difficulty: Difficulty) 
 
 
 def _smooth_field(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> np.ndarray:
-    """A Gaussian random field of unit variance, correlated over ``sigma`` voxels."""
+    """Draw a Gaussian random field of unit variance that is correlated over ``sigma`` voxels."""
     field = gaussian_filter(rng.normal(size=shape), sigma, mode="wrap")
     return (field - field.mean()) / field.std()

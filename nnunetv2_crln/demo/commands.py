@@ -1,4 +1,4 @@
-"""Runs commands as a user would, with their output in log files, and stops them cleanly."""
+"""Run commands as a user would, with their output in log files, and stop them cleanly."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ _EPOCH = re.compile(r"Epoch (\d+)\s*$")
 
 
 def find_command(name: str) -> str | None:
-    """Path of a console script: of this Python's environment, activated or not, else from PATH."""
+    """Find a console script in this Python's environment, activated or not, or else on PATH."""
     beside = shutil.which(name, path=str(Path(sys.executable).parent))
     return beside or shutil.which(name)
 
@@ -34,9 +34,9 @@ class Command:
 
     Attributes:
         title: A few words for the user.
-        arguments: The command line, beginning with the name of a console script.
-        log: Where its output goes. A file with the ending ``.done`` beside it tells that the command has succeeded.
-        result: File or folder it makes.
+        arguments: Command line that begins with the name of a console script.
+        log: File for its output. A file with the ending ``.done`` beside it means that the command has succeeded.
+        result: File or folder that it makes.
         epochs: Number of epochs, for a training command.
     """
 
@@ -54,23 +54,23 @@ class Command:
         return self.log.with_suffix(".done")
 
     def is_done(self) -> bool:
-        """Whether it succeeded once and its result is still there."""
+        """Check whether the command has succeeded and its result still exists."""
         return self._mark.is_file() and self.result.exists()
 
     def mark_done(self) -> None:
-        """Remember that it succeeded."""
+        """Record that the command has succeeded."""
         self._mark.touch()
 
 
 def run_together(commands: Sequence[Command], environment: Mapping[str, str]) -> None:
-    """Run commands side by side until all have ended; those whose result is there are skipped.
+    """Run commands side by side until all have ended; skip those whose result exists.
 
     Args:
         commands: Commands that do not depend on each other.
-        environment: Variables on top of those of this process.
+        environment: Variables in addition to those of this process.
 
     Raises:
-        UserError: A command is missing or failed; the others were stopped.
+        UserError: A command is missing or failed; the others are stopped.
     """
     started = time.perf_counter()
     running: dict[subprocess.Popen, Command] = {}
@@ -125,7 +125,7 @@ def _keep_output(process: subprocess.Popen, command: Command) -> None:
 
 
 def _wait(running: dict[subprocess.Popen, Command], started: float) -> None:
-    """Wait for all, showing progress on a terminal; returns with ``running`` empty."""
+    """Wait for all commands and show progress on a terminal; ``running`` is empty afterwards."""
     while running:
         for process, command in list(running.items()):
             status = process.poll()

@@ -1,4 +1,4 @@
-"""Writes the generated patients as a raw nnU-Net dataset with unlabelled images."""
+"""Write the generated patients as a raw nnU-Net dataset with unlabelled images."""
 
 import json
 from pathlib import Path
@@ -28,17 +28,18 @@ def write_demo_dataset(
     seed: int = 0,
     difficulty: Difficulty = DEMO_DIFFICULTY,
 ) -> Path:
-    """Write the dataset of the demo. The same arguments write the same patients.
+    """Write the dataset of the demo; the same arguments write the same patients.
 
-    A patient depends on the seed, its group and its number alone: more of one kind leave all others as they were.
+    A patient depends only on the seed, its group and its number: changing the number of cases of one group does not
+    change the others.
 
     Args:
-        folder: The dataset's own folder, such as ``nnUNet_raw/Dataset999_DemoHeart``.
-        labelled: Cases in imagesTr and labelsTr.
-        unlabelled: Cases in imagesUl. Their labels go to labelsUl, where only measurements may look.
-        test: Cases in imagesTs and labelsTs.
-        seed: Of the patients.
-        difficulty: Factors on the variation between patients.
+        folder: Folder of the dataset, such as ``nnUNet_raw/Dataset999_DemoHeart``.
+        labelled: Number of cases in imagesTr and labelsTr.
+        unlabelled: Number of cases in imagesUl. Their labels go to labelsUl, which is only for measuring.
+        test: Number of cases in imagesTs and labelsTs.
+        seed: Seed of the patients.
+        difficulty: Factors of the variation between patients.
 
     Returns:
         ``folder``.

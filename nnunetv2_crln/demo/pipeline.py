@@ -1,7 +1,7 @@
-"""The whole workflow on the generated dataset: plan, train supervised and CRLN, predict, evaluate, compare.
+"""Run the whole workflow on the generated dataset: plan, train supervised and with CRLN, predict, evaluate, compare.
 
-Every step is the command a user would type. Steps whose results exist are skipped, so an interrupted demo goes on where
-it stopped and a finished one shows its table again at once.
+Every step is the command that a user would type. Steps whose results exist are skipped, so an interrupted demo
+continues where it stopped, and a finished one shows its table again at once.
 """
 
 import json
@@ -27,7 +27,7 @@ STAMP = "demo.json"
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo's results depend on."""
+    """Settings that determine the results of the demo."""
 
     labelled: int = 4
     unlabelled: int = 24
@@ -39,7 +39,12 @@ class DemoSettings:
 
 
 class Demo:
-    """The demo in one folder."""
+    """Run the demo in one folder.
+
+    Args:
+        output: Folder of the demo.
+        settings: Settings of the demo.
+    """
 
     def __init__(self, output: str | Path, settings: DemoSettings):
         self.output = Path(output).resolve()
@@ -49,13 +54,13 @@ class Demo:
         self.results = self.output / "nnUNet_results" / DATASET_NAME
 
     def run(self) -> dict[str, dict]:
-        """All steps.
+        """Run all steps.
 
         Returns:
-            Trainer → its evaluation, in the order of the settings.
+            Evaluation of each trainer, by its name, in the order of the settings.
 
         Raises:
-            UserError: The folder holds something else, or a command failed.
+            UserError: The folder contains something else, or a command failed.
         """
         started = time.perf_counter()
         self.write_dataset()
@@ -73,10 +78,10 @@ class Demo:
         return {trainer: self.summary(trainer) for trainer in self.settings.trainers}
 
     def write_dataset(self) -> None:
-        """The raw dataset alone; nothing if it is there.
+        """Write the raw dataset unless it exists.
 
         Raises:
-            UserError: The folder holds something else.
+            UserError: The folder contains something else.
         """
         self._claim_folder()
         if (self.raw / "dataset.json").is_file():
@@ -89,17 +94,17 @@ class Demo:
         )
 
     def summary(self, trainer: str) -> dict:
-        """What nnUNetv2_crln_evaluate wrote about a trainer's predictions of the test cases."""
+        """Read the evaluation of a trainer's predictions for the test cases."""
         from nnunetv2_crln.evaluation.summary_file import load_summary
 
         return load_summary(self._summary_file(trainer))
 
     def model_folder(self, trainer: str) -> Path:
-        """Where nnUNetv2_train keeps a trainer's model."""
+        """Return the folder in which nnUNetv2_train stores a trainer's model."""
         return self.results / f"{trainer}__{DEMO_PLANS}__{CONFIGURATION}"
 
     def _claim_folder(self) -> None:
-        """Mark the folder as ours; results of other settings or another version are removed from it.
+        """Mark the folder as the demo's; remove results of other settings or another version from it.
 
         Raises:
             UserError: The folder was not made by the demo.
@@ -128,8 +133,8 @@ class Demo:
             **self._variables(),
             "nnUNet_def_n_proc": "1",
             "nnUNet_compile": "false",
-            # nnU-Net gives every training as many threads as there are cores. Two trainings whose threads wait for each
-            # other by spinning are ten times slower than two whose threads sleep.
+            # nnU-Net gives every training as many threads as there are cores. Two trainings whose threads spin while
+            # waiting for each other are ten times slower than two whose threads sleep.
             "OMP_WAIT_POLICY": "PASSIVE",
         }
         if any(command.epochs for command in commands):
@@ -154,7 +159,7 @@ class Demo:
         folder = self.output / "predictions" / trainer
         arguments = ["nnUNetv2_predict", "-d", DATASET_ID, "-c", CONFIGURATION, "-f", "all"]
         arguments += ["-tr", trainer, "-p", DEMO_PLANS, "-i", str(self.raw / "imagesTs"), "-o", str(folder)]
-        # Without test-time mirroring: eight times less work, alike for all trainers.
+        # Without test-time mirroring: an eighth of the work, for all trainers alike.
         arguments += ["-npp", "1", "-nps", "1", "--disable_tta", "-device", self.settings.device]
 
         return Command(f"predicting with {trainer}", arguments, self._log(f"predict_{trainer}"), folder)
@@ -173,7 +178,7 @@ class Demo:
         )
 
     def report_file(self, trainer: str) -> Path:
-        """The page about a trainer's model, compared with the baseline's."""
+        """Return the path of the report on a trainer's model, compared with the baseline's."""
         return self.output / f"report_{trainer}.html"
 
     def _report(self, trainer: str) -> Command:
@@ -186,10 +191,10 @@ class Demo:
 
 
 def comparison_table(summaries: Mapping[str, Mapping]) -> str:
-    """Dice and 95HD of each class, a column for each trainer, as plain text.
+    """Format Dice and 95 % Hausdorff distance of each class as plain text, with one column per trainer.
 
     Args:
-        summaries: Trainer → its evaluation.
+        summaries: Evaluation of each trainer, by its name.
     """
     first = next(iter(summaries.values()))
     header = ["Dice [%] / 95HD [mm]", *summaries]

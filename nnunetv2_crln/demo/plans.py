@@ -1,4 +1,4 @@
-"""The demo's plans: nnU-Net's own, with a network and a schedule that a CPU finishes in minutes."""
+"""Make the demo's plans: nnU-Net's own, with a network and a schedule that a CPU finishes in minutes."""
 
 import json
 from pathlib import Path
@@ -13,17 +13,17 @@ _PATCH = [32, 32, 32]
 
 
 def write_demo_plans(preprocessed_dataset_folder: str | Path, epochs: int, seed: int) -> Path:
-    """Derive the demo's plans from the plans that planning has made.
+    """Derive the demo's plans from nnU-Net's.
 
-    Only the network, the patch and the schedule differ: the preprocessed data are used as they are.
+    Only the network, the patch and the schedule differ, so that the same preprocessed data are used.
 
     Args:
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name`` with ``nnUNetPlans.json``.
-        epochs: Epochs of 50 iterations.
-        seed: Of weights and batches.
+        epochs: Number of epochs of 50 iterations.
+        seed: Seed of weights and batches.
 
     Returns:
-        The new plans file, for ``-p nnUNetPlans_demo``.
+        Path of the new plans, for ``-p nnUNetPlans_demo``.
     """
     folder = Path(preprocessed_dataset_folder)
     plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))

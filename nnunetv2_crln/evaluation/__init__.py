@@ -1,0 +1,1 @@
+"""Evaluate segmentations: metrics, bootstrap, comparison of models."""

@@ -1,0 +1,1 @@
+"""Losses of the method, one per file; they import torch alone."""

@@ -1,0 +1,1 @@
+"""Modules of the method; they import torch alone."""

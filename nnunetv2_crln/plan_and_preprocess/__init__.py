@@ -1,0 +1,1 @@
+"""Plan and preprocess a dataset with its unlabelled images."""

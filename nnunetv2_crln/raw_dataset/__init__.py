@@ -1,0 +1,1 @@
+"""Find and check the files of a dataset in nnUNet_raw."""

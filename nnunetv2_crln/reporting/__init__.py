@@ -1,0 +1,1 @@
+"""Draw figures and pages from the result files of a training."""

@@ -1,4 +1,4 @@
-"""Small pieces of HTML. Every text from a file or folder name passes through ``html.escape`` here."""
+"""Build small pieces of HTML. Every text from a file or folder name passes through ``html.escape`` here."""
 
 import html
 from collections.abc import Sequence
@@ -30,12 +30,12 @@ details { margin: .4em 0; } summary { cursor: pointer; color: #0072B2; }
 @media print { body { max-width: none; padding: 0; } h2, figure { break-inside: avoid; } }
 """
 
-# The page may show what is inside it and nothing else: no script, nothing from any network.
+# The page may only show its own content: no script, nothing from any network.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 class Markup(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
 
 def text(value: object) -> str:
@@ -44,7 +44,15 @@ def text(value: object) -> str:
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-    """A whole document."""
+    """Build a whole document.
+
+    Args:
+        title: Title of the document.
+        parts: HTML of its parts.
+
+    Returns:
+        HTML of the document.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -56,22 +64,47 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 def heading(level: int, content: object) -> str:
-    """A heading."""
+    """Build a heading.
+
+    Args:
+        level: Level of the heading, from 1.
+        content: Text of the heading.
+
+    Returns:
+        HTML of the heading.
+    """
     return f"<h{level}>{text(content)}</h{level}>"
 
 
 def paragraph(content: object, kind: str = "") -> str:
-    """A paragraph; ``kind`` is a class of the style sheet."""
+    """Build a paragraph.
+
+    Args:
+        content: Text of the paragraph.
+        kind: Class of the style sheet; empty for none.
+
+    Returns:
+        HTML of the paragraph.
+    """
     return f'<p class="{kind}">{text(content)}</p>' if kind else f"<p>{text(content)}</p>"
 
 
 def code(content: object) -> Markup:
-    """A name of a file, case or command."""
+    """Mark the name of a file, case or command."""
     return Markup(f"<code>{text(content)}</code>")
 
 
 def table(header: Sequence[object], rows: Sequence[Sequence[object]], text_columns: int = 1) -> str:
-    """A table with a header row; the first columns hold text, the others numbers, aligned at the right."""
+    """Build a table with a header row.
+
+    Args:
+        header: Titles of the columns.
+        rows: Cells of each row.
+        text_columns: Number of leading columns with text; the others are numbers, aligned to the right.
+
+    Returns:
+        HTML of the table.
+    """
 
     def line(cells: Sequence[object], tag: str) -> str:
         kinds = [' class="text"' if column < text_columns else "" for column in range(len(cells))]
@@ -82,22 +115,39 @@ def table(header: Sequence[object], rows: Sequence[Sequence[object]], text_colum
 
 
 def facts(rows: Sequence[tuple[str, object]]) -> str:
-    """Names and values, without header."""
+    """Build a table of names and values, without header."""
     body = "".join(f"<tr><td>{text(name)}</td><td>{text(value)}</td></tr>" for name, value in rows)
     return f'<table class="facts"><tbody>{body}</tbody></table>'
 
 
 def picture(uri: str, alt: str, caption: object = "") -> str:
-    """An image from a data URI."""
+    """Build a figure from a data URI.
+
+    Args:
+        uri: Data URI of the image.
+        alt: Text for readers who cannot see the image.
+        caption: Text below the image; empty for none.
+
+    Returns:
+        HTML of the figure.
+    """
     below = f"<figcaption>{text(caption)}</figcaption>" if caption else ""
     return f'<figure><img src="{uri}" alt="{html.escape(alt)}">{below}</figure>'
 
 
 def folded(title: object, parts: Sequence[str]) -> str:
-    """Content that opens on a click."""
+    """Build a part that opens on a click.
+
+    Args:
+        title: Title that is always visible.
+        parts: HTML of the content.
+
+    Returns:
+        HTML of the part.
+    """
     return f"<details><summary>{text(title)}</summary>{''.join(parts)}</details>"
 
 
 def remark_list(items: Sequence[str]) -> str:
-    """Remarks in a coloured box."""
+    """Build a coloured box with remarks."""
     return '<ul class="remarks">' + "".join(f"<li>{text(item)}</li>" for item in items) + "</ul>"

@@ -1,4 +1,4 @@
-"""The report of a model folder: one HTML page that opens from disk, made from result files alone."""
+"""Build the report of a model folder from its result files: one HTML page that opens from disk."""
 
 import dataclasses
 import math
@@ -33,16 +33,19 @@ def build_report(
     evaluations: Sequence[Path] = (),
     baseline_evaluations: Sequence[Path] = (),
 ) -> str:
-    """The whole page.
+    """Build the whole page.
 
     Args:
-        model_folder: The trainer's folder in nnUNet_results or its fold_X.
-        baseline_folder: Another one to compare with.
-        evaluations: Results of nnUNetv2_crln_evaluate, for example of the test cases.
-        baseline_evaluations: Of the baseline, in the same order.
+        model_folder: Folder of the trainer in nnUNet_results, or its fold_X.
+        baseline_folder: Folder of another model to compare with; None for no comparison.
+        evaluations: Results of nnUNetv2_crln_evaluate, for example for the test cases.
+        baseline_evaluations: Results of nnUNetv2_crln_evaluate for the baseline, in the same order.
+
+    Returns:
+        HTML of the page.
 
     Raises:
-        UserError: A folder is no model folder, or an evaluation cannot be read.
+        UserError: A folder is not a model folder, or an evaluation cannot be read.
     """
     folds = [read_fold(folder) for folder in find_folds(model_folder)]
     baselines = [read_fold(folder) for folder in find_folds(baseline_folder)] if baseline_folder else []
@@ -74,7 +77,7 @@ def _fold_parts(fold: Fold, single: bool) -> list[str]:
 
 
 def _matching(fold: Fold, baselines: Sequence[Fold]) -> Fold | None:
-    """The baseline's fold of the same name, or its only one."""
+    """Find the baseline's fold of the same name, or its only one."""
     same = [baseline for baseline in baselines if baseline.folder.name == fold.folder.name]
     candidates = same or (baselines if len(baselines) == 1 else [])
     return candidates[0] if candidates else None
@@ -189,7 +192,14 @@ def _overlay_section(fold: Fold) -> list[str]:
 
 
 def chosen_epochs(epochs: Sequence[int], limit: int = OVERLAYS_PER_CASE) -> list[int]:
-    """At most ``limit`` epochs, evenly spread, the first and the last among them.
+    """Choose evenly spread epochs that include the first and the last.
+
+    Args:
+        epochs: Epochs to choose from.
+        limit: Largest number of chosen epochs.
+
+    Returns:
+        Chosen epochs.
 
     Example:
         >>> chosen_epochs([0, 10, 20, 30, 40], 3)
@@ -224,7 +234,7 @@ def _case_count(validation: Mapping) -> str:
 
 
 def _class_name(dataset: Mapping, key: str) -> str:
-    """nnU-Net's summaries name a class by its value."""
+    """Return the name of a class, which nnU-Net's summaries identify by its value."""
     return next((name for name, value in dataset.get("labels", {}).items() if str(value) == key), key)
 
 
@@ -315,7 +325,7 @@ _TEST_NOTE = (
 
 
 def _case_dice(fold: Fold) -> dict[str, dict[str, float]]:
-    """Dice by case and class of nnU-Net's validation."""
+    """Return the Dice of nnU-Net's validation by case and class."""
     found = {}
     for entry in (fold.validation or {}).get("metric_per_case", []):
         name = Path(entry["reference_file"]).name
@@ -396,7 +406,7 @@ def _quality_row(rank: int, case: str, values: Mapping, known: bool) -> list[obj
 
 
 def _correlation(cases: Mapping[str, Mapping]) -> list[str]:
-    """How far the ranking can be trusted, where hidden labels tell."""
+    """Report how far the ranking can be trusted, if there are hidden labels."""
     pairs = [
         (values["expected_dice"], values["dice"])
         for values in cases.values()

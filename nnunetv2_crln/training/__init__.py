@@ -1,0 +1,1 @@
+"""Train: the trainer's hooks, the method, data loading and monitoring."""

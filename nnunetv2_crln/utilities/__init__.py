@@ -1,0 +1,1 @@
+"""Foundations that know nothing of datasets and methods: files, processes, locks, seeds."""

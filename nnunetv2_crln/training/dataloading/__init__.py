@@ -1,0 +1,1 @@
+"""Load labelled and unlabelled patches in nnU-Net's worker processes."""

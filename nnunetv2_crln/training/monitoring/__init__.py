@@ -1,0 +1,1 @@
+"""Monitor a training without changing it."""
