@@ -1,4 +1,4 @@
-"""The article's experiments and ablations: published numbers beside ours.
+"""The paper's experiments and ablations: published numbers beside ours.
 
     python benchmarks/article.py prepare --raw nnUNet_raw/Dataset101_LeftAtrium --work WORK
     python benchmarks/article.py run     --work WORK --device cuda
@@ -10,12 +10,12 @@
 included (they are used to judge alone). ``run`` is a queue that may be stopped and started again, on several terminals
 at once; a finished run is never repeated. Every run is judged at its final checkpoint, on the test cases (imagesTs,
 labelsTs). With ``--fold K`` it is judged on 20 of the training cases instead, which are then in no part of the
-training: fold 0 trains on the article's own labelled cases, the others draw theirs. ``--scale 2`` halves the
+training: fold 0 trains on the paper's own labelled cases, the others draw theirs. ``--scale 2`` halves the
 resolution, ``--features 8`` narrows the networks, ``--iterations`` shortens the training: with all three a CPU does it.
 
 ``curves`` shows how the pseudo labels of a few fixed unlabelled cases develop (Fig. 1), and mu (Fig. 11).
 
-Two networks: ``article`` is the protocol's (V-Net or 3D U-Net) under the article's augmentation and optimiser;
+Two networks: ``article`` is the protocol's (V-Net or 3D U-Net) under the paper's augmentation and optimiser;
 ``nnunet`` is nnU-Net's own under nnU-Net's augmentation, with our default settings.
 """
 
@@ -53,7 +53,7 @@ def dataset_name(args: argparse.Namespace) -> str:
 def choose(labelled: list[str], others: list[str], fold: int | None) -> tuple[list[str], list[str], list[str]]:
     """Labelled, unlabelled and held-out cases of a fold; without a fold those of the protocol and no held-out ones.
 
-    Fold 0 keeps the article's labelled cases. Another fold holds out other cases and draws its labelled ones from all
+    Fold 0 keeps the paper's labelled cases. Another fold holds out other cases and draws its labelled ones from all
     that remain, so that the labelled cases are another choice too.
     """
     if fold is None:
@@ -204,7 +204,7 @@ def judged_cases(args: argparse.Namespace) -> list[tuple[str, Path, Path]]:
 
 
 def measure(segment, cases: list[tuple[str, Path, Path]]) -> dict[str, dict[str, float]]:
-    """Metrics of each case, foreground against background (all three datasets have one class in the article)."""
+    """Metrics of each case, foreground against background (all three datasets have one class in the paper)."""
     import SimpleITK as sitk
 
     from nnunetv2_crln.evaluation.metrics import mask_metrics
@@ -354,7 +354,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--raw", type=Path, help="prepare: the converted dataset")
     parser.add_argument("--article", choices=list(LABELLED_OF_ARTICLE), default="left_atrium")
-    parser.add_argument("--num_labelled", type=int, help="default: the article's smallest")
+    parser.add_argument("--num_labelled", type=int, help="default: the paper's smallest")
     parser.add_argument("--experiments", nargs="+", choices=list(EXPERIMENTS), default=["main"])
     parser.add_argument("--method", choices=list(METHODS), help="one method instead of experiments")
     parser.add_argument("--networks", nargs="+", choices=list(TRAINERS), default=["article", "nnunet"])

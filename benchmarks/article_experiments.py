@@ -1,4 +1,4 @@
-"""The article's experiments: which trainings each consists of, with which settings, and the published numbers."""
+"""The paper's experiments: which trainings each consists of, with which settings, and the published numbers."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ TRAINERS = {
         "crln": "nnUNetTrainer_CRLN_demo",
     },
 }
-# With our settings and nnU-Net's augmentation, not the article's.
+# With our settings and nnU-Net's augmentation, not the paper's.
 METHODS_OF_NNUNET = {
     "supervised": "labelled cases alone",
     "mean_teacher": "mean teacher",
@@ -153,7 +153,7 @@ def trained_as(args: argparse.Namespace, method: str, network: str) -> str:
 
 
 def methods_of(args: argparse.Namespace, network: str) -> list[str]:
-    """Of the experiments asked for, each once; for nnU-Net's network the methods, not the article's ablations."""
+    """Of the experiments asked for, each once; for nnU-Net's network the methods, not the paper's ablations."""
     names = [args.method] if args.method else [m for e in args.experiments for m in EXPERIMENTS[e][1]]
     names = [m for m in names if network == "article" or m in METHODS_OF_NNUNET]
     return list(dict.fromkeys(trained_as(args, m, network) for m in names))

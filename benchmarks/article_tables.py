@@ -1,4 +1,4 @@
-"""Markdown of the article's experiments: published numbers beside ours, and curves of the trainings."""
+"""Markdown of the paper's experiments: published numbers beside ours, and curves of the trainings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def values(cases: dict[str, dict[str, float]], metric: str) -> np.ndarray:
 
 
 def cells(cases: dict[str, dict[str, float]]) -> list[str]:
-    """Mean and bootstrap standard deviation (100 resamples, as in the article) of each metric."""
+    """Mean and bootstrap standard deviation (100 resamples, as in the paper) of each metric."""
     from nnunetv2_crln.evaluation.bootstrap import bootstrap_mean
 
     found = []

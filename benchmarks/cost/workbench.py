@@ -60,7 +60,7 @@ SETTINGS = {
     "hippocampus": Setting((32, 48, 32), (8, 16, 32, 64), 2, (1, 1, 1, 1)),
     # nnU-Net's own plan for that dataset; its batch is the whole of labelled and unlabelled patches here.
     "hippocampus_nnunet": Setting((40, 56, 40), (32, 64, 128, 256), 5, (2, 2, 2, 2)),
-    # The article's protocol for the left atrium, with the stages and widths of V-Net.
+    # The paper's protocol for the left atrium, with the stages and widths of V-Net.
     "left_atrium": Setting(
         (112, 112, 80), (16, 32, 64, 128, 256), 2, (1, 2, 3, 3, 3), (3, 3, 2, 1), "BatchNorm3d", num_classes=2
     ),

@@ -1,4 +1,4 @@
-"""From raw data to a prediction with the article's preset, shrunk: the preset's plan, its trainer, its network."""
+"""From raw data to a prediction with the paper's preset, shrunk: the preset's plan, its trainer, its network."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""The article's values in the documentation are valid settings."""
+"""The paper's values in the documentation are valid settings."""
 
 import json
 import re

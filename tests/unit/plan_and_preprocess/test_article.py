@@ -1,4 +1,4 @@
-"""The article's protocols: what design and article say of them, and how they get into nnU-Net's plans."""
+"""The paper's protocols: their published values, and how they get into nnU-Net's plans."""
 
 import json
 
