@@ -218,7 +218,7 @@ def measure(segment, cases: list[tuple[str, Path, Path]]) -> dict[str, dict[str,
 
 
 def deployable(trainer, deploy: str | None) -> dict:
-    """The networks that could be deployed, or the one asked for; a supervised training has its student alone."""
+    """Return the networks that could be deployed, or the requested one; a supervised training has only its student."""
     found = networks(trainer)
     return {deploy: found[deploy]} if deploy in found else found
 

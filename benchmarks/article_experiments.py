@@ -15,9 +15,10 @@ class Method:
     """One training.
 
     Attributes:
-        label: In tables.
+        label: Name in tables.
         trainer: ``supervised``, ``mean_teacher``, ``crln_no_cps`` or ``crln``.
-        settings: Of the "crln" block, over the protocol's. ``rectification_share`` becomes ``rectification_start``.
+        settings: Entries of the "crln" block that replace the protocol's.
+            ``rectification_share`` becomes ``rectification_start``.
     """
 
     label: str
@@ -123,7 +124,7 @@ METHODS_OF_NNUNET = {
 
 
 def settings_of(args: argparse.Namespace, protocol_block: dict) -> dict[str, Any]:
-    """The "crln" block of a run."""
+    """Return the "crln" block of a run."""
     method = METHODS[args.method]
     block = {} if args.network == "nnunet" or args.method == DEFAULTS else dict(protocol_block)
     if "rectification_start" in block:  # the same share of a shorter training
@@ -138,7 +139,7 @@ def settings_of(args: argparse.Namespace, protocol_block: dict) -> dict[str, Any
 
 
 def trained_as(args: argparse.Namespace, method: str, network: str) -> str:
-    """The method whose run is this one's too: one value of each ablation is that of the whole CRLN (16 for R of LA)."""
+    """Return the method whose run this one shares: one value of each ablation is that of full CRLN (16 for R of LA)."""
     from nnunetv2_crln.plan_and_preprocess.article import find_protocol
 
     if network == "nnunet":  # has no ablations
@@ -153,7 +154,7 @@ def trained_as(args: argparse.Namespace, method: str, network: str) -> str:
 
 
 def methods_of(args: argparse.Namespace, network: str) -> list[str]:
-    """Of the experiments asked for, each once; for nnU-Net's network the methods, not the paper's ablations."""
+    """Return the methods of the requested experiments, each once; for nnU-Net's network without the ablations."""
     names = [args.method] if args.method else [m for e in args.experiments for m in EXPERIMENTS[e][1]]
     names = [m for m in names if network == "article" or m in METHODS_OF_NNUNET]
     return list(dict.fromkeys(trained_as(args, m, network) for m in names))

@@ -92,12 +92,12 @@ def _method_rows(args: argparse.Namespace, method: str, runs: list[dict], result
 
 
 def _setting(r: dict) -> tuple[float, str]:
-    """What tells the runs of a method and network apart, besides fold and seed."""
+    """Return what distinguishes the runs of a method and network, besides fold and seed."""
     return r["learning_rate"], json.dumps(r["override"])
 
 
 def _judged(r: dict) -> tuple[bool, int, int]:
-    """Fold and seed; the test cases, which are no fold, last."""
+    """Return fold and seed as sort key; the test cases, which are not a fold, come last."""
     return r["fold"] is None, r["fold"] or 0, r["seed"]
 
 
@@ -106,7 +106,7 @@ def _judged_on(r: dict) -> str:
 
 
 def _is_base_of(b: dict, r: dict) -> bool:
-    """Whether ``b`` is the mean teacher that ``r`` is compared with."""
+    """Check whether ``b`` is the mean teacher that ``r`` is compared with."""
     same = ("network", "learning_rate")
     return b["method"] == "mean_teacher" and not b["override"] and all(b[key] == r[key] for key in same)
 
@@ -126,7 +126,7 @@ def over_runs(runs: list[dict], deployed: str) -> dict[str, dict[str, float]]:
 
 
 def _rows(method: str, group: list[dict], base: list[dict], published: str) -> list[list[str]]:
-    """A row per network that all runs of the group have measured; a single run has its best epoch as well."""
+    """Return a row per network that all runs of the group have measured; a single run has its best epoch as well."""
     judged = ", ".join(dict.fromkeys(_judged_on(r) for r in group))
     seeds = {r["seed"] for r in group}
     if len(seeds) > 1:

@@ -44,7 +44,7 @@ RESULTS = Path(__file__).parent / "results" / "hippocampus"
 
 
 def held_out(cases: list[str]) -> set[str]:
-    """The 60 test cases: every third of the sorted list, up to 60; fixed before the first run."""
+    """Choose the 60 test cases: every third of the sorted list, up to 60; fixed before the first run."""
     return set(sorted(cases)[::3][:60])
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks of whole trainings share: a queue of runs that may be stopped, prediction, and result files."""
+"""Parts that benchmarks of whole trainings share: a queue of runs that may be stopped, prediction, result files."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def segmenter(trainer, network, step_size: float = 0.5) -> Callable[[Path], np.n
 
 
 def networks(trainer) -> dict:
-    """The networks that could be deployed, without deep supervision."""
+    """Return the networks that could be deployed, without deep supervision."""
     from nnunetv2_crln.modules.rectified_network import RectifiedNetwork
     from nnunetv2_crln.training.method import unwrap
     from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
@@ -78,7 +78,7 @@ def networks(trainer) -> dict:
 
 
 def environment() -> dict:
-    """What a number in a result file depends on beside its settings."""
+    """Return what a number in a result file depends on besides its settings."""
     from importlib.metadata import version
 
     commit = subprocess.run(
@@ -114,7 +114,7 @@ class Run:
     """One entry of a queue.
 
     Attributes:
-        name: Of its lock and log.
+        name: Name of its lock and log.
         result: File that the run writes at its end; a run that has it is never repeated.
         command: Starts it.
         needs: Another run without whose result this one cannot start.

@@ -11,7 +11,7 @@ SHAPE = (6, 8, 10)  # (Z, Y, X)
 
 
 def scan_and_label(seed: int = 0, shape: Sequence[int] = SHAPE, foreground: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """An int16 image and a binary label that no flip maps onto itself."""
+    """Draw an int16 image and a binary label that no flip maps onto itself."""
     image, label = make_case(np.random.default_rng(seed), shape, classes=2)
     label[0, 0, 0] = 1
     return image[0].astype(np.int16), label * np.uint8(foreground)
@@ -23,7 +23,7 @@ def as_image(
     origin: Sequence[float] = (-30, 12, 5),
     direction: Sequence[float] = (1, 0, 0, 0, 1, 0, 0, 0, 1),
 ) -> sitk.Image:
-    """An image from voxels (Z, Y, X); spacing, origin and direction as in SimpleITK (X, Y, Z)."""
+    """Make an image from voxels (Z, Y, X); spacing, origin and direction as in SimpleITK (X, Y, Z)."""
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(spacing)
     image.SetOrigin(origin)
@@ -71,7 +71,7 @@ def save_dicom(image: sitk.Image, folder: Path, series: str = "1.2.3", prefix: s
 
 
 def write_list(path: Path, *names: str) -> str:
-    """A case list, as the path for the command line."""
+    """Write a case list and return its path for the command line."""
     path.write_text("\n".join(names) + "\n")
     return str(path)
 

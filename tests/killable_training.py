@@ -26,7 +26,7 @@ TICK = os.sysconf("SC_CLK_TCK")
 
 
 def kill_me() -> None:
-    """What kill -9 does: no exception, no cleaning up."""
+    """Do what kill -9 does: no exception, no clean-up."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -79,7 +79,7 @@ def half_written(checkpoint_name: str) -> None:
 
 
 def full_disk(folder: Path) -> None:
-    """A device without space in place of the temporary file."""
+    """Put a device without space in place of the temporary file."""
     temporary = folder / f".{LATEST}.{os.getpid()}.tmp"
     when_saving(LATEST, lambda: temporary.symlink_to("/dev/full"))
 

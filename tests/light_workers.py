@@ -11,7 +11,7 @@ import pytest
 
 
 class LightContext:
-    """A multiprocessing context whose pools are threads; all else is spawned."""
+    """Multiprocessing context whose pools are threads; everything else is spawned."""
 
     def __init__(self) -> None:
         self._spawn = multiprocessing.get_context("spawn")

@@ -1,4 +1,4 @@
-"""What training tests share: the tiny dataset's numbers, its small network, and nnU-Net's loop epoch by epoch."""
+"""Parts that training tests share: the tiny dataset's numbers, its small network, and nnU-Net's loop by epochs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def leave_unannotated(raw, label: int = 3) -> None:
 
 
 def shrink(configuration: dict, stages: int = 3) -> None:
-    """A network that trains an iteration in milliseconds."""
+    """Shrink the network until an iteration takes milliseconds."""
     ndim = len(configuration["patch_size"])
     configuration["patch_size"] = [16] * ndim
     configuration["batch_size"] = 2

@@ -1,4 +1,4 @@
-"""The random preprocessed data of benchmarks/workbench.py, small enough for tests."""
+"""Make the random preprocessed data of benchmarks/cost/workbench.py, small enough for tests."""
 
 import contextlib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""How do time and memory of the aggregation (Eq. 6) grow with classes, prototypes and voxels?
+"""Measure how time and memory of the aggregation (Eq. 6) grow with classes, prototypes and voxels.
 
     python benchmarks/cost/dim_scaling.py [--device cpu|cuda] [--classes 2 15 60] [--prototypes 4 16 32] [--grids 16 32]
 

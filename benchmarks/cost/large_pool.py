@@ -1,4 +1,4 @@
-"""How long does training take to start with thousands of unlabelled cases, and what memory does it hold?
+"""Measure the start-up time and the memory of a training with thousands of unlabelled cases.
 
     python benchmarks/cost/large_pool.py [--cases 10000] [--workers 1] [--draws 600] [-o result.json]
 

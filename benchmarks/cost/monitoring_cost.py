@@ -1,4 +1,4 @@
-"""What does monitoring cost? CPU time of a look at the fixed cases, of both drawings and of a training step.
+"""Measure the cost of monitoring: CPU time of a look at the fixed cases, of both drawings and of a training step.
 
     nnUNet_preprocessed=… nnUNet_results=… python benchmarks/cost/monitoring_cost.py PLANS.json [--steps 5]
 

@@ -65,7 +65,7 @@ def measure(raw: Path, preprocessed: Path, processes: int) -> dict:
 
 
 def speed_up(rows: list[dict]) -> dict[str, float]:
-    """Of the last run over the first one: in all, and from the first finished case on."""
+    """Return the speed-up of the last run over the first one: in all, and from the first finished case on."""
     first, last = rows[0], rows[-1]
     after_start = [row["seconds"] - row["first_case_s"] for row in (first, last)]
     return {

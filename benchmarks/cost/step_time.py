@@ -1,4 +1,4 @@
-"""What does a training step of CRLN cost beside plain nnU-Net's and a mean teacher's?
+"""Measure the cost of a training step of CRLN beside plain nnU-Net's and a mean teacher's.
 
     python benchmarks/cost/step_time.py --setting hippocampus --device cpu [--repeats 30] [-o result.json]
     python benchmarks/cost/step_time.py --setting left_atrium --device cuda
@@ -58,7 +58,7 @@ def build(method: str, work: str | Path, plans: dict, device: str, bfloat16: boo
 
 
 def clock_of(name: str, device: str) -> Callable[[], float]:
-    """A clock that has waited for the device."""
+    """Return a clock that waits for the device."""
     if device == "cuda":
         import torch
 

@@ -32,8 +32,8 @@ class Setting:
         patch_size: Voxels.
         features: Channels of each stage; every stage but the first halves the resolution.
         labelled: Labelled patches in a batch; as many unlabelled ones come with them.
-        convolutions: Of each encoder stage.
-        decoder_convolutions: Of each decoder stage; None: as in the encoder.
+        convolutions: Number of convolutions in each encoder stage.
+        decoder_convolutions: Number of convolutions in each decoder stage; None takes that of the encoder.
         norm: Class of torch.nn.
         num_classes: Background included.
         case_size: Voxels of a case; None: a quarter more than the patch.
@@ -50,7 +50,7 @@ class Setting:
     crln: dict[str, Any] = field(default_factory=dict)
 
     def scaled(self, scale: float) -> Setting:
-        """The patch made smaller, to a multiple of what the network can halve."""
+        """Shrink the patch to a multiple of what the network can halve."""
         unit = 2 ** (len(self.features) - 1)
         return replace(self, patch_size=tuple(max(unit, round(s * scale / unit) * unit) for s in self.patch_size))
 
@@ -229,7 +229,7 @@ def locations(labels: np.ndarray, num_classes: int) -> dict:
 
 
 def build_trainer(trainer_class: type, work: str | Path, plans: dict, device: str, labelled_factor: int = 1, **crln):
-    """A trainer that is ready for its first step.
+    """Build a trainer that is ready for its first step.
 
     Args:
         trainer_class: nnU-Net's or one of this package.
@@ -283,7 +283,7 @@ def draw_batch(trainer, pin_memory: bool = False) -> dict:
 
 
 def device_name(device: str) -> str:
-    """The hardware, for a result file."""
+    """Return the name of the hardware, for a result file."""
     import torch
 
     if device == "cuda":

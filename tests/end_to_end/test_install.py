@@ -32,7 +32,7 @@ OURS = "FOUND nnUNetTrainer_CRLN IN nnunetv2_crln.training."
 
 
 class Environment:
-    """A virtual environment that borrows every installed package except ours."""
+    """Virtual environment that borrows every installed package except this one."""
 
     def __init__(self, folder: Path, pip: bool = False, leave_out: tuple[str, ...] = ()):
         subprocess.run([sys.executable, "-m", "venv", *([] if pip else ["--without-pip"]), str(folder)], check=True)
@@ -66,7 +66,7 @@ class Environment:
         self.run("-m", "pip", "install", "--no-deps", "--no-index", "--disable-pip-version-check", str(wheel))
 
     def unpack(self, wheel: Path) -> None:
-        """What installing amounts to, without the seconds that pip costs."""
+        """Do what installing amounts to, without the seconds that pip costs."""
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(self.site)
 

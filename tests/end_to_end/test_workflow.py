@@ -35,7 +35,7 @@ def run(command: list[str], environment: dict[str, str], expect: int = 0) -> str
 
 
 def write_decathlon_task(folder: Path, labelled: int = 8, test: int = 2) -> None:
-    """A task in the Medical Segmentation Decathlon's layout; one label is stored as floats, as in the real one."""
+    """Write a task in the Medical Segmentation Decathlon's layout; one label is stored as floats, as in reality."""
     rng = np.random.default_rng(0)
     for number in range(labelled + test):
         image, labels = make_case(rng, (24, 24, 24))

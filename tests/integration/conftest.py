@@ -20,7 +20,7 @@ from nnunetv2_crln.training import variants
 
 @pytest.fixture(scope="session")
 def preprocessed(tmp_path_factory):
-    """The preprocessed dataset, made once; training only reads it. A part of each label is ignored."""
+    """Make the preprocessed dataset once; training only reads it. A part of each label is ignored."""
     root = tmp_path_factory.mktemp("training")
     folders = {name: root / name for name in ("raw", "preprocessed", "results")}
     with pytest.MonkeyPatch.context() as patch:

@@ -25,7 +25,7 @@ SHAPE = (20, 20, 20)
 
 @pytest.fixture
 def dataset(preprocessed, tmp_path, monkeypatch):
-    """A private copy of the preprocessed dataset."""
+    """Copy the preprocessed dataset for one test."""
     for name in ("raw", "preprocessed"):
         shutil.copytree(getattr(preprocessed, name), tmp_path / name)
         monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
@@ -36,7 +36,7 @@ def dataset(preprocessed, tmp_path, monkeypatch):
 
 @pytest.fixture
 def scans(tmp_path):
-    """A folder with two scans in different formats."""
+    """Make a folder with two scans in different formats."""
     folder = tmp_path / "scans"
     for seed, name in enumerate(("one.nii.gz", "sub/two.mha"), start=50):
         write_image(make_case(np.random.default_rng(seed), SHAPE)[0][0], folder / name)

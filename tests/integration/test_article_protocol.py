@@ -29,7 +29,7 @@ NAME = f"Dataset{DATASET}_Synthetic"
 
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory):
-    """A tiny dataset of eight labelled cases, planned and preprocessed with --article."""
+    """Make a tiny dataset of eight labelled cases, planned and preprocessed with --article."""
     root = tmp_path_factory.mktemp("article")
     output = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:

@@ -14,7 +14,7 @@ from nnunetv2_crln.training import variants
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A preprocessed dataset."""
+    """Make a preprocessed dataset."""
     torch.set_num_threads(1)
     work = tmp_path_factory.mktemp("compile")
     with nnunet_paths_in(work):

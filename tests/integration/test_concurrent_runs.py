@@ -88,7 +88,7 @@ def test_training_waits_for_preprocessing(trainer_of):
 
 @pytest.fixture
 def five_cases(preprocessed, tmp_path, monkeypatch):
-    """A private copy of the dataset with five labelled cases, enough for nnU-Net's folds."""
+    """Copy the dataset with five labelled cases, enough for nnU-Net's folds."""
     for key in ("raw", "preprocessed"):
         shutil.copytree(getattr(preprocessed, key), tmp_path / key)
         monkeypatch.setenv(f"nnUNet_{key}", str(tmp_path / key))

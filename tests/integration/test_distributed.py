@@ -26,7 +26,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """A preprocessed dataset and plans for four labelled and four unlabelled patches."""
+    """Make a preprocessed dataset and plans for four labelled and four unlabelled patches."""
     torch.set_num_threads(1)
     work = tmp_path_factory.mktemp("distributed")
     with nnunet_paths_in(work):

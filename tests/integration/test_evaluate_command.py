@@ -74,7 +74,7 @@ def test_default_output_and_table(command, folders: Path) -> None:
 
 
 def test_documented_keys(command, folders: Path) -> None:
-    """What docs/evaluation.md promises to other programs."""
+    """Check the keys that docs/evaluation.md promises to other programs."""
     command("labelsTs", "good", "-np", "1", "-o", "summary.json", "--compare", "bad")
     found = json.loads((folders / "summary.json").read_text(encoding="utf-8"))
     statistics = {"mean", "sd", "ci_low", "ci_high", "case_sd", "median", "n", "n_nan"}

@@ -68,7 +68,7 @@ def test_measuring_is_the_only_way_and_reads_alone(trainer_of, preprocessed, mon
 
 
 def test_training_needs_no_raw_data(trainer_of, preprocessed, tmp_path):
-    """What is not there cannot be read."""
+    """Missing files cannot be read."""
     shutil.move(preprocessed.raw / NAME, tmp_path / "elsewhere")
     try:
         trainer_of(epochs=1).run_training()

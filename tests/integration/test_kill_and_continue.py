@@ -109,7 +109,7 @@ def test_nothing_is_left_behind(outcome):
 
 
 def differences(a, b, where: str = "") -> list[str]:
-    """Where two nested structures are not equal to the last bit."""
+    """List the places where two nested structures are not bit-equal."""
     if isinstance(a, dict) and isinstance(b, dict):
         if a.keys() != b.keys():
             return [f"{where}: {a.keys() ^ b.keys()}"]

@@ -121,7 +121,7 @@ def browse(page, profile) -> subprocess.CompletedProcess:
 
 
 def console_errors(stderr: str) -> list[str]:
-    """What the page complained about; the browser's own messages about a missing desktop are not the page's."""
+    """Return the page's errors, without the browser's own messages about a missing desktop."""
     return [line for line in stderr.splitlines() if "CONSOLE" in line]
 
 

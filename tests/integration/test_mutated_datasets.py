@@ -273,7 +273,7 @@ def test_the_list_is_long_enough():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A raw and preprocessed dataset of two channels."""
+    """Make a raw and preprocessed dataset of two channels."""
     root = tmp_path_factory.mktemp("finished")
     write_dataset(root / "raw", labelled=2, unlabelled=2, channels=2, shape=(20, 20, 20))
     with pytest.MonkeyPatch.context() as patch:
@@ -328,7 +328,7 @@ def contents(root: Path) -> dict[str, str]:
 
 
 def refused(patch, capsys, root: Path, *flags: str) -> str:
-    """The message of a command that must fail and change nothing."""
+    """Return the message of a command that must fail and change nothing."""
     before = contents(root)
     capsys.readouterr()
     with pytest.raises(SystemExit) as caught:

@@ -22,7 +22,7 @@ CASES = ["unl_000", "unl_001", "unl_002", "unl_003"]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A dataset after one run of the command. Its hidden labels are garbage: opening one would fail the run."""
+    """Make a dataset and run the command once. Its hidden labels are garbage: opening one would fail the run."""
     root = tmp_path_factory.mktemp("finished")
     raw = write_dataset(root / "raw")
     for file in (raw / "labelsUl").iterdir():

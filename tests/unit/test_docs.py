@@ -1,4 +1,4 @@
-"""What README and docs tell users to type and to open exists."""
+"""Commands and files that README and docs name exist."""
 
 import contextlib
 import io
@@ -38,7 +38,7 @@ OURS = {command.name: command.module for command in own_commands()}
 
 @cache
 def help_of(name: str, first_argument: str) -> str:
-    """The help of a command; a conversion's with the dataset's own options."""
+    """Return the help of a command; that of a conversion with the dataset's own options."""
     if name == "nnUNetv2_crln":
         return overview()
     if name == "nnUNetv2_crln_convert" and first_argument in conversions():
@@ -49,7 +49,7 @@ def help_of(name: str, first_argument: str) -> str:
 
 
 def headings(page: Path) -> set[str]:
-    """The anchors GitHub makes of a page's headings."""
+    """Return the anchors that GitHub makes of a page's headings."""
     found = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
     kept = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in found)
     return {heading.replace(" ", "-") for heading in kept}

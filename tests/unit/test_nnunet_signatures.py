@@ -40,7 +40,7 @@ def parameters(method: Callable) -> list[inspect.Parameter]:
 
 
 def differences(ours: Callable, theirs: Callable) -> list[str]:
-    """What makes a call that fits ``theirs`` not fit ``ours``."""
+    """List what makes a call that fits ``theirs`` not fit ``ours``."""
     mine, found = parameters(ours), []
     names = [parameter.name for parameter in mine]
     any_positional = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in mine)

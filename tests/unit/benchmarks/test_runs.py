@@ -13,7 +13,7 @@ def no_waiting(monkeypatch):
 
 
 def entry(folder, name, code=None, needs=None):
-    """A run that appends its name to a diary and writes its result."""
+    """Make a run that appends its name to a diary and writes its result."""
     result = folder / f"{name}.json"
     code = code or f"open({str(folder / 'diary')!r}, 'a').write('{name} '); open({str(result)!r}, 'w')"
     return Run(name, result, [sys.executable, "-c", code], needs)

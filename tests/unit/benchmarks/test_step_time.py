@@ -12,7 +12,7 @@ from workbench_data import nnunet_paths_in, tiny_setting
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """A small setting's folder and plans."""
+    """Return a small setting's folder and plans."""
     work = tmp_path_factory.mktemp("workbench")
     setting = tiny_setting()
     with nnunet_paths_in(work):

@@ -1,4 +1,4 @@
-"""How sure and how good a pseudo label is, with values by hand."""
+"""Confidence and quality of pseudo labels, with values by hand."""
 
 import math
 

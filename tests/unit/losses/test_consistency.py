@@ -82,7 +82,7 @@ def test_only_confident_voxels_get_a_gradient(loss_function):
 
 
 def test_dice_counts_no_class_that_the_confident_pseudo_labels_lack():
-    """Class 2 is predicted everywhere and labelled nowhere: it is no foreground to be found."""
+    """Class 2 is predicted everywhere and labelled nowhere: it is not foreground to be found."""
     logits = torch.zeros(1, 3, 2, 2)
     logits[:, 2] = 50.0
     assert consistency_dice_loss(logits, torch.zeros(1, 2, 2, dtype=torch.long), torch.ones(1, 2, 2), 0.5).item() == 0

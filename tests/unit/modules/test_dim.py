@@ -245,7 +245,7 @@ def test_nonlinear_aggregation_class_by_class_changes_neither_output_nor_gradien
 @settings(max_examples=20)
 @given(grid=grids, classes=st.integers(1, 3), prototypes=st.integers(1, 3), stride=st.integers(1, 3), odd=st.booleans())
 def test_relationship_map_equals_the_naive_module(grid, classes, prototypes, stride, odd):
-    """Equations 3 to 7 from end to end, on grids that are no multiples of each other too."""
+    """Equations 3 to 7 from end to end, also on grids that are not multiples of each other."""
     dim = randomised(DynamicInteractionModule(classes, prototypes, (4, 3), len(grid)))
     quarter = torch.randn(2, 4, *[max(1, n // 2) for n in grid], dtype=torch.float64)
     half = torch.randn(2, 3, *grid, dtype=torch.float64)

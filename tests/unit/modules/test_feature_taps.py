@@ -15,7 +15,7 @@ FEATURES = (4, 6, 8, 10, 12)
 
 
 def u_net(kind: type = PlainConvUNet, n_stages: int = 4, ndim: int = 3, deep_supervision: bool = True) -> nn.Module:
-    """A U-Net as nnU-Net builds it, tiny; its decoder has one stage less."""
+    """Build a tiny U-Net as nnU-Net does; its decoder has one stage less."""
     blocks = "n_blocks_per_stage" if kind is ResidualEncoderUNet else "n_conv_per_stage"
     return kind(
         input_channels=1,

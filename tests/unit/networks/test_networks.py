@@ -24,7 +24,7 @@ SMALL = {
 
 
 def small(kind: type[EncoderDecoder], deep_supervision: bool = False, **change) -> EncoderDecoder:
-    """As nnU-Net builds it from plans, class and norm named by strings."""
+    """Build a network from plans as nnU-Net does, with class and norm named by strings."""
     norm = "BatchNorm3d" if kind is VNet else "InstanceNorm3d"
     return get_network_from_plans(
         f"{kind.__module__}.{kind.__name__}",

@@ -1,4 +1,4 @@
-"""What the unlabelled images add to nnU-Net's fingerprint."""
+"""Unlabelled images in nnU-Net's fingerprint."""
 
 import json
 import shutil

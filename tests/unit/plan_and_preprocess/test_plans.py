@@ -1,4 +1,4 @@
-"""What surrounds nnU-Net's planning."""
+"""Steps before and after nnU-Net's planning."""
 
 import json
 

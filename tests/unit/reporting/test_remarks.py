@@ -1,4 +1,4 @@
-"""Which courses of a training deserve a remark."""
+"""Remarks on the course of a training."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The report from files alone: tables, comparison, names that are no HTML, damaged and missing files."""
+"""The report from files alone: tables, comparison, names that are not HTML, damaged and missing files."""
 
 import json
 
@@ -19,7 +19,7 @@ STATISTICS = {"mean": 0.9, "sd": 0.01, "ci_low": 0.88, "ci_high": 0.92, "n": 4, 
 
 
 def write_model(root, trainer="nnUNetTrainer_CRLN", fold="fold_0", dice=0.9, stock=False):
-    """What a training leaves, as small as possible."""
+    """Write the files of a training, as small as possible."""
     model = root / f"{trainer}__nnUNetPlans__with__underscores__3d_lowres"
     folder = model / fold
     (folder / "validation").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""What a training refuses before it starts."""
+"""Faults that a training refuses before it starts."""
 
 import json
 

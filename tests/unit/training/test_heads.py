@@ -1,4 +1,4 @@
-"""What the settings build."""
+"""Modules that the settings build."""
 
 import pytest
 import torch

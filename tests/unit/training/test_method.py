@@ -1,4 +1,4 @@
-"""The method as one object, on a network that is no nnU-Net."""
+"""The method as one object, on a network that is not nnU-Net's."""
 
 import pytest
 import torch

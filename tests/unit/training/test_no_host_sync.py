@@ -22,7 +22,7 @@ SETTING = tiny_setting(num_negatives=16)
 
 @pytest.fixture(scope="module", params=[False, True], ids=["all labelled", "ignore label"])
 def data(request, tmp_path_factory):
-    """A preprocessed dataset, with or without an ignore label."""
+    """Make a preprocessed dataset, with or without an ignore label."""
     work = tmp_path_factory.mktemp("host_sync")
     with nnunet_paths_in(work) as patch:
         patch.setenv("nnUNet_compile", "false")

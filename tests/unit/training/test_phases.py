@@ -1,4 +1,4 @@
-"""When rectification starts and how the unsupervised terms grow."""
+"""Start of rectification and growth of the unsupervised terms."""
 
 import math
 

@@ -21,7 +21,7 @@ def halve(value):
 
 
 def fail_without_text(_):
-    """As some of nnU-Net's readers do."""
+    """Fail without a message, as some of nnU-Net's readers do."""
     raise RuntimeError()
 
 
@@ -32,7 +32,7 @@ def wait_for_ever(pid_file):
 
 
 def die(_):
-    """As a process that the operating system kills."""
+    """Die like a process that the operating system kills."""
     os._exit(9)
 
 
