@@ -46,7 +46,7 @@ def means_of_epoch(outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
 
 
 def log_losses(logger: Any, epoch: int, means: Mapping[str, float], print_line: Callable[[str], None]) -> None:
-    """Log the curves of the training steps and print them in one line.
+    """Log the curves of the training steps, and warn of steps that were skipped.
 
     Args:
         logger: nnU-Net's logger.
@@ -58,8 +58,6 @@ def log_losses(logger: Any, epoch: int, means: Mapping[str, float], print_line: 
         print_line(f"WARNING: {means['skipped_steps']:g} steps of this epoch had a non-finite gradient")
     for curve in CURVES:
         logger.log(f"{CURVE_PREFIX}{curve}", means.get(curve, math.nan), epoch)
-    shown = [curve for curve in CURVES if curve in means and curve != "skipped_steps"]
-    print_line("CRLN " + ", ".join(f"{curve} {means[curve]:.4g}" for curve in shown))
 
 
 def log_monitored(logger: Any, epoch: int, values: Mapping[str, float]) -> None:

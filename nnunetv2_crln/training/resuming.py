@@ -39,7 +39,8 @@ class Resuming:
         score = self.logger.get_value("ema_fg_dice", step=-1)
         if self._best_ema is None or score > self._best_ema:
             self._best_ema = score
-            self.print_to_log_file(f"Yayy! New best EMA pseudo Dice: {np.round(score, decimals=4)}")
+            text = f"Yayy! New best EMA pseudo Dice: {np.round(score, decimals=4)}"
+            self.print_to_log_file(text, also_print_to_console=False)
             self.save_checkpoint(join(self.output_folder, "checkpoint_best.pth"))
 
     def save_checkpoint(self: Any, filename: str) -> None:

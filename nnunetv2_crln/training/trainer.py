@@ -26,12 +26,13 @@ from nnunetv2_crln.training.monitoring.patches import build_patch_reader
 from nnunetv2_crln.training.monitoring.teacher_view import TeacherView
 from nnunetv2_crln.training.phases import Phase, Phases
 from nnunetv2_crln.training.precision import autocast_context
+from nnunetv2_crln.training.progress_line import ProgressLine
 from nnunetv2_crln.training.resuming import Resuming
 from nnunetv2_crln.training.supervised_loss import at_full_resolution, without_host_sync
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
 
-class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
+class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
     """Train with cooperative rectification learning (Wang et al., Medical Image Analysis 2025) on any nnU-Net dataset.
 
     ``self.network`` is the student during training and the deployed network during validation, so that nnU-Net's
@@ -55,8 +56,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
         checks.refuse_unsupported(configuration, self.is_cascaded, self.label_manager.has_regions)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration, **self.fixed_settings)
         self.save_every = self.settings.save_every
-        for attribute, value in self.training_attributes.items():
-            setattr(self, attribute, value)
+        self.__dict__.update(self.training_attributes)
         self.seed = draw_common_seed() if self.settings.seed is None else self.settings.seed
         self.phases = Phases.of(self.settings, total_iterations=0)  # until the length of the training is known
         self.step = 0
@@ -139,7 +139,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
             self.initialize()
         self.method.start(first_step=self.step == 0)
         super().on_train_start()
-        self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}")
+        self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}", also_print_to_console=False)
         if self.local_rank == 0:
             self._write_facts()
             self.monitor = self.build_monitor()
@@ -182,6 +182,7 @@ class nnUNetTrainer_CRLN(Resuming, nnUNetTrainer):
         self.gradient_step(forward.losses["loss"], self.grad_scaler, self.step)
         self.method.after_gradient_step(forward, phase, self.step)
         self.step += 1
+        self.after_step()
         return forward.detached()
 
     def autocast(self) -> contextlib.AbstractContextManager:

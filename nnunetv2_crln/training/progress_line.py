@@ -1,0 +1,191 @@
+"""What a training prints: an estimate after its first steps, and one line per epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+import torch
+
+from nnunetv2_crln.layout import CURVE_PREFIX
+
+WARM_UP_STEPS = 2
+TIMED_STEPS = 8
+VALIDATION_SHARE = 1 / 3
+"""Cost of a validation step in training steps: it has no backward pass."""
+
+LONG_ON_A_CPU = 3600
+"""Seconds from which on a hint how to shorten the training is worth its lines."""
+
+EPOCHS_FOR_THE_PACE = 5
+TERMS = ("supervised", "relationship_map", "consistency", "cps")
+
+
+def duration(seconds: float) -> str:
+    """Format a duration by its two largest units.
+
+    Example:
+        >>> duration(45065), duration(250), duration(7.94)
+        ('12 h 31 min', '4 min 10 s', '7.9 s')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    rounded = round(seconds)
+    if rounded < 3600:
+        return f"{rounded // 60} min {rounded % 60} s"
+    if rounded < 86400:
+        return f"{rounded // 3600} h {rounded % 3600 // 60} min"
+    return f"{rounded // 86400} d {rounded % 86400 // 3600} h"
+
+
+def clock(timestamp: float, now: float) -> str:
+    """Format a moment of the future: the time today, with the date on other days."""
+    same_day = time.localtime(timestamp)[:3] == time.localtime(now)[:3]
+    return time.strftime("%H:%M" if same_day else "%a %d %b %H:%M", time.localtime(timestamp))
+
+
+def epoch_line(logging: Mapping[str, Sequence], epoch: int, num_epochs: int, now: float) -> str:
+    """Describe a finished epoch in one line.
+
+    Args:
+        logging: Values per epoch of each key of nnU-Net's logger.
+        epoch: The finished epoch, from 0.
+        num_epochs: Epochs of the whole training.
+        now: Time stamp; what is drawn and saved after an epoch counts too.
+
+    Returns:
+        Epoch k of n, losses, pseudo Dice, duration, time left and expected end.
+    """
+    moments = [*logging["epoch_start_timestamps"][: epoch + 1], now][-EPOCHS_FOR_THE_PACE - 1 :]
+    # The median, because a training that was continued has a gap.
+    left = (num_epochs - epoch - 1) * median(end - start for start, end in pairwise(moments))
+    dice = ", ".join(f"{value:.3f}" for value in logging["dice_per_class_or_region"][epoch])
+    parts = [
+        f"loss {logging['train_losses'][epoch]:.4f}{_terms(logging, epoch)}",
+        f"validation loss {logging['val_losses'][epoch]:.4f}",
+        f"pseudo Dice {logging['mean_fg_dice'][epoch]:.3f} ({dice})",
+    ]
+    if logging["ema_fg_dice"][epoch] >= max(logging["ema_fg_dice"][: epoch + 1]):
+        parts.append("best so far")
+    parts.append(duration(moments[-1] - moments[-2]))
+    if left:
+        parts.append(f"{duration(left)} left, until {clock(now + left, now)}")
+    return f"Epoch {epoch + 1} of {num_epochs}: {', '.join(parts)}"
+
+
+def _terms(logging: Mapping[str, Sequence], epoch: int) -> str:
+    """Return the terms of CRLN's loss in brackets; nothing for other trainers."""
+    values = {name: logging.get(f"{CURVE_PREFIX}{name}", ()) for name in TERMS}
+    known = [f"{name} {series[epoch]:.3f}" for name, series in values.items() if len(series) > epoch]
+    shown = [term for term in known if not term.endswith("nan")]
+    return f" ({', '.join(shown)})" if shown else ""
+
+
+def memory_in_use(device: torch.device) -> str:
+    """Describe the largest memory a training has used so far; empty where the system does not tell."""
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        return f"{torch.cuda.max_memory_reserved(device) / 2**30:.1f} of {total / 2**30:.1f} GiB of GPU memory"
+    if os.name != "posix":
+        return ""
+    import resource  # not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB of RAM"
+
+
+class ProgressLine:
+    """Mixin for any nnU-Net trainer: the console shows what people wait for, the log file everything.
+
+    A trainer that does not call nnU-Net's ``train_step`` calls :meth:`after_step` itself.
+    """
+
+    _on_console = True
+    _steps_here = 0
+    _timing_since = math.nan
+
+    def print_to_log_file(self: Any, *args, also_print_to_console=True, add_timestamp=True):
+        """Print into the log file, and on the console unless nnU-Net is speaking of what our line says."""
+        super().print_to_log_file(  # type: ignore[misc]
+            *args, also_print_to_console=also_print_to_console and self._on_console, add_timestamp=add_timestamp
+        )
+
+    @contextlib.contextmanager
+    def _log_file_only(self: Any) -> Iterator[None]:
+        self._on_console = False
+        try:
+            yield
+        finally:
+            self._on_console = True
+
+    def print_plans(self: Any):
+        """Print the plans into the log file."""
+        with self._log_file_only():
+            super().print_plans()  # type: ignore[misc]
+        self.print_to_log_file(f"Plans, settings and every detail: {self.log_file}")
+
+    def plot_network_architecture(self: Any):
+        """Plot the network where hiddenlayer is installed; elsewhere nnU-Net would only print that it is not."""
+        if find_spec("hiddenlayer"):
+            super().plot_network_architecture()  # type: ignore[misc]
+
+    def on_train_epoch_start(self: Any):
+        """Keep the number of the epoch and the learning rate out of the console, and begin to time steps."""
+        if self._steps_here < WARM_UP_STEPS + TIMED_STEPS:
+            self._steps_here = 0  # what lies between two epochs is no step
+        with self._log_file_only():
+            super().on_train_epoch_start()  # type: ignore[misc]
+
+    def train_step(self: Any, batch: dict) -> dict:
+        """Do nnU-Net's step and count it."""
+        result = super().train_step(batch)  # type: ignore[misc]
+        self.after_step()
+        return result
+
+    def after_step(self: Any) -> None:
+        """Count a step of this process; after the first few, print how long the training will take."""
+        self._steps_here += 1
+        if self._steps_here not in (WARM_UP_STEPS, WARM_UP_STEPS + TIMED_STEPS) or self.local_rank != 0:
+            return
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # twice in a training
+        now = time.time()
+        if self._steps_here == WARM_UP_STEPS:
+            self._timing_since = now
+            return
+        for line in self._estimate((now - self._timing_since) / TIMED_STEPS, now):
+            self.print_to_log_file(line)
+
+    def _estimate(self: Any, seconds_per_step: float, now: float) -> list[str]:
+        steps = self.num_iterations_per_epoch + VALIDATION_SHARE * self.num_val_iterations_per_epoch
+        epochs = self.num_epochs - self.current_epoch
+        total = epochs * steps * seconds_per_step
+        lines = [
+            f"About {duration(total)} for {epochs} epochs, until {clock(now + total, now)} "
+            f"({duration(seconds_per_step)} a step, {duration(steps * seconds_per_step)} an epoch)"
+        ]
+        if memory := memory_in_use(self.device):
+            lines.append(f"Memory so far: {memory}")
+        if self.device.type == "cpu" and total > LONG_ON_A_CPU:
+            lines.append(
+                "Shorter on a CPU: a trainer with fewer epochs (-tr nnUNetTrainer_CRLN_20epochs), or small networks: "
+                "nnUNetv2_crln_plan_and_preprocess … --small, then nnUNetv2_train … -p nnUNetPlans_small "
+                "-tr nnUNetTrainer_CRLN_short"
+            )
+        return lines
+
+    def on_epoch_end(self: Any):
+        """Print one line about the epoch instead of nnU-Net's four."""
+        epoch = self.current_epoch
+        with self._log_file_only():
+            super().on_epoch_end()  # type: ignore[misc]
+        logging = self.logger.local_logger.my_fantastic_logging
+        self.print_to_log_file(epoch_line(logging, epoch, self.num_epochs, time.time()))

@@ -1,0 +1,110 @@
+"""What a training prints on the console and into its log file."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from nnunetv2_crln.training import progress_line
+from nnunetv2_crln.training.progress_line import ProgressLine, clock, duration, epoch_line
+
+LOGGING = {
+    "train_losses": [1.0, 0.5],
+    "val_losses": [1.1, 0.6],
+    "mean_fg_dice": [0.2, 0.5],
+    "ema_fg_dice": [0.2, 0.23],
+    "dice_per_class_or_region": [[0.1, 0.3], [0.4, 0.6]],
+    "epoch_start_timestamps": [0.0, 100.0],
+    "crln_supervised": [0.9, 0.4],
+    "crln_cps": [math.nan, 0.05],
+}
+
+
+class StockTrainer:
+    """nnU-Net's trainer as far as the mixin needs it."""
+
+    local_rank, current_epoch, num_epochs = 0, 1, 4
+    num_iterations_per_epoch, num_val_iterations_per_epoch = 250, 50
+    log_file, device = "training_log.txt", torch.device("cpu")
+    logger = SimpleNamespace(local_logger=SimpleNamespace(my_fantastic_logging=LOGGING))
+
+    def __init__(self):
+        self.console, self.file = [], []
+
+    def print_to_log_file(self, *args, also_print_to_console=True, add_timestamp=True):
+        text = " ".join(map(str, args))
+        self.file.append(text)
+        if also_print_to_console:
+            self.console.append(text)
+
+    def print_plans(self):
+        self.print_to_log_file("a hundred lines")
+
+    def plot_network_architecture(self):
+        self.print_to_log_file("Unable to plot network architecture:")
+
+    def on_train_epoch_start(self):
+        self.print_to_log_file("Epoch 1")
+
+    def train_step(self, batch):
+        return {"loss": batch}
+
+    def on_epoch_end(self):
+        self.print_to_log_file("train_loss 0.5")
+        self.current_epoch += 1
+
+
+class Trainer(ProgressLine, StockTrainer):
+    pass
+
+
+def test_an_epoch_is_one_line():
+    line = epoch_line(LOGGING, 1, 4, 200.0)
+    assert line.startswith("Epoch 2 of 4: loss 0.5000 (supervised 0.400, cps 0.050), validation loss 0.6000, ")
+    assert "pseudo Dice 0.500 (0.400, 0.600), best so far, 1 min 40 s, 3 min 20 s left, until " in line
+
+
+def test_terms_and_times_that_do_not_exist_are_left_out():
+    stock = {key: values for key, values in LOGGING.items() if not key.startswith("crln_")}
+    assert "(supervised" not in epoch_line(stock, 0, 2, 90.0) and "cps" not in epoch_line(LOGGING, 0, 2, 90.0)
+    assert "left" not in epoch_line(LOGGING, 1, 2, 200.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.5, "0.5 s"), (61, "1 min 1 s"), (3600, "1 h 0 min"), (200000, "2 d 7 h")]
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_another_day_shows_its_date():
+    assert len(clock(60.0, 0.0)) == len("00:01")
+    assert "1970" not in clock(2e5, 0.0) and " Jan " in clock(2e5, 0.0)
+
+
+def test_nnunets_lines_go_into_the_file_and_ours_on_the_console_too():
+    trainer = Trainer()
+    trainer.print_plans()
+    trainer.plot_network_architecture()
+    trainer.on_train_epoch_start()
+    trainer.on_epoch_end()
+    assert [text for text in trainer.file if text not in trainer.console] == [
+        "a hundred lines",
+        "Epoch 1",
+        "train_loss 0.5",
+    ]
+    assert trainer.console[-1].startswith("Epoch 2 of 4: ")
+    assert not any("Unable" in text for text in trainer.file)
+
+
+def test_the_first_steps_tell_the_expected_end_and_how_to_shorten_it(monkeypatch):
+    trainer, seconds = Trainer(), iter([1000.0, 1080.0])
+    monkeypatch.setattr(progress_line.time, "time", lambda: next(seconds))
+    for _ in range(30):
+        assert trainer.train_step(1.0) == {"loss": 1.0}
+    # 10 s a step, (250 + 50/3) steps an epoch, 3 epochs left
+    assert trainer.console[0].startswith("About 2 h 13 min for 3 epochs, until ")
+    assert "(10.0 s a step, 44 min 27 s an epoch)" in trainer.console[0]
+    assert "GiB of RAM" in trainer.console[1]
+    assert "--small" in trainer.console[2] and len(trainer.console) == 3
