@@ -1,4 +1,4 @@
-"""What a training prints: an estimate after its first steps, and one line per epoch."""
+"""Print an estimate of the training time after the first steps, and one line per epoch."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from nnunetv2_crln.layout import CURVE_PREFIX
 WARM_UP_STEPS = 2
 TIMED_STEPS = 8
 VALIDATION_SHARE = 1 / 3
-"""Cost of a validation step in training steps: it has no backward pass."""
+"""Cost of a validation step in training steps, because it has no backward pass."""
 
 LONG_ON_A_CPU = 3600
-"""Seconds from which on a hint how to shorten the training is worth its lines."""
+"""Seconds above which a hint how to shorten the training is printed."""
 
 EPOCHS_FOR_THE_PACE = 5
 TERMS = ("supervised", "relationship_map", "consistency", "cps")
@@ -47,7 +47,15 @@ def duration(seconds: float) -> str:
 
 
 def clock(timestamp: float, now: float) -> str:
-    """Format a moment of the future: the time today, with the date on other days."""
+    """Format a future time, with its date unless it is today.
+
+    Args:
+        timestamp: Time to format, in seconds.
+        now: Present time, in seconds.
+
+    Returns:
+        Text such as ``14:05`` or ``Tue 03 Mar 14:05``.
+    """
     same_day = time.localtime(timestamp)[:3] == time.localtime(now)[:3]
     return time.strftime("%H:%M" if same_day else "%a %d %b %H:%M", time.localtime(timestamp))
 
@@ -57,9 +65,9 @@ def epoch_line(logging: Mapping[str, Sequence], epoch: int, num_epochs: int, now
 
     Args:
         logging: Values per epoch of each key of nnU-Net's logger.
-        epoch: The finished epoch, from 0.
-        num_epochs: Epochs of the whole training.
-        now: Time stamp; what is drawn and saved after an epoch counts too.
+        epoch: Number of the finished epoch, from 0.
+        num_epochs: Number of epochs of the whole training.
+        now: Present time in seconds; drawing and saving after an epoch count too.
 
     Returns:
         Epoch k of n, losses, pseudo Dice, duration, time left and expected end.
@@ -90,7 +98,7 @@ def _terms(logging: Mapping[str, Sequence], epoch: int) -> str:
 
 
 def memory_in_use(device: torch.device) -> str:
-    """Describe the largest memory a training has used so far; empty where the system does not tell."""
+    """Describe the largest memory that a training has used so far; empty if the system does not report it."""
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         return f"{torch.cuda.max_memory_reserved(device) / 2**30:.1f} of {total / 2**30:.1f} GiB of GPU memory"
@@ -103,7 +111,7 @@ def memory_in_use(device: torch.device) -> str:
 
 
 class ProgressLine:
-    """Mixin for any nnU-Net trainer: the console shows what people wait for, the log file everything.
+    """Mixin for any nnU-Net trainer: the console shows a short progress report, the log file everything.
 
     A trainer that does not call nnU-Net's ``train_step`` calls :meth:`after_step` itself.
     """
@@ -113,7 +121,13 @@ class ProgressLine:
     _timing_since = math.nan
 
     def print_to_log_file(self: Any, *args, also_print_to_console=True, add_timestamp=True):
-        """Print into the log file, and on the console unless nnU-Net is speaking of what our line says."""
+        """Print into the log file, and on the console unless the progress line replaces nnU-Net's message.
+
+        Args:
+            *args: Objects to print.
+            also_print_to_console: Print on the console too.
+            add_timestamp: Begin with the time.
+        """
         super().print_to_log_file(  # type: ignore[misc]
             *args, also_print_to_console=also_print_to_console and self._on_console, add_timestamp=add_timestamp
         )
@@ -133,14 +147,14 @@ class ProgressLine:
         self.print_to_log_file(f"Plans, settings and every detail: {self.log_file}")
 
     def plot_network_architecture(self: Any):
-        """Plot the network where hiddenlayer is installed; elsewhere nnU-Net would only print that it is not."""
+        """Plot the network if hiddenlayer is installed; otherwise nnU-Net would only print that it is missing."""
         if find_spec("hiddenlayer"):
             super().plot_network_architecture()  # type: ignore[misc]
 
     def on_train_epoch_start(self: Any):
-        """Keep the number of the epoch and the learning rate out of the console, and begin to time steps."""
+        """Print the epoch's number and learning rate only to the log file, and start to time the steps."""
         if self._steps_here < WARM_UP_STEPS + TIMED_STEPS:
-            self._steps_here = 0  # what lies between two epochs is no step
+            self._steps_here = 0  # the time between two epochs must not count
         with self._log_file_only():
             super().on_train_epoch_start()  # type: ignore[misc]
 
@@ -151,7 +165,7 @@ class ProgressLine:
         return result
 
     def after_step(self: Any) -> None:
-        """Count a step of this process; after the first few, print how long the training will take."""
+        """Count a step of this process; after the first few steps, print how long the training will take."""
         self._steps_here += 1
         if self._steps_here not in (WARM_UP_STEPS, WARM_UP_STEPS + TIMED_STEPS) or self.local_rank != 0:
             return
