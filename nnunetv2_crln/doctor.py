@@ -17,6 +17,7 @@ from pathlib import Path
 
 from nnunetv2_crln import __version__
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.raw_dataset.dataset_argument import similar_variable
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 
@@ -182,7 +183,12 @@ def _folders() -> Iterator[Finding]:
     for variable, purpose in _FOLDERS.items():
         value = os.environ.get(variable)
         if not value:
-            yield Finding(PROBLEM, variable, "not set", f"export {variable}=/path/to/folder   ({purpose})")
+            yield Finding(
+                PROBLEM,
+                variable,
+                f"not set{similar_variable(variable)}",
+                f"export {variable}=/path/to/folder   ({purpose})",
+            )
         elif not Path(value).is_dir():
             yield Finding(PROBLEM, variable, f"{value} is not a folder", f"mkdir -p {value}, or correct the variable.")
         elif not os.access(value, os.W_OK):

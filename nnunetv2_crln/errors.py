@@ -30,18 +30,19 @@ def listing(offenders: Iterable[str], limit: int = 5) -> str:
     return shown if len(offenders) <= limit else f"{shown}, … ({len(offenders)} in total)"
 
 
-def closest(wrong: str, known: Iterable[str]) -> str | None:
+def closest(wrong: str, known: Iterable[str], similarity: float = 0.6) -> str | None:
     """Find the known name that is most similar to a wrong one, ignoring case.
 
     Args:
         wrong: Name that the user typed.
         known: Names that exist.
+        similarity: Smallest similarity that counts, from 0 to 1.
 
     Returns:
         The known name; None if none is similar.
     """
     by_lower_case = {name.lower(): name for name in known if name != wrong}
-    matches = difflib.get_close_matches(wrong.lower(), by_lower_case, n=1)
+    matches = difflib.get_close_matches(wrong.lower(), by_lower_case, n=1, cutoff=similarity)
     return by_lower_case[matches[0]] if matches else None
 
 

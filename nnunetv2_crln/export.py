@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
 
@@ -73,9 +73,11 @@ def _stock_checkpoint(model_folder: Path, fold: str, checkpoint_name: str, netwo
     path = model_folder / f"fold_{fold}" / checkpoint_name
     if not path.is_file():
         present = sorted(p.parent.name for p in model_folder.glob(f"fold_*/{checkpoint_name}"))
+        checkpoints_of_fold = [p.name for p in path.parent.glob("checkpoint_*.pth")]
+        meant = did_you_mean(f"fold_{fold}", present) or did_you_mean(checkpoint_name, checkpoints_of_fold)
         raise UserError(
             f"No {checkpoint_name} in {path.parent}. Finished folds in {model_folder}: {', '.join(present) or 'none'}. "
-            "Train the fold to its end or name another with -f (or another checkpoint with -chk)."
+            f"Train the fold to its end or name another with -f (or another checkpoint with -chk).{meant}"
         )
     checkpoint = checkpoints.load(path, torch.device("cpu"))
     if CHECKPOINT_STATE not in checkpoint:

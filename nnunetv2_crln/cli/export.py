@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.raw_dataset.trained_models import find_model_folder
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
@@ -15,11 +17,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from nnunetv2.utilities.file_path_utilities import get_output_folder
-
+    model = find_model_folder(arguments.d, arguments.tr, arguments.p, arguments.c)
+    # Imported after the first check: a typing mistake need not wait for torch.
     from nnunetv2_crln.export import export_model
 
-    model = Path(get_output_folder(arguments.d, arguments.tr, arguments.p, arguments.c))
     output = arguments.o / model.parent.name / model.name
     export_model(model, output, arguments.f, arguments.chk, arguments.network)
     folds = " ".join(arguments.f)
@@ -41,7 +42,7 @@ def build_parser() -> CommandParser:
         "without training state. The segmentations are those of nnUNetv2_predict here.",
         "nnUNetv2_crln_export -d 104 -c 3d_fullres -f all -o EXPORTED",
     )
-    parser.add_argument("-d", required=True, help="dataset name or id")
+    parser.add_argument("-d", type=dataset_id, required=True, help="dataset name or id")
     parser.add_argument("-c", required=True, help="configuration, e.g. 3d_fullres")
     parser.add_argument("-f", nargs="+", required=True, help="folds to export: 0 1 2 3 4 or all")
     parser.add_argument("-o", type=Path, required=True, help="what becomes nnUNet_results on the other computer")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.errors import UserError, did_you_mean_path, listing
 from nnunetv2_crln.evaluation.bootstrap import CONFIDENCE_LEVEL, bootstrap_mean
 from nnunetv2_crln.evaluation.case import Case, evaluate_case
 from nnunetv2_crln.evaluation.classes import LabelDefinition, find_dataset_json, label_definition, required_entry
@@ -170,7 +170,10 @@ def _check_options(num_processes: int | None, resamples: int) -> None:
 def _dataset_json(given: str | Path | Mapping | None, labels: Path, predictions: Path) -> tuple[Mapping, str]:
     for folder, what in ((labels, "Labels"), (predictions, "Predictions")):
         if not folder.is_dir():
-            raise UserError(f"{what} folder {folder} does not exist or is not a folder. Correct the path.")
+            raise UserError(
+                f"{what} folder {folder} does not exist or is not a folder. Correct the path."
+                f"{did_you_mean_path(folder)}"
+            )
     if isinstance(given, Mapping):
         return given, "given as a dictionary"
     path = find_dataset_json(labels, predictions) if given is None else Path(given)

@@ -11,11 +11,11 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.errors import UserError, did_you_mean, listing
 from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SPLITS_FILE, data_lock_file
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.fingerprint import add_unlabelled_to_fingerprint, labelled_fingerprint_is_stale
-from nnunetv2_crln.plan_and_preprocess.options import Options
+from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
 from nnunetv2_crln.plan_and_preprocess.plans import check_block, check_plans, describe_configuration, keep_crln_blocks
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
@@ -220,10 +220,11 @@ def available_configurations(plans_manager: PlansManager, requested: dict[str, i
     if len(skipped) == len(requested):
         raise UserError(
             f"{plans_manager.plans_name} of {plans_manager.dataset_name} have none of the configurations "
-            f"{', '.join(skipped)} (-c). They have: {', '.join(present)}."
+            f"{', '.join(skipped)} (-c). They have: {', '.join(present)}.{did_you_mean(skipped[0], present)}"
         )
     if skipped:
-        print(f"Skipping {', '.join(skipped)}: not in the plans of {plans_manager.dataset_name}.")
+        hints = "".join(did_you_mean(name, present) for name in skipped if name not in DEFAULT_PROCESSES)
+        print(f"Skipping {', '.join(skipped)}: not in the plans of {plans_manager.dataset_name}.{hints}")
     return {name: number for name, number in requested.items() if name in present}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import nnunetv2
 from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.utilities.files import read_json, write_json
@@ -35,7 +36,9 @@ def find_nnunet_class(package: str, name: str, flag: str) -> type:
     folder = Path(nnunetv2.__path__[0]) / package
     found = recursive_find_python_class(str(folder), name, current_module=f"nnunetv2.{package}")
     if found is None:
-        raise UserError(f"{flag} {name}: nnU-Net has no such class in nnunetv2.{package}. Check the spelling.")
+        sources = "\n".join(path.read_text(encoding="utf-8") for path in folder.rglob("*.py"))
+        meant = did_you_mean(name, re.findall(r"^class (\w+)", sources, re.MULTILINE))
+        raise UserError(f"{flag} {name}: nnU-Net has no such class in nnunetv2.{package}. Check the spelling.{meant}")
     return found
 
 

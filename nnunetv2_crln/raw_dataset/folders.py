@@ -9,8 +9,8 @@ from pathlib import Path
 
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
-from nnunetv2_crln.errors import UserError, closest, did_you_mean_path
-from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
+from nnunetv2_crln.errors import UserError, did_you_mean_path
+from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, similar_variable, suggest_dataset
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ def find_dataset(dataset_id: int) -> DatasetFolders:
 def _folder(variable: str) -> Path:
     value = os.environ.get(variable)
     if not value:
-        similar = closest(variable, [name for name in os.environ if not name.startswith("nnUNet_")])
         raise UserError(
-            f"The environment variable {variable} is not set{f', but {similar} is' if similar else ''}. "
+            f"The environment variable {variable} is not set{similar_variable(variable)}. "
             f"Expected a folder: export {variable}=/path/to/folder "
             "(see https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/setting_up_paths.md)."
         )

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, did_you_mean_path
 from nnunetv2_crln.evaluation.summary_file import load_summary
 from nnunetv2_crln.layout import EVALUATION_FILE, FACTS_FILE, OVERLAY_FOLDER, QUALITY_FILE
 
@@ -70,7 +70,10 @@ def find_folds(model_folder: str | Path) -> list[Path]:
     """
     folder = Path(model_folder).resolve()
     if not folder.is_dir():
-        raise UserError(f"{model_folder} is not a folder. Name the trainer's folder in nnUNet_results or its fold_X.")
+        raise UserError(
+            f"{model_folder} is not a folder. Name the trainer's folder in nnUNet_results or its fold_X."
+            f"{did_you_mean_path(folder)}"
+        )
     if folder.name.startswith("fold_") and (folder.parent / "plans.json").is_file():
         return [folder]
     folds = sorted(path for path in folder.glob("fold_*") if path.is_dir())

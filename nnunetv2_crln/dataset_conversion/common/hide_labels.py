@@ -12,6 +12,7 @@ from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
+from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
 
@@ -100,10 +101,11 @@ def make_plan(source_id: int, target_id: int, choice: Choice, name: str | None =
 def _find_source(root: Path, dataset_id: int) -> Path:
     found = sorted(path for path in root.glob(f"Dataset{dataset_id:03d}_*") if path.is_dir())
     if len(found) != 1:
-        names = listing(path.name for path in sorted(root.glob("Dataset*")))
+        names = present_datasets()
         raise UserError(
             f"{len(found)} folders named Dataset{dataset_id:03d}_… in {root} (nnUNet_raw), expected one. "
-            f"Found there: {names or 'nothing'}. Check the number given with -d and the variable nnUNet_raw."
+            f"Found there: {listing(names) or 'nothing'}. Check the number given with -d and the variable nnUNet_raw."
+            f"{suggest_dataset(dataset_id, names)}"
         )
     return found[0]
 

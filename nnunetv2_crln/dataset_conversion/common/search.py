@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_crln.dataset_conversion.common.converted_case import SourceCase
-from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.errors import UserError, did_you_mean_path, listing
 
 
 @dataclass
@@ -47,7 +47,10 @@ def walk(folder: Path, unreadable: dict[Path, str]) -> Iterator[tuple[Path, list
         UserError: The folder itself does not exist or cannot be listed.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder. Give the folder of the downloaded data with -i (see --help).")
+        raise UserError(
+            f"{folder} is not a folder. Give the folder of the downloaded data with -i (see --help)."
+            f"{did_you_mean_path(folder)}"
+        )
     for path, subfolders, names in os.walk(
         folder, followlinks=True, onerror=lambda error: unreadable.update({Path(error.filename): str(error.strerror)})
     ):
