@@ -8,7 +8,7 @@ again continues where it stopped.
 import argparse
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -126,16 +126,17 @@ def convert(options: argparse.Namespace, recipe: Recipe, split: Split, found: Fo
     """
     report = _plan(split.roles(options.num_labelled), found)
     folder = raw_root() / dataset_folder_name(options.d, options.name)
-    record = _dataset_json(recipe, split, options, folder.name)
+    record = _dataset_json(recipe, split, len(report.of(Role.LABELLED)), folder.name)
     _check_target(folder, record, options.d)
-    splits = _splits_file(folder, report)
+    splits_files = _splits_files(folder, _folds(split, report, report.sources))
     if options.dry_run:
         return report
     _check_complete(report, recipe, options.allow_partial)
     _prepare(folder, record)
     _convert_cases(report, folder, recipe, options.np)
     if options.allow_partial or len(report.written) == len(report.roles):
-        _publish(folder, record, report, splits)
+        folds = _folds(split, report, report.written)
+        _publish(folder, record, report, dict.fromkeys(splits_files, folds) if folds else {})
     return report
 
 
@@ -159,7 +160,7 @@ def _plan(roles: dict[str, Role], found: Found) -> Report:
     return report
 
 
-def _dataset_json(recipe: Recipe, split: Split, options: argparse.Namespace, name: str) -> dict:
+def _dataset_json(recipe: Recipe, split: Split, num_labelled: int, name: str) -> dict:
     return {
         "name": name,
         "channel_names": {str(index): channel for index, channel in enumerate(recipe.channels)},
@@ -169,7 +170,7 @@ def _dataset_json(recipe: Recipe, split: Split, options: argparse.Namespace, nam
         **recipe.about,
         DATASET_RECORD: {
             "split": split.source,
-            "num_labelled": options.num_labelled,
+            "num_labelled": num_labelled,
             "conversion": recipe.options,
             "labelled_cases": [],
         },
@@ -190,21 +191,24 @@ def _check_target(folder: Path, record: dict, dataset_id: int) -> None:
         )
 
 
-def _splits_file(folder: Path, report: Report) -> dict[Path, list]:
-    """Return the files, with content, that tell nnU-Net which labelled cases are for validation in fold 0."""
-    validation = report.of(Role.VALIDATION, report.sources)
-    if not validation:
-        return {}
-    content = [{"train": report.of(Role.LABELLED, report.sources), "val": validation}]
-    files = {folder / SPLITS: content}
+def _folds(split: Split, report: Report, cases: Collection[str]) -> list[dict[str, list[str]]]:
+    """Return the folds of those of the given cases that are labelled or for validation."""
+    return split.folds(report.of(Role.LABELLED, cases), report.of(Role.VALIDATION, cases))
+
+
+def _splits_files(folder: Path, folds: list[dict[str, list[str]]]) -> list[Path]:
+    """Return the files that tell nnU-Net the folds; none if there are no folds to tell."""
+    if not folds:
+        return []
+    files = [folder / SPLITS]
     if nnUNet_preprocessed.is_set():
         read_by_nnunet = Path(nnUNet_preprocessed.get()) / folder.name / SPLITS
-        if read_by_nnunet.exists() and json.loads(read_by_nnunet.read_text(encoding="utf-8")) != content:
+        if read_by_nnunet.exists() and json.loads(read_by_nnunet.read_text(encoding="utf-8")) != folds:
             raise UserError(
                 f"{read_by_nnunet} exists and describes another split. Remove it (and the other preprocessed data of "
                 "that dataset), or choose another number with -d."
             )
-        files[read_by_nnunet] = content
+        files.append(read_by_nnunet)
     return files
 
 
@@ -277,9 +281,9 @@ def _publish(folder: Path, record: dict, report: Report, splits: dict[Path, list
     for name in {name for role in Role for name in (role.images, role.labels)}:
         if not any((folder / name).iterdir()):
             (folder / name).rmdir()
-    for path, (fold,) in splits.items():
+    for path, folds in splits.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json([{part: [case for case in cases if case in report.written] for part, cases in fold.items()}], path)
+        write_json(folds, path)
     content = {
         **record,
         "numTraining": len(training),

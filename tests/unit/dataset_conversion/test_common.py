@@ -1,6 +1,7 @@
 """Parts of the conversion, against values known by hand."""
 
 import gzip
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -120,7 +121,13 @@ def test_unexpected_values_are_named():
 
 
 @pytest.mark.parametrize(
-    ("name", "sizes"), [("left_atrium", (80, 0, 20)), ("pancreas_ct", (62, 0, 20)), ("brats2019", (250, 25, 60))]
+    ("name", "sizes"),
+    [
+        ("left_atrium", (80, 0, 20)),
+        ("pancreas_ct", (62, 0, 20)),
+        ("brats2019", (250, 25, 60)),
+        ("acdc", (140, 20, 40)),
+    ],
 )
 def test_published_splits(name, sizes):
     split = published_split(name)
@@ -146,6 +153,52 @@ def test_protocols_of_the_article(name, labelled, unlabelled):
     roles = split.roles(labelled)
     assert [case for case, role in roles.items() if role is Role.LABELLED] == list(split.train[:labelled])
     assert sum(role is Role.UNLABELLED for role in roles.values()) == unlabelled
+
+
+@pytest.mark.parametrize(
+    ("patients", "last"), [(1, "patient099"), (3, "patient050"), (7, "patient049"), (14, "patient056")]
+)
+def test_protocols_of_acdc_count_patients_with_two_phases_each(patients, last):
+    split = published_split("acdc")
+    for cases, number in ((split.train, 70), (split.validation, 10), (split.test, 20)):
+        assert len(split.patients(cases)) == number
+        assert set(cases) == {f"{name}_frame{phase}" for name in split.patients(cases) for phase in ("01", "02")}
+    labelled = [case for case, role in split.roles(patients).items() if role is Role.LABELLED]
+    assert len(labelled) == 2 * patients and labelled[-1] == f"{last}_frame02"
+
+
+SCANS = Split("mine", ("p1_a", "p2_a", "p1_b", "p3_a", "p3_b", "odd"), ("p4_a",), (), r"p\d")
+
+
+def test_all_cases_of_a_patient_have_one_role_in_whatever_order_they_are_listed():
+    assert SCANS.patients(SCANS.train) == ["p1", "p2", "p3", "odd"]
+    roles = SCANS.roles(2)
+    assert list(roles) == [*SCANS.train, *SCANS.validation]
+    assert [case for case, role in roles.items() if role is Role.LABELLED] == ["p1_a", "p2_a", "p1_b"]
+
+
+def test_a_patient_is_in_one_list_only():
+    with pytest.raises(UserError, match=r"1 patient\(s\) have cases in more than one list .*: p2\."):
+        replace(SCANS, test=("p2_b",))
+
+
+def test_folds_hold_out_whole_patients():
+    folds = SCANS.folds(["p1_a", "p2_a", "p1_b"], ["p4_a"])
+    assert folds[0] == {"train": ["p1_a", "p2_a", "p1_b"], "val": ["p4_a"]}
+    assert folds[1:] == [{"train": ["p2_a"], "val": ["p1_a", "p1_b"]}, {"train": ["p1_a", "p1_b"], "val": ["p2_a"]}]
+    assert SCANS.folds(["p1_a", "p1_b"], []) == []
+    many = published_split("acdc")
+    folds = many.folds(many.train[:28], [])
+    assert sorted(case for fold in folds for case in fold["val"]) == sorted(many.train[:28])
+    assert [len(many.patients(fold["val"])) for fold in folds] == [3, 3, 3, 3, 2]
+    for fold in folds:
+        assert not set(many.patients(fold["train"])) & set(many.patients(fold["val"]))
+
+
+def test_without_patients_nnunet_makes_the_folds_itself():
+    split = replace(SCANS, patient="")
+    assert split.folds(["p1_a", "p2_a", "p1_b"], []) == []
+    assert split.folds(["p1_a"], ["p4_a"]) == [{"train": ["p1_a"], "val": ["p4_a"]}]
 
 
 @pytest.mark.parametrize("number", [0, 3, -1])
