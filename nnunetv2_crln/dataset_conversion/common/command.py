@@ -14,14 +14,17 @@ from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 
-def build_parser(description: str, dataset_id: int, name: str, num_labelled: int) -> CommandParser:
+def build_parser(
+    description: str, dataset_id: int, name: str, num_labelled: int, counted: str = "cases"
+) -> CommandParser:
     """Build a parser with the options that every conversion has.
 
     Args:
         description: Text that explains where to get the data and how the folder must be organised.
         dataset_id: Default dataset number.
         name: Default dataset name, by which nnUNetv2_crln_convert knows the dataset.
-        num_labelled: Default number of labelled cases.
+        num_labelled: Default number of labelled cases or patients.
+        counted: Word for what ``num_labelled`` counts: cases, or patients who have several cases.
 
     Returns:
         Parser to which a script may add options.
@@ -40,7 +43,7 @@ def build_parser(description: str, dataset_id: int, name: str, num_labelled: int
         type=int,
         default=num_labelled,
         metavar="N",
-        help="the first N training cases are labelled (default: %(default)s)",
+        help=f"the first N training {counted} are labelled (default: %(default)s)",
     )
     parser.add_argument("--train_list", type=Path, metavar="FILE", help="your training cases, one name a line")
     parser.add_argument("--val_list", type=Path, metavar="FILE", help="your validation cases, one name a line")
