@@ -1,22 +1,25 @@
 """Encoder, decoder and their blocks as nnU-Net expects them: stages, skips, deep supervision, initial weights."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+Norm = Callable[[int], nn.Module]
+"""Norm layer, called with the number of channels."""
 
-def convolutions(
-    in_channels: int, out_channels: int, number: int, norm_op: type[nn.Module], norm_op_kwargs: dict
-) -> nn.Sequential:
+
+def convolutions(in_channels: int, out_channels: int, number: int, norm: Norm) -> nn.Sequential:
     """Stack 3x3x3 convolutions, each followed by a norm layer and ReLU.
 
     Args:
         in_channels: Input channels of the first convolution.
         out_channels: Output channels of every convolution.
         number: Number of convolutions.
-        norm_op: Norm layer, called with the number of channels.
-        norm_op_kwargs: Further arguments of the norm layer.
+        norm: Norm layer, called with the number of channels.
 
     Returns:
         Module that maps (B, in_channels, X, Y, Z) to (B, out_channels, X, Y, Z).
@@ -24,11 +27,7 @@ def convolutions(
     layers: list[nn.Module] = []
     for index in range(number):
         channels = in_channels if index == 0 else out_channels
-        layers += [
-            nn.Conv3d(channels, out_channels, 3, padding=1),
-            norm_op(out_channels, **norm_op_kwargs),
-            nn.ReLU(inplace=True),
-        ]
+        layers += [nn.Conv3d(channels, out_channels, 3, padding=1), norm(out_channels), nn.ReLU(inplace=True)]
     return nn.Sequential(*layers)
 
 
@@ -132,17 +131,80 @@ class Decoder(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """Combine an encoder and a decoder into one network with the interface nnU-Net expects.
+    """Build a network of an encoder and a decoder from nnU-Net's plans.
+
+    Subclasses define the defaults and how the resolution changes between stages. Arguments that are None take the
+    defaults of the subclass.
 
     Args:
-        encoder: Part from images to features.
-        decoder: Part from features to logits.
+        input_channels: Number of image channels.
+        num_classes: Number of classes, C.
+        features_per_stage: Channels of each stage, full resolution first.
+        n_conv_per_stage: Number of convolutions in each encoder stage, not counting a strided one.
+        n_conv_per_stage_decoder: Number of convolutions in each decoder stage, lowest resolution first.
+        norm_op: Norm layer, called with the number of channels.
+        norm_op_kwargs: Further arguments of the norm layer.
+        dropout: Share of channels dropped after the bottleneck and before the output.
+        strides: Strides in the plans, which nnU-Net reads for deep supervision; only checked here.
+        deep_supervision: Return the segmentations of all decoder stages.
+
+    Raises:
+        ValueError: The lists differ in length, or a stage does not halve each axis.
     """
 
-    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+    concatenate: ClassVar[bool]  # resampling keeps the channels and skips are concatenated; otherwise skips are added
+    default_convolutions: ClassVar[tuple[int, ...]]
+    default_convolutions_decoder: ClassVar[tuple[int, ...]]
+    default_norm: ClassVar[type[nn.Module]]
+    default_dropout: ClassVar[float]
+
+    def __init__(
+        self,
+        input_channels: int,
+        num_classes: int,
+        features_per_stage: Sequence[int] = (16, 32, 64, 128, 256),
+        n_conv_per_stage: Sequence[int] | None = None,
+        n_conv_per_stage_decoder: Sequence[int] | None = None,
+        norm_op: type[nn.Module] | None = None,
+        norm_op_kwargs: dict | None = None,
+        dropout: float | None = None,
+        strides: Sequence[Sequence[int]] | None = None,
+        deep_supervision: bool = False,
+    ) -> None:
         super().__init__()
-        self.encoder = encoder
-        self.decoder = decoder
+        down = self.default_convolutions if n_conv_per_stage is None else n_conv_per_stage
+        up = self.default_convolutions_decoder if n_conv_per_stage_decoder is None else n_conv_per_stage_decoder
+        dropout = self.default_dropout if dropout is None else dropout
+        check_topology(features_per_stage, up, down, strides)
+        norm = functools.partial(norm_op or self.default_norm, **(norm_op_kwargs or {}))
+
+        stages: list[nn.Module] = [convolutions(input_channels, features_per_stage[0], down[0], norm)]
+        for (above, channels), number in zip(pairwise(features_per_stage), down[1:]):
+            resampled = above if self.concatenate else channels
+            stages.append(
+                nn.Sequential(
+                    *self._downsampling(above, channels, norm), convolutions(resampled, channels, number, norm)
+                )
+            )
+        self.encoder = Encoder(stages, features_per_stage, dropout)
+
+        lowest_first = list(features_per_stage)[::-1]
+        upsamplings = [self._upsampling(below, channels, norm) for below, channels in pairwise(lowest_first)]
+        joined = [
+            convolutions(below + channels if self.concatenate else channels, channels, number, norm)
+            for (below, channels), number in zip(pairwise(lowest_first), up)
+        ]
+        self.decoder = Decoder(
+            upsamplings, joined, lowest_first[1:], num_classes, self.concatenate, dropout, deep_supervision
+        )
+
+    def _downsampling(self, in_channels: int, out_channels: int, norm: Norm) -> list[nn.Module]:
+        """Return the layers that halve the resolution of (B, in_channels, X, Y, Z)."""
+        raise NotImplementedError
+
+    def _upsampling(self, in_channels: int, out_channels: int, norm: Norm) -> nn.Module:
+        """Return the layer that doubles the resolution of (B, in_channels, X, Y, Z)."""
+        raise NotImplementedError
 
     def forward(self, image: Tensor) -> Tensor | list[Tensor]:
         """Segment images.
