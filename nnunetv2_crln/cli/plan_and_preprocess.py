@@ -66,6 +66,12 @@ def _add_planning(parser: argparse.ArgumentParser) -> None:
     )
     planning.add_argument("-overwrite_plans_name", help="Name of the plans, instead of the planner's default.")
     planning.add_argument(
+        "--small",
+        action="store_true",
+        help="Also write plans with a smaller patch and network for CPUs and laptops: nnUNetPlans_small, for the same "
+        "preprocessed data. Train them with -p nnUNetPlans_small -tr nnUNetTrainer_CRLN_short.",
+    )
+    planning.add_argument(
         "--article",
         choices=article.DATASETS,
         help=f"Add the configuration {article.CONFIGURATION} with the paper's patch, batch, network and settings for "
@@ -141,6 +147,7 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
         preprocessor=args.preprocessor_name,
         target_spacing=None if args.overwrite_target_spacing is None else tuple(args.overwrite_target_spacing),
         plans_name=args.overwrite_plans_name,
+        small=args.small,
         article=args.article,
         num_labelled=args.num_labelled,
         fingerprint_processes=args.npfp,

@@ -28,6 +28,7 @@ class Options:
         preprocessor: Name of nnU-Net's class.
         target_spacing: Three numbers in mm as text, as nnU-Net takes them.
         plans_name: Name of the plans; None is the planner's default.
+        small: Also write small plans, for CPUs and laptops.
         article: Dataset of the paper whose configuration is added; None adds none.
         num_labelled: Number of labelled cases that selects the paper's protocol; None takes the dataset's own number.
         fingerprint_processes: Number of processes for checks and fingerprint.
@@ -54,6 +55,7 @@ class Options:
     preprocessor: str = "DefaultPreprocessor"
     target_spacing: tuple[str, ...] | None = None
     plans_name: str | None = None
+    small: bool = False
     article: str | None = None
     num_labelled: int | None = None
     fingerprint_processes: int = 8

@@ -17,6 +17,7 @@ from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.fingerprint import add_unlabelled_to_fingerprint, labelled_fingerprint_is_stale
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
 from nnunetv2_crln.plan_and_preprocess.plans import check_block, check_plans, describe_configuration, keep_crln_blocks
+from nnunetv2_crln.plan_and_preprocess.small_plans import SUFFIX, TRAINER, write_small_plans
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.check_images import verify_images
@@ -131,6 +132,8 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
             options.target_spacing,
             options.plans_name,
         )
+        if options.small:
+            write_small_plans(folders.preprocessed / f"{plans_name}.json")
     if kept:
         print(f'Kept your "crln" block of {", ".join(kept)}.')
     return plans_name
@@ -346,6 +349,9 @@ def print_summary(
         fold = "all"
     if chosen != article.CONFIGURATION:
         print(f"Next: nnUNetv2_train {dataset_id} {chosen} {fold} -tr nnUNetTrainer_CRLN{plans}")
+        if options.small:
+            small = f"{plans_manager.plans_name}{SUFFIX}"
+            print(f"On a CPU: nnUNetv2_train {dataset_id} {chosen} {fold} -tr {TRAINER} -p {small} -device cpu")
     if options.article:
         # The paper trains on all labelled cases; BraTS has validation cases of its own.
         fold = "0" if split.is_file() else "all"

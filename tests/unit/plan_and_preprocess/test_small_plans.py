@@ -1,0 +1,54 @@
+"""Plans for small machines."""
+
+import copy
+import json
+
+import pytest
+
+from nnunetv2_crln.plan_and_preprocess.small_plans import small_configuration, write_small_plans
+
+KIDNEY = {
+    "data_identifier": "nnUNetPlans_3d_fullres",
+    "batch_size": 2,
+    "patch_size": [128, 160, 112],
+    "spacing": [1.0, 0.8, 0.8],
+    "architecture": {
+        "network_class_name": "dynamic_network_architectures.architectures.unet.PlainConvUNet",
+        "arch_kwargs": {
+            "n_stages": 6,
+            "features_per_stage": [32, 64, 128, 256, 320, 320],
+            "kernel_sizes": [[3, 3, 3]] * 6,
+            "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2, 2], [1, 2, 2]],
+            "n_conv_per_stage": [2] * 6,
+            "n_conv_per_stage_decoder": [2] * 5,
+            "conv_bias": True,
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("patch", "small", "stages"),
+    [([128, 160, 112], [64, 64, 64], 5), ([40, 56, 40], [40, 56, 40], 4), ([20, 320, 256], [20, 64, 64], 3)],
+)
+def test_patch_and_network_fit_each_other(patch, small, stages):
+    changed = small_configuration({**KIDNEY, "patch_size": patch})
+    network = changed["architecture"]["arch_kwargs"]
+    assert (changed["patch_size"], network["n_stages"]) == (small, stages)
+    assert network["features_per_stage"] == [8, 16, 32, 64, 80, 80][:stages]
+    assert len(network["strides"]) == len(network["kernel_sizes"]) == len(network["n_conv_per_stage"]) == stages
+    assert len(network["n_conv_per_stage_decoder"]) == stages - 1
+
+
+def test_the_preprocessed_data_are_shared_and_the_originals_stay(tmp_path):
+    plans = {
+        "plans_name": "nnUNetPlans",
+        "configurations": {"3d_fullres": KIDNEY, "3d_cascade_fullres": {"inherits_from": "3d_fullres"}},
+    }
+    path = tmp_path / "nnUNetPlans.json"
+    path.write_text(json.dumps(copy.deepcopy(plans)))
+    written = json.loads(write_small_plans(path).read_text())
+    assert written["plans_name"] == "nnUNetPlans_small" and list(written["configurations"]) == ["3d_fullres"]
+    for key in ("data_identifier", "spacing"):
+        assert written["configurations"]["3d_fullres"][key] == KIDNEY[key]
+    assert json.loads(path.read_text()) == plans
