@@ -10,7 +10,7 @@ from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, similar
 
 
 def find_model_folder(dataset_id: int, trainer: str, plans: str, configuration: str) -> Path:
-    """Return ``nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION``.
+    """Find ``nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION``.
 
     Args:
         dataset_id: Number of the dataset.
@@ -18,8 +18,12 @@ def find_model_folder(dataset_id: int, trainer: str, plans: str, configuration: 
         plans: Name of the plans (-p).
         configuration: Name of the configuration (-c).
 
+    Returns:
+        The folder.
+
     Raises:
-        UserError: nnUNet_results is not set, or there is no such model; names the one that was probably meant.
+        UserError: nnUNet_results is not set, or the model does not exist; the message names the one that was probably
+            meant.
     """
     value = os.environ.get("nnUNet_results")
     if not value:
