@@ -15,6 +15,8 @@ LABELS_UNLABELLED = "labelsUl"
 IMAGE_DIGESTS_FILE = ".crln_image_digests.json"
 RAW_LOCK = ".crln_dataset.lock"
 ADDED_FILE = "crln_added_unlabelled.csv"
+PSEUDO_LABELS_FILE = "crln_pseudo_labels.csv"
+RANKING_LOCK = ".crln_ranking.lock"
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 

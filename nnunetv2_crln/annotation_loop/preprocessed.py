@@ -13,9 +13,14 @@ from pathlib import Path
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import data_lock_file, unlabelled_folder
+from nnunetv2_crln.layout import data_lock_file, dataset_number, unlabelled_folder
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import SUFFIXES, info_file, preprocess_unlabelled
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
+    SUFFIXES,
+    info_file,
+    preprocess_unlabelled,
+    unlabelled_status,
+)
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.files import read_json
 from nnunetv2_crln.utilities.locking import FolderLock
@@ -180,3 +185,31 @@ def lock_alone(data: PreprocessedData) -> FolderLock:
     lock = FolderLock(data_lock_file(data.folder))
     lock.acquire(f"{data.folder} is in use by a training, or is being preprocessed. Wait for its end.")
     return lock
+
+
+def unlabelled_cases_of(
+    folders: DatasetFolders, plans_manager: PlansManager, configuration: str
+) -> tuple[Path, list[str]]:
+    """Find the unlabelled cases that are preprocessed for a configuration.
+
+    Args:
+        folders: Of the dataset.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        Their folder and their names.
+
+    Raises:
+        UserError: There are none, or some are missing or were made under other plans.
+    """
+    status = unlabelled_status(folders.preprocessed, plans_manager, configuration)
+    number = dataset_number(folders.name)
+    if status.stale or status.missing or not status.ready:
+        raise UserError(
+            f"Of the unlabelled cases of {folders.name}, {len(status.ready)} are preprocessed for {configuration} "
+            f"under these plans, {len(status.stale)} under others, {len(status.missing)} not at all. Run: "
+            f"nnUNetv2_crln_plan_and_preprocess -d {number} -c {configuration} --unlabelled_only"
+        )
+    identifier = plans_manager.get_configuration(configuration).data_identifier
+    return unlabelled_folder(folders.preprocessed, identifier), status.ready

@@ -34,7 +34,11 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     "Add scans and annotations": (
         Command(f"{PREFIX}add_unlabelled", "add folders of scans to imagesUl", "nnunetv2_crln.cli.add_unlabelled"),
+        Command(f"{PREFIX}rank", "choose the scans to annotate next", "nnunetv2_crln.cli.rank"),
         Command(f"{PREFIX}add_labels", "turn annotated cases into labelled ones", "nnunetv2_crln.cli.add_labels"),
+        Command(
+            f"{PREFIX}pseudo_label", "write a stock dataset with a model's labels", "nnunetv2_crln.cli.pseudo_label"
+        ),
     ),
     "Train and predict": (
         Command(

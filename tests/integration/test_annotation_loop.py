@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,13 +13,16 @@ import SimpleITK as sitk
 from light_workers import use_light_workers
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from synthetic import make_case, write_image
-from tiny_training import DATASET, NAME
+from tiny_training import DATASET, NAME, train_epochs
 
-from nnunetv2_crln.cli import add_labels, add_unlabelled
+from nnunetv2_crln.annotation_loop.volume_predictor import VolumePredictor
+from nnunetv2_crln.cli import add_labels, add_unlabelled, pseudo_label, rank
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import ADDED_FILE, RAW_LOCK, SPLITS_FILE
+from nnunetv2_crln.layout import ADDED_FILE, PSEUDO_LABELS_FILE, RAW_LOCK, SPLITS_FILE
+from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.utilities.files import read_json, write_json
 
+TRAINERS = Path(__file__).parents[2] / "nnunetv2_crln" / "nnunet_trainers"
 QUICK = ["-d", str(DATASET), "-np", "1", "--no_pbar"]
 SHAPE = (20, 20, 20)
 
@@ -203,3 +207,78 @@ def test_one_wrong_label_changes_nothing(dataset, labels, spoil, text):
     with pytest.raises(UserError, match=text):
         add_labels.command([*QUICK, str(labels)])
     assert {path: path.stat().st_mtime_ns for path in dataset.raw.rglob("*.nii.gz")} == before
+
+
+@pytest.fixture
+def model(trainer_of, dataset, monkeypatch):
+    """A model that was trained for an epoch, and the flags to use it quickly."""
+    trainer = trainer_of(epochs=1, monitor_every=0, overlay_every=0, quality_cases=0)
+    train_epochs(trainer, 1)
+    trainer.save_checkpoint(f"{trainer.output_folder}/checkpoint_final.pth")
+    for name in ("raw", "preprocessed"):
+        monkeypatch.setenv(f"nnUNet_{name}", str(getattr(dataset, name).parent))
+    monkeypatch.setenv("nnUNet_extTrainer", str(TRAINERS))
+    return [trainer.output_folder_base, "-device", "cpu", "--disable_tta", "--no_pbar"]
+
+
+def test_scans_are_ranked_and_an_interrupted_run_continues(model, tmp_path, monkeypatch):
+    output = tmp_path / "ranking.csv"
+    predict, predicted = VolumePredictor.__call__, []
+
+    def interrupted(self, case):
+        if len(predicted) == 2:
+            raise KeyboardInterrupt
+        predicted.append(case)
+        return predict(self, case)
+
+    monkeypatch.setattr(VolumePredictor, "__call__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        rank.command([*model, "-o", str(output)])
+    assert not output.exists()
+    predicted.clear()
+    rank.command([*model, "-o", str(output)])
+    assert len(predicted) == 1
+    header, *rows = (line.split(",") for line in output.read_text(encoding="utf-8").splitlines())
+    assert header[:5] == ["rank", "case", "uncertainty", "novelty", "most_like"]
+    assert header[5:] == ["expected Dice class_1", "ml class_1", "expected Dice class_2", "ml class_2"]
+    assert sorted(row[1] for row in rows) == ["unl_000", "unl_001", "unl_002"]
+    assert all(0 <= float(row[2]) <= 1 for row in rows)
+    page = output.with_suffix(".html").read_text(encoding="utf-8")
+    assert page.count("data:image/png") == 3
+
+
+def test_pseudo_labels_become_a_stock_dataset(model, dataset, labels):
+    pseudo_label.command([*model, "-d", "777", "--keep", "0.67", "--confidence", "0.4"])
+    folder = dataset.raw.with_name("Dataset777_SyntheticPseudo")
+    content = read_json(folder / "dataset.json")
+    accepted = content["crln"]["pseudo_labelled_cases"]
+    assert len(accepted) == 2 and content["numTraining"] == 5
+    assert content["labels"] == {"background": 0, "class_1": 1, "class_2": 2, "ignore": 3}
+    verify_labels(folder, show_progress=False)
+    true = (dataset.raw / "labelsTr" / "lab_000.nii.gz").read_bytes()
+    assert (folder / "labelsTr" / "lab_000.nii.gz").read_bytes() == true
+    table = (folder / PSEUDO_LABELS_FILE).read_text(encoding="utf-8").splitlines()
+    assert [line.split(",")[1] for line in table] == ["accepted", "yes", "yes", "no"]
+    shares = {line.split(",")[0]: float(line.split(",")[3]) for line in table[1:]}
+    for case in accepted:
+        voxels = sitk.GetArrayFromImage(sitk.ReadImage(str(folder / "labelsTr" / f"{case}.nii.gz")))
+        assert (voxels == 3).mean() == pytest.approx(shares[case], abs=1e-4)
+    split = read_json(dataset.preprocessed.parent / folder.name / SPLITS_FILE)
+    assert split == [{"train": ["lab_000", "lab_001", *accepted], "val": ["lab_002"]}]
+    assert not list(dataset.raw.parent.glob(".Dataset777*"))
+    with pytest.raises(UserError, match="exists already"):
+        pseudo_label.command([*model, "-d", "777"])
+
+
+def test_a_gate_that_accepts_nothing_and_other_bad_input(model, dataset, tmp_path):
+    with pytest.raises(UserError, match="accepts none"):
+        pseudo_label.command([*model, "-d", "777", "--keep", "0"])
+    with pytest.raises(UserError, match=r"--keep 2\.0: expected a number from 0 to 1"):
+        pseudo_label.command([*model, "-d", "777", "--keep", "2"])
+    with pytest.raises(UserError, match=r"no checkpoint_final.pth for fold\(s\) 3"):
+        rank.command([*model, "-f", "3", "-o", str(tmp_path / "x.csv")])
+    with pytest.raises(UserError, match=r"ending in \.csv"):
+        rank.command([*model, "-o", str(tmp_path / "ranking")])
+    next((dataset.preprocessed / "nnUNetPlans_3d_fullres_unlabelled").glob("*.pkl")).unlink()
+    with pytest.raises(UserError, match=r"1 not at all\. Run: nnUNetv2_crln_plan_and_preprocess -d 990"):
+        rank.command([*model, "-o", str(tmp_path / "x.csv")])

@@ -1,0 +1,90 @@
+"""Judge all unlabelled cases of a model, one after the other, and keep what is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from nnunetv2_crln.annotation_loop.judge_volume import judge_volume, structure_names
+from nnunetv2_crln.annotation_loop.ranking import Structure
+from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction, VolumePredictor
+from nnunetv2_crln.utilities.files import read_json, write_json
+
+
+@dataclass(frozen=True)
+class JudgedCase:
+    """What is kept of one prediction.
+
+    Attributes:
+        structures: By name.
+        descriptor: Vector for comparing scans.
+        extra: What the caller's ``also`` returned.
+    """
+
+    structures: Mapping[str, Structure]
+    descriptor: np.ndarray
+    extra: dict
+
+
+def judge_cases(
+    predictor: VolumePredictor,
+    kept_in: Path,
+    also: Callable[[VolumePrediction], dict],
+    settings: dict,
+    show_progress: bool = True,
+) -> dict[str, JudgedCase]:
+    """Predict every unlabelled case that was not predicted by an earlier run.
+
+    Args:
+        predictor: The model and its cases.
+        kept_in: Folder for one file a case; an interrupted run continues from there.
+        also: Called with each prediction; what it returns is kept too. What it writes is there before the case counts
+            as done.
+        settings: What ``also`` depends on: cases kept under others are done again.
+        show_progress: Whether to show a progress bar.
+    """
+    kept_in.mkdir(parents=True, exist_ok=True)
+    names = structure_names(predictor.dataset_json, predictor.label_manager)
+    judged = {}
+    for case in tqdm(predictor.cases, desc="Predicting whole scans", unit="case", disable=not show_progress):
+        path = kept_in / f"{case}.json"
+        made_from = {**predictor.record(case), "settings": settings, "structures": names}
+        content = _kept(path, made_from)
+        if content is None:
+            prediction = predictor(case)
+            structures = judge_volume(prediction, names, predictor.label_manager)
+            content = {
+                "made_from": made_from,
+                "structures": {name: [_none(s.expected_dice), s.volume_ml] for name, s in structures.items()},
+                "descriptor": [float(value) for value in prediction.descriptor],
+                "extra": also(prediction),
+            }
+            write_json(content, path)
+        judged[case] = JudgedCase(
+            {name: Structure(_nan(dice), volume) for name, (dice, volume) in content["structures"].items()},
+            np.array(content["descriptor"]),
+            content["extra"],
+        )
+    return judged
+
+
+def _kept(path: Path, made_from: dict) -> dict | None:
+    with contextlib.suppress(OSError, ValueError):  # missing or damaged: the case is done again
+        content = read_json(path)
+        if isinstance(content, dict) and content.get("made_from") == made_from:
+            return content
+    return None
+
+
+def _none(value: float) -> float | None:
+    return None if math.isnan(value) else value
+
+
+def _nan(value: float | None) -> float:
+    return math.nan if value is None else value

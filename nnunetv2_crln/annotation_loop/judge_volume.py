@@ -1,0 +1,70 @@
+"""How sure a model is of each structure of one scan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nnunetv2_crln.annotation_loop.ranking import Structure
+from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction
+
+
+def structure_names(dataset_json: dict, label_manager: Any) -> list[str]:
+    """Return the names of the classes, or of the regions, in the order of the foreground heads."""
+    if label_manager.has_regions:
+        return [name for name, value in dataset_json["labels"].items() if name != "ignore" and value not in (0, [0])]
+    by_value = {value: name for name, value in dataset_json["labels"].items() if name != "ignore"}
+    return [by_value.get(value, str(value)) for value in label_manager.foreground_labels]
+
+
+def judge_volume(prediction: VolumePrediction, names: list[str], label_manager: Any) -> dict[str, Structure]:
+    """Measure each structure from the model's own probabilities.
+
+    Args:
+        prediction: Of the scan.
+        names: Of :func:`structure_names`.
+        label_manager: nnU-Net's.
+    """
+    probabilities = label_manager.apply_inference_nonlin(prediction.logits)
+    found = _structures(probabilities, label_manager.has_regions)
+    return {
+        name: _structure(probability, mask, prediction.voxel_ml)
+        for name, (probability, mask) in zip(names, found, strict=True)
+    }
+
+
+def _structures(probabilities: Tensor, has_regions: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield the probability of each foreground class or region, (*grid), and the voxels predicted as it."""
+    if has_regions:
+        for probability in probabilities:
+            yield probability, probability > 0.5
+        return
+    labels = probabilities.argmax(0)
+    for index, probability in enumerate(probabilities[1:], start=1):
+        yield probability, labels == index
+
+
+def _structure(probability: Tensor, mask: Tensor, voxel_ml: float) -> Structure:
+    existing, predicted = float(probability.sum(dtype=torch.float64)), int(mask.sum())
+    hits = float(probability[mask].sum(dtype=torch.float64))
+    seen = predicted > 0 or existing >= 1
+    return Structure(2 * hits / (predicted + existing) if seen else float("nan"), predicted * voxel_ml)
+
+
+def voxel_confidence(probabilities: np.ndarray, has_regions: bool) -> np.ndarray:
+    """How sure a model is of the label of each voxel.
+
+    Args:
+        probabilities: (heads, *grid).
+        has_regions: The heads are regions: a voxel's label is as sure as the least sure of them.
+
+    Returns:
+        (*grid), in [0, 1].
+    """
+    if has_regions:
+        return np.maximum(probabilities, 1 - probabilities).min(0)
+    return probabilities.max(0)

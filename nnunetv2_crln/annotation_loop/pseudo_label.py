@@ -1,0 +1,224 @@
+"""Write a stock nnU-Net dataset whose new labels are a model's own, where it is sure: gated self-training."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+from nnunetv2_crln.annotation_loop.judge_cases import JudgedCase, judge_cases
+from nnunetv2_crln.annotation_loop.judge_volume import voxel_confidence
+from nnunetv2_crln.annotation_loop.ranking import stratified_uncertainty
+from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, VolumePredictor
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import (
+    DATASET_RECORD,
+    IMAGES_LABELLED,
+    IMAGES_TEST,
+    LABELS_LABELLED,
+    LABELS_TEST,
+    NUM_FOLDS,
+    PSEUDO_LABELS_FILE,
+    RAW_LOCK,
+    SPLITS_FILE,
+)
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
+from nnunetv2_crln.utilities.files import finished_file, read_json, write_json, write_text
+from nnunetv2_crln.utilities.locking import FolderLock
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What a pseudo label must pass.
+
+    Attributes:
+        keep: Share of the unlabelled cases that become labelled ones, the surest first.
+        confidence: Voxels below it get the ignore label.
+    """
+
+    keep: float = 0.5
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        for name, value in (("--keep", self.keep), ("--confidence", self.confidence)):
+            if not 0 <= value <= 1:
+                raise UserError(f"{name} {value}: expected a number from 0 to 1.")
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        folder: The new dataset.
+        accepted: Cases with a pseudo label, the surest first.
+        rejected: Cases without, the surest first.
+    """
+
+    folder: Path
+    accepted: list[str]
+    rejected: list[str]
+
+
+def write_pseudo_labels(
+    choice: ModelChoice, dataset_id: int, gate: Gate, name: str | None = None, show_progress: bool = True
+) -> Written:
+    """Predict all unlabelled cases, and write those that pass the gate, with all labelled ones, as a new dataset.
+
+    Args:
+        choice: The model.
+        dataset_id: Number of the new dataset.
+        gate: What passes.
+        name: Of the new dataset after its number; that of the source with "Pseudo" if not given.
+        show_progress: Whether to show a progress bar.
+
+    Returns:
+        What was written. It appears as a whole or not at all.
+
+    Raises:
+        UserError: Bad input, or a dataset of this number exists.
+    """
+    predictor = VolumePredictor(choice)
+    source = predictor.folders
+    target = raw_root() / dataset_folder_name(dataset_id, name or f"{source.name[len('DatasetXXX_') :]}Pseudo")
+    refuse_other_names(dataset_id, target.name)
+    if target.exists():
+        raise UserError(f"{target} exists already. Choose another number with -d, or remove it.")
+    # A leading dot, so that nnU-Net does not find it by its number while it grows.
+    building = target.with_name(f".{target.name}_building")
+    building.mkdir(exist_ok=True)
+    with FolderLock(building / RAW_LOCK) as lock:
+        lock.acquire(f"{target} is being written by another run. Wait for its end.")
+        export = _Exporter(predictor, gate.confidence, building / "predicted")
+        judged = judge_cases(predictor, building / "predicted", export, {"confidence": gate.confidence}, show_progress)
+        uncertainty = stratified_uncertainty({case: entry.structures for case, entry in judged.items()})
+        surest_first = sorted(uncertainty, key=lambda case: (uncertainty[case], case))
+        number = round(gate.keep * len(surest_first))
+        accepted, rejected = surest_first[:number], surest_first[number:]
+        if not accepted:
+            raise UserError(
+                f"--keep {gate.keep} of {len(surest_first)} unlabelled cases accepts none. Keep a larger share."
+            )
+        dataset = _Assembly(predictor, building / "dataset", export.ignore_label, export.ending)
+        dataset.write(accepted, building / "predicted")
+        write_text(dataset.folder / PSEUDO_LABELS_FILE, gate_table(judged, uncertainty, accepted, rejected))
+        _copy_split_for_nnunet(dataset.folder / SPLITS_FILE, target.name)
+        dataset.folder.rename(target)
+    shutil.rmtree(building, ignore_errors=True)
+    return Written(target, accepted, rejected)
+
+
+class _Exporter:
+    """Writes one pseudo label on the grid of its scan, doubtful voxels ignored."""
+
+    def __init__(self, predictor: VolumePredictor, confidence: float, folder: Path) -> None:
+        self._predictor, self._confidence, self._folder = predictor, confidence, folder
+        labels = predictor.label_manager
+        self.ignore_label = labels.ignore_label if labels.has_ignore_label else max(labels.all_labels) + 1
+        self.ending = predictor.dataset_json["file_ending"]
+
+    def __call__(self, prediction: VolumePrediction) -> dict:
+        segmentation, probabilities = self._predictor.in_original_space(prediction)
+        confidence = voxel_confidence(np.asarray(probabilities), self._predictor.label_manager.has_regions)
+        doubtful = confidence < self._confidence
+        labels = np.where(doubtful, self.ignore_label, segmentation).astype(
+            np.uint8 if self.ignore_label < 256 else np.uint16
+        )
+        writer = self._predictor.plans_manager.image_reader_writer_class()
+        with finished_file(self._folder / f"{prediction.case}{self.ending}") as temporary:
+            writer.write_seg(labels, str(temporary), prediction.properties)
+        return {"doubtful": float(doubtful.mean())}
+
+
+class _Assembly:
+    """Puts the new dataset together: links to all scans, true labels, accepted pseudo labels, folds."""
+
+    def __init__(self, predictor: VolumePredictor, folder: Path, ignore_label: int, ending: str) -> None:
+        self.folder = folder
+        self._raw, self._preprocessed = predictor.folders.raw, predictor.folders.preprocessed
+        self._model, self._ignore, self._ending = predictor.model, ignore_label, ending
+
+    def write(self, accepted: list[str], predicted: Path) -> None:
+        """Write everything into a fresh folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for name in (IMAGES_LABELLED, LABELS_LABELLED):
+            (self.folder / name).mkdir(parents=True)
+        dataset_json = read_dataset_json(self._raw)
+        labelled = find_labelled_cases(self._raw, dataset_json)
+        for case, files in labelled.items():
+            self._link_images(case, files["images"])
+            _link(Path(files["label"]), self.folder / LABELS_LABELLED / f"{case}{self._ending}")
+        unlabelled = find_unlabelled_cases(self._raw, dataset_json)
+        for case in accepted:
+            self._link_images(case, unlabelled[case])
+            shutil.copyfile(
+                predicted / f"{case}{self._ending}", self.folder / LABELS_LABELLED / f"{case}{self._ending}"
+            )
+        for name in (IMAGES_TEST, LABELS_TEST):
+            for file in list_files(self._raw / name):
+                (self.folder / name).mkdir(exist_ok=True)
+                _link(self._raw / name / file, self.folder / name / file)
+        self._write_dataset_json(dataset_json, list(labelled), accepted)
+        if split := self._split(list(labelled), accepted):
+            write_json(split, self.folder / SPLITS_FILE)
+
+    def _link_images(self, case: str, files: list[str]) -> None:
+        for channel, file in enumerate(files):
+            _link(Path(file), self.folder / IMAGES_LABELLED / f"{case}_{channel:04d}{self._ending}")
+
+    def _write_dataset_json(self, source: dict, labelled: list[str], accepted: list[str]) -> None:
+        content = {key: value for key, value in source.items() if key not in ("dataset", DATASET_RECORD)}
+        content["labels"] = {**source["labels"], "ignore": self._ignore}
+        content["numTraining"] = len(labelled) + len(accepted)
+        content[DATASET_RECORD] = {"pseudo_labels_of": str(self._model), "pseudo_labelled_cases": sorted(accepted)}
+        write_json(content, self.folder / "dataset.json")
+
+    def _split(self, labelled: list[str], accepted: list[str]) -> list[dict]:
+        """Folds that validate on true labels alone: those of the source, else nnU-Net's own of the labelled cases."""
+        file = self._preprocessed / SPLITS_FILE
+        if file.is_file():
+            folds = read_json(file)
+        elif len(labelled) >= NUM_FOLDS:
+            folds = generate_crossval_split(sorted(labelled), seed=12345, n_splits=NUM_FOLDS)
+        else:
+            return []
+        return [{"train": [*fold["train"], *sorted(accepted)], "val": list(fold["val"])} for fold in folds]
+
+
+def _copy_split_for_nnunet(split: Path, dataset_name: str) -> None:
+    """Put the folds where nnU-Net reads them; the dataset keeps a copy."""
+    preprocessed = os.environ.get("nnUNet_preprocessed")
+    if preprocessed and split.is_file():
+        folder = Path(preprocessed) / dataset_name
+        folder.mkdir(parents=True, exist_ok=True)
+        with finished_file(folder / SPLITS_FILE) as temporary:
+            shutil.copyfile(split, temporary)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Make a link that does not depend on where the new dataset lies while it is written."""
+    try:
+        target.symlink_to(source.resolve())
+    except OSError:  # a file system without links
+        shutil.copyfile(source, target)
+
+
+def gate_table(
+    judged: dict[str, JudgedCase], uncertainty: dict[str, float], accepted: list[str], rejected: list[str]
+) -> str:
+    """Return all unlabelled cases as CSV, the surest first, and which of them were accepted."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["case", "accepted", "uncertainty", "doubtful_voxels"])
+    for case in (*accepted, *rejected):
+        outcome = "yes" if case in accepted else "no"
+        writer.writerow([case, outcome, f"{uncertainty[case]:.4f}", f"{judged[case].extra['doubtful']:.4f}"])
+    return text.getvalue()

@@ -1,0 +1,127 @@
+"""Rank the unlabelled scans by what their annotation would teach: a CSV, and a page with thumbnails."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nnunetv2_crln.annotation_loop.judge_cases import JudgedCase, judge_cases
+from nnunetv2_crln.annotation_loop.judge_volume import voxel_confidence
+from nnunetv2_crln.annotation_loop.ranking import Ranked, rank, stratified_uncertainty
+from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, VolumePredictor
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import RANKING_LOCK
+from nnunetv2_crln.reporting.ranking_page import RankedScan, build_ranking_page
+from nnunetv2_crln.reporting.style import save_figure
+from nnunetv2_crln.reporting.thumbnail import DPI, draw_thumbnail
+from nnunetv2_crln.utilities.files import write_text
+from nnunetv2_crln.utilities.locking import FolderLock
+
+
+@dataclass(frozen=True)
+class RankingFiles:
+    """What one ranking consists of.
+
+    Attributes:
+        table: The CSV.
+    """
+
+    table: Path
+
+    @property
+    def page(self) -> Path:
+        """The page with thumbnails."""
+        return self.table.with_suffix(".html")
+
+    @property
+    def cases(self) -> Path:
+        """What is kept of each case, and its thumbnail."""
+        return self.table.with_name(f"{self.table.stem}_cases")
+
+
+def rank_unlabelled(choice: ModelChoice, output: Path, show_progress: bool = True) -> list[Ranked]:
+    """Rank all unlabelled cases of a model's dataset and write the result.
+
+    Args:
+        choice: The model.
+        output: The CSV to write; page and thumbnails lie beside it.
+        show_progress: Whether to show a progress bar.
+
+    Returns:
+        The ranking.
+
+    Raises:
+        UserError: Bad input, or another run is writing the same ranking.
+    """
+    if output.suffix != ".csv" or output.is_dir():
+        raise UserError(f"-o {output}: expected the name of a file ending in .csv, such as {output / 'ranking.csv'}.")
+    files = RankingFiles(output)
+    predictor = VolumePredictor(choice)
+    files.cases.mkdir(parents=True, exist_ok=True)
+    with FolderLock(files.cases / RANKING_LOCK) as lock:
+        lock.acquire(f"Another run is writing {output}. Wait for its end, or choose another file with -o.")
+        draw = _Thumbnails(predictor, files.cases)
+        judged = judge_cases(predictor, files.cases, draw, {}, show_progress)
+        uncertainty = stratified_uncertainty({case: entry.structures for case, entry in judged.items()})
+        ranking = rank(uncertainty, {case: entry.descriptor for case, entry in judged.items()})
+        write_text(output, ranking_table(ranking, judged))
+        scans = [_scan(place, judged[place.case], files.cases) for place in ranking]
+        title = f"What to annotate next in {predictor.plans_manager.dataset_name}"
+        write_text(files.page, build_ranking_page(title, str(predictor.model), scans))
+    return ranking
+
+
+class _Thumbnails:
+    """Draws the slice of a scan in which the model is least sure."""
+
+    def __init__(self, predictor: VolumePredictor, folder: Path) -> None:
+        self._labels, self._folder = predictor.label_manager, folder
+        self._spacing = [float(value) for value in predictor.configuration_manager.spacing]
+
+    def __call__(self, prediction: VolumePrediction) -> dict:
+        probabilities = self._labels.apply_inference_nonlin(prediction.logits)
+        confidence = voxel_confidence(probabilities.numpy(), self._labels.has_regions)
+        labels = np.asarray(self._labels.convert_probabilities_to_segmentation(probabilities))
+        spacing = self._spacing if len(self._spacing) == 3 else [1.0, *self._spacing]
+        figure = draw_thumbnail(prediction.image[0], labels, confidence, spacing)
+        save_figure(figure, self._folder / f"{prediction.case}.png", DPI)
+        return {}
+
+
+def ranking_table(ranking: list[Ranked], judged: Mapping[str, JudgedCase]) -> str:
+    """Return the ranking as CSV, one line a case, the one to annotate first at the top."""
+    names = list(next(iter(judged.values())).structures) if judged else []
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = [column for name in names for column in (f"expected Dice {name}", f"ml {name}")]
+    writer.writerow(["rank", "case", "uncertainty", "novelty", "most_like", *columns])
+    for number, place in enumerate(ranking, start=1):
+        structures = judged[place.case].structures
+        values = [
+            text for n in names for text in (_number(structures[n].expected_dice), _number(structures[n].volume_ml))
+        ]
+        writer.writerow(
+            [number, place.case, f"{place.uncertainty:.4f}", f"{place.novelty:.4f}", place.most_like, *values]
+        )
+    return text.getvalue()
+
+
+def _number(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"
+
+
+def _scan(place: Ranked, judged: JudgedCase, folder: Path) -> RankedScan:
+    return RankedScan(
+        place.case,
+        place.uncertainty,
+        place.novelty,
+        place.most_like,
+        {name: (s.expected_dice, s.volume_ml) for name, s in judged.structures.items()},
+        folder / f"{place.case}.png",
+    )

@@ -1,0 +1,46 @@
+"""``nnUNetv2_crln_rank``: in which order to annotate the unlabelled scans."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunetv2_crln.cli.model_flags import add_model_flags, model_choice
+from nnunetv2_crln.utilities.command_parser import CommandParser
+from nnunetv2_crln.utilities.run_command import run
+
+SHOWN = 10
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and let errors pass."""
+    options = build_parser().parse_args(arguments)
+    # Imported after parsing: --help need not wait for nnU-Net.
+    from nnunetv2_crln.annotation_loop.rank import RankingFiles, rank_unlabelled
+
+    ranking = rank_unlabelled(model_choice(options), options.o, not options.no_pbar)
+    for number, place in enumerate(ranking[:SHOWN], start=1):
+        print(f"{number:3d}. {place.case}  uncertainty {place.uncertainty:.2f}, novelty {place.novelty:.2f}")
+    print(f"{len(ranking)} cases: {options.o}\nWith thumbnails: {RankingFiles(options.o).page}")
+
+
+def build_parser() -> CommandParser:
+    """Build the parser."""
+    parser = CommandParser(
+        "nnUNetv2_crln_rank",
+        "Rank the unlabelled scans by what their annotation would teach: those the model is least sure of first, each "
+        "compared with scans whose structures are as large, and near-copies of a scan above put back. Whole scans are "
+        "predicted. Whether this order teaches more than a random one has not been measured yet. Run it again to "
+        "continue after an interruption.",
+        "nnUNetv2_crln_rank nnUNet_results/Dataset104_Heart/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres -o ranking.csv",
+    )
+    add_model_flags(parser)
+    parser.add_argument("-o", type=Path, required=True, metavar="CSV", help="ranking to write; a page lies beside it")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+"""The page of ``nnUNetv2_crln_rank``: the scans to annotate next, with a thumbnail each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2_crln.reporting import html
+from nnunetv2_crln.reporting.figures import file_uri
+
+SHOWN = 30
+
+
+@dataclass(frozen=True)
+class RankedScan:
+    """One place in the ranking.
+
+    Attributes:
+        case: Its id.
+        uncertainty: In [0, 1].
+        novelty: In [0, 1].
+        most_like: The case ranked before it that it is most like; empty for the first.
+        structures: Expected Dice and volume in ml, by name.
+        thumbnail: A PNG; may be missing.
+    """
+
+    case: str
+    uncertainty: float
+    novelty: float
+    most_like: str
+    structures: Mapping[str, tuple[float, float]]
+    thumbnail: Path
+
+
+def build_ranking_page(title: str, model: str, scans: Sequence[RankedScan]) -> str:
+    """Build the whole page.
+
+    Args:
+        title: Of the page.
+        model: Folder of the model that judged.
+        scans: The one to annotate first at the front.
+    """
+    parts = [
+        html.heading(1, title),
+        html.paragraph(html.code(model), "lead"),
+        html.paragraph(
+            "Uncertainty compares a scan with those in which the structures are as large: 0 for the surest of them, 1 "
+            "for the least sure. Novelty is the distance to the nearest scan above, as a share of the usual distance: "
+            "near-copies of a scan above fall behind. Thumbnails show the slice in which the model is least sure: "
+            "image, predicted label, confidence (yellow: sure).",
+            "note",
+        ),
+    ]
+    for number, scan in enumerate(scans[:SHOWN], start=1):
+        parts += [html.heading(3, f"{number}. {scan.case}")]
+        if scan.thumbnail.is_file():
+            parts.append(html.picture(file_uri(scan.thumbnail), f"Least sure slice of {scan.case}", _caption(scan)))
+        else:
+            parts.append(html.paragraph(_caption(scan), "note"))
+    if len(scans) > SHOWN:
+        rows = [
+            [number, html.code(scan.case), f"{scan.uncertainty:.2f}", f"{scan.novelty:.2f}"]
+            for number, scan in enumerate(scans[SHOWN:], start=SHOWN + 1)
+        ]
+        table = html.table(["", "Case", "Uncertainty", "Novelty"], rows, text_columns=2)
+        parts.append(html.folded(f"The other {len(rows)} cases", [table]))
+    return html.page(title, parts)
+
+
+def _caption(scan: RankedScan) -> str:
+    found = [
+        f"{name} {volume:.1f} ml, expected Dice {dice:.2f}" if not math.isnan(dice) else f"{name} not found"
+        for name, (dice, volume) in scan.structures.items()
+    ]
+    like = f"; most like {scan.most_like}" if scan.most_like else ""
+    return f"uncertainty {scan.uncertainty:.2f}, novelty {scan.novelty:.2f}{like}; {'; '.join(found)}"
