@@ -51,6 +51,7 @@ COMMANDS: dict[str, tuple[Command, ...]] = {
     ),
     "Look at the result": (
         Command(f"{PREFIX}evaluate", "measure predictions, compare two models", "nnunetv2_crln.cli.evaluate"),
+        Command(f"{PREFIX}compare", "train and compare methods on held-out cases", "nnunetv2_crln.cli.compare"),
         Command(f"{PREFIX}report", "show a trained model on one page", "nnunetv2_crln.cli.report"),
     ),
     "Deploy": (

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nnunetv2_crln import __version__
-from nnunetv2_crln.demo.commands import Command, run_together
 from nnunetv2_crln.demo.dataset import DATASET_NAME, write_demo_dataset
 from nnunetv2_crln.demo.plans import DEMO_PLANS, write_demo_plans
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import EVALUATION_FILE
+from nnunetv2_crln.utilities.commands import Command, run_together
 
 BASELINE = "nnUNetTrainer_demo"
 METHOD = "nnUNetTrainer_CRLN_demo"

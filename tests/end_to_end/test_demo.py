@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nnunetv2_crln.demo.commands import find_command
 from nnunetv2_crln.demo.pipeline import BASELINE, METHOD, Demo, DemoSettings
+from nnunetv2_crln.utilities.commands import find_command
 
 MARGIN = 0.02  # Dice by which CRLN beats supervised-only training in the full demo; README states it
 

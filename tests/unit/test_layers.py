@@ -15,7 +15,7 @@ LAYERS = (
     {"evaluation"},
     {"dataset_conversion", "plan_and_preprocess", "reporting"},
     {"training"},
-    {"annotation_loop"},
+    {"annotation_loop", "comparison"},
     {"nnunet_trainers", "export", "doctor", "demo"},
     {"cli"},
 )

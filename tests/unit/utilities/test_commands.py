@@ -1,4 +1,4 @@
-"""Commands of the demo: logged, skipped once done, stopped with their workers."""
+"""Commands run as a user would: logged, skipped once done, stopped with their workers."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from nnunetv2_crln.demo.commands import Command, find_command, run_together
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.commands import Command, find_command, run_queue, run_together
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the commands of these tests are shell scripts")
 
@@ -74,6 +74,17 @@ def test_a_failure_stops_the_others(script, tmp_path):
     assert time.perf_counter() - started < 30
 
 
+def test_a_queue_runs_one_command_in_each_place_at_a_time(script, tmp_path):
+    name = script("work", f'echo "+ $PLACE" >> "{tmp_path}/all"; sleep 0.3; echo "- $PLACE" >> "{tmp_path}/all"')
+    steps = [Command(f"step {i}", [name], tmp_path / f"{i}.log", tmp_path / "all") for i in range(4)]
+    run_queue(steps, [{"PLACE": "a"}, {"PLACE": "b"}])
+    lines = (tmp_path / "all").read_text(encoding="utf-8").splitlines()
+    for place in "ab":
+        own = [line[0] for line in lines if line.endswith(place)]
+        assert own == ["+", "-"] * (len(own) // 2)
+    assert len(lines) == 8 and {line[-1] for line in lines} == {"a", "b"}
+
+
 def test_commands_of_this_environment_come_first():
     assert find_command(os.path.basename(sys.executable)) == sys.executable
 
@@ -81,7 +92,7 @@ def test_commands_of_this_environment_come_first():
 def test_an_interrupt_ends_the_command_and_its_workers(script, tmp_path):
     name = script("parent", f'sleep 60 & echo $! > "{tmp_path}/worker"; wait')
     program = (
-        "import signal; from pathlib import Path; from nnunetv2_crln.demo.commands import Command, run_together\n"
+        "import signal; from pathlib import Path; from nnunetv2_crln.utilities.commands import Command, run_together\n"
         # What a shell starts in the background inherits that interrupts are ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"folder = Path({str(tmp_path)!r})\n"

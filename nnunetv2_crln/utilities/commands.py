@@ -72,19 +72,39 @@ def run_together(commands: Sequence[Command], environment: Mapping[str, str]) ->
     Raises:
         UserError: A command is missing or failed; the others are stopped.
     """
+    run_queue(commands, [environment] * len(commands))
+
+
+def run_queue(commands: Sequence[Command], places: Sequence[Mapping[str, str]]) -> None:
+    """Run commands in their order, at most one in each place at a time; those whose result is there are skipped.
+
+    Args:
+        commands: Commands that do not depend on each other.
+        places: Where commands may run, such as one for each GPU: variables on top of those of this process.
+
+    Raises:
+        UserError: A command is missing or failed; the others were stopped.
+    """
     started = time.perf_counter()
-    running: dict[subprocess.Popen, Command] = {}
+    running: dict[subprocess.Popen, tuple[Command, Mapping[str, str]]] = {}
+    waiting, free = deque(commands), deque(places)
     try:
-        for command in commands:
-            print(f"\n$ {shlex.join(command.arguments)}", flush=True)
-            if command.is_done():
-                print(f"  {command.title}: already done")
-            else:
-                process = _start(command, environment)
-                running[process] = command  # before anything else: what is listed here is stopped
+        while waiting or running:
+            while waiting and free:
+                command = waiting.popleft()
+                print(f"\n$ {shlex.join(command.arguments)}", flush=True)
+                if command.is_done():
+                    print(f"  {command.title}: already done")
+                    continue
+                place = free.popleft()
+                process = _start(command, place)
+                running[process] = command, place  # before anything else: what is listed here is stopped
                 command.reader = threading.Thread(target=_keep_output, args=(process, command), daemon=True)
                 command.reader.start()
-        _wait(running, started)
+            free.extend(_collect_ended(running, started))
+            if running:
+                _show_progress([command for command, _ in running.values()], started)
+                time.sleep(0.2)
     finally:
         _stop(list(running))
 
@@ -124,6 +144,7 @@ def _keep_output(process: subprocess.Popen, command: Command) -> None:
                 command.epoch = int(match[1])
 
 
+<<<<<<< HEAD:nnunetv2_crln/demo/commands.py
 def _wait(running: dict[subprocess.Popen, Command], started: float) -> None:
     """Wait for all commands and show progress on a terminal; ``running`` is empty afterwards."""
     while running:
@@ -145,6 +166,37 @@ def _wait(running: dict[subprocess.Popen, Command], started: float) -> None:
         if running:
             _show_progress(list(running.values()), started)
             time.sleep(0.2)
+=======
+def _collect_ended(
+    running: dict[subprocess.Popen, tuple[Command, Mapping[str, str]]], started: float
+) -> list[Mapping[str, str]]:
+    """Take the commands that have ended out of ``running``.
+
+    Returns:
+        The places that are free again.
+
+    Raises:
+        UserError: A command failed.
+    """
+    free = []
+    for process, (command, place) in list(running.items()):
+        status = process.poll()
+        if status is None:
+            continue
+        if command.reader is not None:
+            command.reader.join(_SECONDS_TO_READ)
+        _clear_line()
+        del running[process]
+        if status:
+            raise UserError(
+                f"{command.arguments[0]} failed with status {status}. Its last lines:\n\n"
+                f"{''.join(command.last_lines)}\nAll of them: {command.log}"
+            )
+        command.mark_done()
+        print(f"  {command.title}: {time.perf_counter() - started:.0f} s", flush=True)
+        free.append(place)
+    return free
+>>>>>>> 460a650 (nnUNetv2_crln_compare: do the unlabelled cases help on my data?; cascade and pre-trained weights explained):nnunetv2_crln/utilities/commands.py
 
 
 def _show_progress(commands: Sequence[Command], started: float) -> None:

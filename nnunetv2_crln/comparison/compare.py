@@ -1,0 +1,158 @@
+"""Train what is missing, evaluate the held-out cases, and put all methods into one table."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from nnunetv2_crln.comparison.estimate import describe_cost, gpu_environment, measure_methods
+from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
+from nnunetv2_crln.comparison.methods import CompareOptions, Training, trainings
+from nnunetv2_crln.comparison.table import comparison_table
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.evaluation.comparison import compare_evaluations
+from nnunetv2_crln.evaluation.folder import evaluate_folder
+from nnunetv2_crln.evaluation.summary_file import save_summary
+from nnunetv2_crln.layout import EVALUATION_FILE, NUM_FOLDS
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.reporting.report import build_report
+from nnunetv2_crln.utilities.commands import Command, run_queue
+from nnunetv2_crln.utilities.files import read_json, write_json, write_text
+from nnunetv2_crln.utilities.locking import FolderLock
+
+TABLE, LOCK, MEASURED = "comparison.md", ".crln_comparison.lock", "measured_steps.json"
+
+
+def compare(options: CompareOptions) -> str:
+    """Compare methods on the held-out labelled cases of a preprocessed dataset.
+
+    Trainings that ended are not repeated, whoever started them; an interrupted one is continued.
+
+    Returns:
+        The table, which also lies in the output folder.
+
+    Raises:
+        UserError: Bad input, or a training failed; what is finished is kept.
+    """
+    folders = find_dataset(options.dataset_id)
+    labelled = list(find_labelled_cases(folders.raw, read_dataset_json(folders.raw)))
+    cases = held_out_cases(folders.preprocessed, labelled, options.folds)
+    print(f"{folders.name}: {len(cases)} held-out cases in fold(s) {', '.join(map(str, options.folds))}")
+    if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
+        print(warning)
+    plans_name = _plans(folders, options)
+    runs = trainings(options, _results() / folders.name, plans_name)
+    options.output.mkdir(parents=True, exist_ok=True)
+    with FolderLock(options.output / LOCK) as lock:
+        lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
+        _train(runs, options, plans_name)
+        return _write_results(runs, options, folders)
+
+
+def _results() -> Path:
+    value = os.environ.get("nnUNet_results")
+    if not value:
+        raise UserError("The environment variable nnUNet_results is not set: export nnUNet_results=/path/to/folder")
+    return Path(value)
+
+
+def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
+    """Return the name of the plans to train with; for a number of epochs a copy that says so.
+
+    Raises:
+        UserError: There are no such plans, or they lack the configuration.
+    """
+    path = folders.preprocessed / f"{options.plans_name}.json"
+    if not path.is_file():
+        raise UserError(
+            f"{path} does not exist. Run nnUNetv2_crln_plan_and_preprocess -d {options.dataset_id} first, or name "
+            "other plans with -p."
+        )
+    plans = read_json(path)
+    if options.configuration not in plans["configurations"]:
+        raise UserError(
+            f"-c {options.configuration}: {path.name} has the configurations {', '.join(plans['configurations'])}."
+        )
+    if options.epochs is None:
+        return options.plans_name
+    name = f"{options.plans_name}_{options.epochs}epochs"
+    schedule = {"num_epochs": options.epochs, "num_iterations_per_epoch": 250, "num_val_iterations_per_epoch": 50}
+    plans["configurations"][options.configuration]["short_schedule"] = schedule
+    copy = folders.preprocessed / f"{name}.json"
+    content = {**plans, "plans_name": name}
+    if not copy.is_file() or read_json(copy) != content:
+        write_json(content, copy)
+    return name
+
+
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+def _train(runs: list[Training], options: CompareOptions, plans_name: str) -> None:
+    todo = [run for run in runs if not run.is_finished]
+    for run in runs:
+        if run not in todo:
+            print(f"{run.method}, fold {run.fold}: trained already ({run.folder})")
+    if not todo:
+        return
+    places = [gpu_environment([gpu]) for gpu in options.gpus] or [{}]
+    measured = measure_methods(todo, options, plans_name, options.output / MEASURED)
+    print(describe_cost(todo, measured, min(len(places), len(todo)), options.device))
+    print("Interrupt with Ctrl-C at any time; the same command goes on.", flush=True)
+    run_queue([training_command(run, options, plans_name) for run in todo], places)
+
+
+def training_command(run: Training, options: CompareOptions, plans_name: str) -> Command:
+    """Return nnU-Net's command for a training, or for what is left of it."""
+    arguments = ["nnUNetv2_train", str(options.dataset_id), options.configuration, str(run.fold), "-tr", run.trainer]
+    arguments += ["-p", plans_name, "-device", options.device]
+    # A training that ended before its held-out cases were predicted need not be loaded for training again.
+    arguments.append("--val" if (run.folder / "checkpoint_final.pth").is_file() else "--c")
+    log = options.output / "logs" / f"{plans_name}_{options.configuration}_{run.method}_fold{run.fold}.log"
+    title = f"training {run.method}, fold {run.fold}"
+    return Command(title, arguments, log, run.validation / "summary.json", options.epochs or 1000)
+
+
+# --- results ----------------------------------------------------------------------------------------------------------
+
+
+def _write_results(runs: list[Training], options: CompareOptions, folders: DatasetFolders) -> str:
+    evaluations = {method: _evaluate(method, runs, options, folders) for method in options.methods}
+    baseline, *others = options.methods
+    comparisons = {method: compare_evaluations(evaluations[method], evaluations[baseline]) for method in others}
+    table = comparison_table(evaluations, comparisons)
+    write_text(options.output / TABLE, table)
+    models = {run.method: run.folder.parent for run in runs}
+    for method in others:
+        page = build_report(
+            models[method],
+            models[baseline],
+            [_evaluation_file(options, method)],
+            [_evaluation_file(options, baseline)],
+        )
+        write_text(options.output / f"report_{method}.html", page)
+    return table
+
+
+def _evaluation_file(options: CompareOptions, method: str) -> Path:
+    return options.output / "predictions" / method / EVALUATION_FILE
+
+
+def _evaluate(method: str, runs: list[Training], options: CompareOptions, folders: DatasetFolders) -> Mapping:
+    """Evaluate the predictions of all folds of a method together."""
+    folder = _evaluation_file(options, method).parent
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    dataset_json = read_dataset_json(folders.raw)
+    for run in runs:
+        if run.method == method:
+            for path in sorted(run.validation.glob(f"*{dataset_json['file_ending']}")):
+                shutil.copyfile(path, folder / path.name)
+    labels = folders.preprocessed / "gt_segmentations"
+    summary = evaluate_folder(labels, folder, dataset_json, allow_missing=True)
+    save_summary(summary, _evaluation_file(options, method))
+    return summary

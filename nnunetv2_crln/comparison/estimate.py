@@ -1,0 +1,98 @@
+"""What a comparison will cost, from a few steps of each method."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nnunetv2_crln.comparison.measure_step import PREFIX
+from nnunetv2_crln.comparison.methods import CompareOptions, Training
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.files import read_json, write_json
+
+
+def measure_methods(
+    todo: Sequence[Training], options: CompareOptions, plans_name: str, kept_in: Path
+) -> dict[str, dict[str, float]]:
+    """Measure a few steps of each method that has something to train; what is known already is not measured again.
+
+    Args:
+        todo: Trainings to come.
+        options: Of the command.
+        plans_name: Of the plans to train with.
+        kept_in: File that keeps the measurements.
+
+    Returns:
+        What ``measure_step`` measures, by method.
+
+    Raises:
+        UserError: A method cannot train; shows why.
+    """
+    setting = f"{plans_name} {options.configuration} {options.device}"
+    known = read_json(kept_in) if kept_in.is_file() else {}
+    measured = known.get(setting, {})
+    for training in {training.method: training for training in todo}.values():
+        if training.method not in measured:
+            print(f"Measuring a few steps of {training.method} ...", flush=True)
+            measured[training.method] = _measure(training, options, plans_name)
+            write_json({**known, setting: measured}, kept_in)
+    return measured
+
+
+def _measure(training: Training, options: CompareOptions, plans_name: str) -> dict[str, float]:
+    command = [sys.executable, "-m", "nnunetv2_crln.comparison.measure_step", "-d", str(options.dataset_id)]
+    command += ["-c", options.configuration, "-f", str(training.fold), "-tr", training.trainer, "-p", plans_name]
+    command += ["-device", options.device]
+    with tempfile.TemporaryDirectory() as results:
+        environment = {**os.environ, "nnUNet_results": results, **gpu_environment(options.gpus[:1])}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8")
+    lines = [line for line in done.stdout.splitlines() if line.startswith(PREFIX)]
+    if done.returncode or not lines:
+        last = "\n".join([*done.stdout.splitlines()[-5:], *done.stderr.splitlines()[-15:]])
+        raise UserError(f"{training.method} cannot be trained. The last lines of its first steps:\n\n{last}")
+    return json.loads(lines[-1].removeprefix(PREFIX))
+
+
+def gpu_environment(gpus: Sequence[int]) -> dict[str, str]:
+    """Return the variable that shows a process these GPUs alone; empty for all."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
+
+
+def describe_cost(
+    todo: Sequence[Training], measured: Mapping[str, Mapping[str, float]], places: int, device: str
+) -> str:
+    """Say in words how long the trainings will take and how much memory they need.
+
+    Args:
+        todo: Trainings to come.
+        measured: By method.
+        places: Trainings that run at a time.
+        device: That trains.
+    """
+    where = "GPU memory" if device == "cuda" else "memory"
+    lines, total = [], 0.0
+    for method in dict.fromkeys(training.method for training in todo):
+        values, number = measured[method], sum(training.method == method for training in todo)
+        each = values["seconds"] * values["steps"]
+        total += each * number
+        lines.append(
+            f"  {method}: {number} training(s) of about {_duration(each)} ({values['seconds']:.2f} s a step), "
+            f"{values['memory_gb']:.1f} GB of {where}"
+        )
+    together = f", {places} at a time" if places > 1 else ""
+    lines.append(f"  in all about {_duration(total / places)}{together}, and the prediction of the held-out cases")
+    return "\n".join(["This will take:", *lines])
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    if minutes < 90:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"

@@ -1,0 +1,62 @@
+"""The cases that a comparison is judged on, and how much they can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunetv2.utilities.crossval_split import generate_crossval_split
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import NUM_FOLDS, SPLITS_FILE
+from nnunetv2_crln.utilities.files import read_json
+
+FEWEST_FOR_A_TEST = 6
+"""With five pairs a two-sided signed-rank test cannot fall below p = 2 / 2^5 = 0.06, whatever they are."""
+FEW = 20
+
+
+def held_out_cases(preprocessed: Path, labelled: Sequence[str], folds: Sequence[int]) -> list[str]:
+    """Return the validation cases of some folds: those of splits_final.json, or of the split nnU-Net will make.
+
+    Args:
+        preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        labelled: Labelled cases.
+        folds: Numbers.
+
+    Raises:
+        UserError: There is no such fold, or it has no validation case.
+    """
+    file = preprocessed / SPLITS_FILE
+    if file.is_file():
+        split = read_json(file)
+    elif len(labelled) >= NUM_FOLDS:
+        split = generate_crossval_split(sorted(labelled), seed=12345, n_splits=NUM_FOLDS)
+    else:
+        raise UserError(
+            f"{len(labelled)} labelled cases are too few for nnU-Net's {NUM_FOLDS} folds, and {file} does not exist. "
+            "Write that file, with some labelled cases held out, to compare methods on them."
+        )
+    if wrong := [fold for fold in folds if not 0 <= fold < len(split)]:
+        raise UserError(f"-f {wrong[0]}: {file} has the folds 0 to {len(split) - 1}.")
+    if empty := [fold for fold in folds if not split[fold]["val"]]:
+        raise UserError(f"-f {empty[0]}: this fold of {file} holds out no case. Nothing could be compared.")
+    return sorted({case for fold in folds for case in split[fold]["val"]})
+
+
+def warn_about_few(number: int, all_folds: bool) -> str:
+    """Say what a number of held-out cases can tell; empty if it is many.
+
+    Args:
+        number: Of held-out cases.
+        all_folds: Every fold takes part already.
+    """
+    more = "" if all_folds else " More folds (-f 0 1 2 3 4) hold out more cases."
+    if number < FEWEST_FOR_A_TEST:
+        return (
+            f"Warning: {number} held-out case(s) cannot tell two methods apart: even if one is better on every case, "
+            f"the signed-rank test does not fall below p = 0.05.{more}"
+        )
+    if number < FEW:
+        return f"Warning: with {number} held-out cases only large differences show. Look at the intervals.{more}"
+    return ""

@@ -1,0 +1,75 @@
+"""A few steps of one training, in a process of its own: their time and memory, as one line of JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+WARM_UP, STEPS = 2, 4
+PREFIX = "measured: "
+
+
+def measure(trainer: Any) -> dict[str, float]:
+    """Run a few training steps of one of nnU-Net's trainers.
+
+    Args:
+        trainer: Fresh; its weights and output folder are used up.
+
+    Returns:
+        ``seconds`` of a step with its batch, ``memory_gb`` at its peak (of the GPU; on a CPU of the process), and
+        ``steps`` of the whole training; a validation step counts as a third of one.
+    """
+    cuda = trainer.device.type == "cuda"
+    trainer.on_train_start()
+    trainer.on_train_epoch_start()
+    started = 0.0
+    for step in range(WARM_UP + STEPS):
+        if step == WARM_UP:
+            if cuda:
+                torch.cuda.synchronize(trainer.device)
+            started = time.perf_counter()
+        trainer.train_step(next(trainer.dataloader_train))
+    if cuda:
+        torch.cuda.synchronize(trainer.device)
+    seconds = (time.perf_counter() - started) / STEPS
+    memory = torch.cuda.max_memory_reserved(trainer.device) / 2**30 if cuda else _process_memory_gb()
+    steps = trainer.num_epochs * (trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch / 3)
+    return {"seconds": seconds, "memory_gb": memory, "steps": float(steps)}
+
+
+def _process_memory_gb() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the training that the command line names."""
+    parser = argparse.ArgumentParser()
+    for flag in ("-d", "-c", "-f", "-tr", "-p", "-device"):
+        parser.add_argument(flag, required=True)
+    options = parser.parse_args(arguments)
+    from nnunetv2.run.run_training import get_trainer_from_args
+
+    trainer = get_trainer_from_args(
+        options.d, options.c, int(options.f), options.tr, options.p, device=torch.device(options.device)
+    )
+    result = measure(trainer)
+    print(PREFIX + json.dumps(result), flush=True)
+    # Loader workers need not be asked to end: nothing is left to lose.
+    for loader in (trainer.dataloader_train, trainer.dataloader_val):
+        if hasattr(loader, "_finish"):
+            loader._finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The methods that can be compared, and their trainings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2_crln.errors import UserError, did_you_mean
+
+TRAINERS = {
+    "supervised": "nnUNetTrainer",
+    "mean_teacher": "nnUNetTrainer_MeanTeacher",
+    "crln_no_cps": "nnUNetTrainer_CRLN_noCPS",
+    "crln": "nnUNetTrainer_CRLN",
+}
+SHORT = "_short"
+
+
+@dataclass(frozen=True)
+class CompareOptions:
+    """The command line as values.
+
+    Attributes:
+        dataset_id: Number of the dataset.
+        configuration: Of the plans.
+        methods: Names in :data:`TRAINERS`; the first one is the baseline.
+        folds: Numbers; each fold's validation cases are the held-out ones.
+        plans_name: Of the preprocessed dataset.
+        epochs: Train with the short schedule for this many epochs; None: nnU-Net's own length.
+        device: ``cuda``, ``cpu`` or ``mps``.
+        gpus: Train on these at a time, one training each; empty: one after the other.
+        output: Folder for logs, predictions, table and report.
+    """
+
+    dataset_id: int
+    configuration: str
+    methods: tuple[str, ...] = ("supervised", "mean_teacher", "crln")
+    folds: tuple[int, ...] = (0,)
+    plans_name: str = "nnUNetPlans"
+    epochs: int | None = None
+    device: str = "cuda"
+    gpus: tuple[int, ...] = ()
+    output: Path = Path("comparison")
+
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            if name not in TRAINERS:
+                raise UserError(
+                    f"--methods {name}: expected some of {', '.join(TRAINERS)}.{did_you_mean(name, TRAINERS)}"
+                )
+        if len(set(self.methods)) < max(2, len(self.methods)):
+            raise UserError(f"--methods {' '.join(self.methods)}: expected two or more different ones, baseline first.")
+        if self.epochs is not None and self.epochs < 1:
+            raise UserError(f"--epochs {self.epochs}: expected 1 or more.")
+        if self.gpus and self.device != "cuda":
+            raise UserError(f"--gpus needs -device cuda, found -device {self.device}. Drop one of them.")
+        if len(set(self.folds)) < len(self.folds):
+            raise UserError(f"-f {' '.join(map(str, self.folds))}: a fold is named twice.")
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a comparison.
+
+    Attributes:
+        method: Name in :data:`TRAINERS`.
+        trainer: Name for ``nnUNetv2_train -tr``.
+        fold: Its number.
+        folder: ``fold_X`` of the model.
+    """
+
+    method: str
+    trainer: str
+    fold: int
+    folder: Path
+
+    @property
+    def validation(self) -> Path:
+        """Folder of the predictions of the fold's held-out cases, which nnU-Net writes at the end of a training."""
+        return self.folder / "validation"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it ended, held-out cases included."""
+        return (self.folder / "checkpoint_final.pth").is_file() and (self.validation / "summary.json").is_file()
+
+
+def trainings(options: CompareOptions, results: Path, plans_name: str) -> list[Training]:
+    """List the trainings of a comparison, all methods of a fold before the next fold.
+
+    Args:
+        options: Of the command.
+        results: ``nnUNet_results/DatasetXXX_Name``.
+        plans_name: Of the plans to train with.
+    """
+    found = []
+    for fold in options.folds:
+        for method in options.methods:
+            trainer = TRAINERS[method] + (SHORT if options.epochs else "")
+            model = results / f"{trainer}__{plans_name}__{options.configuration}"
+            found.append(Training(method, trainer, fold, model / f"fold_{fold}"))
+    return found

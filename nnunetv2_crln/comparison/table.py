@@ -1,0 +1,54 @@
+"""All methods of a comparison in one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from nnunetv2_crln.evaluation.metrics import METRICS
+
+SHOWN = ("Dice", "HD95_mm")
+
+
+def comparison_table(evaluations: Mapping[str, Mapping], comparisons: Mapping[str, Mapping]) -> str:
+    """Return a Markdown table: a row for each method, the mean over the foreground classes.
+
+    Args:
+        evaluations: Of ``evaluate_folder``, by method, the baseline first.
+        comparisons: Of ``compare_evaluations`` with the baseline, by method.
+    """
+    baseline = next(iter(evaluations))
+    metrics = [metric for metric in METRICS if metric.key in SHOWN]
+    header = ["Method", "Cases"]
+    for metric in metrics:
+        header += [f"{metric.title} ({metric.unit})", f"{metric.title} − {baseline} [95 % interval], p"]
+    rows = []
+    for method, evaluation in evaluations.items():
+        row = [method, str(evaluation["num_cases"])]
+        for metric in metrics:
+            values = evaluation["foreground_mean"][metric.key]
+            row.append(_with_spread(values["mean"], values["sd"], metric.factor))
+            row.append(
+                _difference(comparisons[method]["foreground_mean"][metric.key], metric.factor)
+                if method in comparisons
+                else ""
+            )
+        rows.append(row)
+    lines = [" | ".join(header), " | ".join("---" for _ in header), *(" | ".join(row) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines) + (
+        "\n\nMean over the foreground classes ± standard deviation by bootstrap. Differences: paired bootstrap over "
+        "the cases; p: two-sided Wilcoxon signed-rank test. Both describe the choice of cases, not "
+        "of a training's seed.\n"
+    )
+
+
+def _with_spread(mean: float, sd: float, factor: float) -> str:
+    return "–" if math.isnan(mean) else f"{mean * factor:.2f} ± {sd * factor:.2f}"
+
+
+def _difference(test: Mapping, factor: float) -> str:
+    if math.isnan(test["difference"]):
+        return "–"
+    low, high = test["ci_low"] * factor, test["ci_high"] * factor
+    p = "–" if math.isnan(test["p_value"]) else f"{test['p_value']:.3f}"
+    return f"{test['difference'] * factor:+.2f} [{low:+.2f}, {high:+.2f}], {p}"

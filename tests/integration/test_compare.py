@@ -1,0 +1,105 @@
+"""nnUNetv2_crln_compare on a tiny dataset, its trainings replaced by predictions of known quality."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from tiny_training import DATASET, NAME
+
+from nnunetv2_crln.cli import compare as cli
+from nnunetv2_crln.comparison import compare as module
+from nnunetv2_crln.comparison.measure_step import measure
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import SPLITS_FILE
+from nnunetv2_crln.utilities.files import read_json, write_json
+
+METHODS = ["--methods", "supervised", "crln", "--epochs", "1"]
+
+
+@pytest.fixture
+def dataset(preprocessed, tmp_path, monkeypatch):
+    """The raw dataset, and a private copy of the plans and of what a comparison reads beside them."""
+    folder = tmp_path / "preprocessed" / NAME
+    folder.mkdir(parents=True)
+    for name in ("nnUNetPlans.json", "dataset.json"):
+        shutil.copy(preprocessed.preprocessed / NAME / name, folder)
+    shutil.copytree(preprocessed.preprocessed / NAME / "gt_segmentations", folder / "gt_segmentations")
+    write_json([{"train": ["lab_000"], "val": ["lab_001", "lab_002"]}], folder / SPLITS_FILE)
+    monkeypatch.setenv("nnUNet_raw", str(preprocessed.raw))
+    monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
+    monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
+    return SimpleNamespace(folder=folder, flags=["-d", str(DATASET), "-c", "3d_fullres", "-device", "cpu"])
+
+
+@pytest.fixture
+def trained(dataset, monkeypatch):
+    """The commands that ran; each leaves what nnUNetv2_train leaves, CRLN's predictions better than the baseline's."""
+    ran = []
+
+    def pretend(commands, places):
+        assert places == [{}]
+        for command in commands:
+            ran.append(command.arguments)
+            trainer = command.arguments[5]
+            validation = Path(command.result).parent
+            validation.mkdir(parents=True)
+            for name in ("plans.json", "dataset.json"):
+                source = dataset.folder / ("nnUNetPlans.json" if name == "plans.json" else name)
+                shutil.copy(source, validation.parents[1] / name)
+            for case in ("lab_001", "lab_002"):
+                label = sitk.ReadImage(str(dataset.folder / "gt_segmentations" / f"{case}.nii.gz"))
+                voxels = sitk.GetArrayFromImage(label)
+                voxels[voxels == 3] = 0
+                voxels = np.roll(voxels, 1 if "CRLN" in trainer else 4, axis=2)
+                sitk.WriteImage(sitk.GetImageFromArray(voxels), str(validation / f"{case}.nii.gz"))
+            (validation.parent / "checkpoint_final.pth").write_bytes(b"")
+            write_json({}, command.result)
+
+    cost = {"seconds": 0.1, "memory_gb": 1.0, "steps": 100.0}
+    monkeypatch.setattr(module, "run_queue", pretend)
+    monkeypatch.setattr(module, "measure_methods", lambda todo, *_: {training.method: cost for training in todo})
+    return ran
+
+
+def test_a_comparison_ends_in_one_table_and_trains_nothing_twice(dataset, trained, tmp_path, capsys):
+    output = tmp_path / "out"
+    cli.command([*dataset.flags, *METHODS, "-o", str(output)])
+    shown = capsys.readouterr().out
+    assert "2 held-out cases in fold(s) 0" in shown and "cannot tell two methods apart" in shown
+    assert "in all about 20 s" in shown
+    table = (output / "comparison.md").read_text(encoding="utf-8")
+    assert table in shown
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| supervised", "| crln"]
+    assert float(rows[3].split(" | ")[3].split()[0]) > 0
+    assert "report_crln.html" in {path.name for path in output.iterdir()}
+    assert [arguments[5] for arguments in trained] == ["nnUNetTrainer_short", "nnUNetTrainer_CRLN_short"]
+    plans = read_json(dataset.folder / "nnUNetPlans_1epochs.json")
+    assert plans["configurations"]["3d_fullres"]["short_schedule"]["num_epochs"] == 1
+    assert plans["plans_name"] == "nnUNetPlans_1epochs"
+
+    trained.clear()
+    cli.command([*dataset.flags, *METHODS, "-o", str(output)])
+    assert trained == []
+    assert (output / "comparison.md").read_text(encoding="utf-8") == table
+
+
+def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
+    flags = ["-d", str(DATASET), "-device", "cpu", "-o", str(tmp_path / "out")]
+    with pytest.raises(UserError, match="has the configurations"):
+        cli.command([*flags, "-c", "3d_nothing"])
+    with pytest.raises(UserError, match=r"other\.json does not exist"):
+        cli.command([*flags, "-c", "3d_fullres", "-p", "other"])
+    with pytest.raises(UserError, match="has the folds 0 to 0"):
+        cli.command([*flags, "-c", "3d_fullres", "-f", "4"])
+    assert not trained
+
+
+def test_steps_are_measured(trainer_of):
+    result = measure(trainer_of("nnUNetTrainer_MeanTeacher_short", epochs=4))
+    assert result["seconds"] > 0
+    assert result["memory_gb"] > 0.01
+    assert result["steps"] == pytest.approx(4 * (3 + 1 / 3))

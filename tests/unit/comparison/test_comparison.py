@@ -1,0 +1,114 @@
+"""What a comparison trains, what it costs, what it can tell, and how its table reads."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nnunetv2_crln.comparison.compare import training_command
+from nnunetv2_crln.comparison.estimate import describe_cost
+from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
+from nnunetv2_crln.comparison.methods import CompareOptions, trainings
+from nnunetv2_crln.comparison.table import comparison_table
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
+from nnunetv2_crln.evaluation.metrics import METRICS
+from nnunetv2_crln.utilities.files import write_json
+
+
+def options(**changes) -> CompareOptions:
+    return CompareOptions(**{"dataset_id": 104, "configuration": "3d_fullres", "folds": (0, 2), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"methods": ("supervised", "clrn")}, "Did you mean crln"),
+        ({"methods": ("crln",)}, "two or more different ones"),
+        ({"epochs": 0}, "--epochs 0"),
+        ({"gpus": (0, 1), "device": "cpu"}, "--gpus needs -device cuda"),
+        ({"folds": (1, 1)}, "a fold is named twice"),
+    ],
+)
+def test_wrong_options_are_named(changes, text):
+    with pytest.raises(UserError, match=text):
+        options(**changes)
+
+
+def test_every_method_is_trained_on_every_fold():
+    runs = trainings(options(), Path("results"), "nnUNetPlans")
+    assert [(run.method, run.fold) for run in runs] == [
+        (method, fold) for fold in (0, 2) for method in ("supervised", "mean_teacher", "crln")
+    ]
+    assert runs[-1].folder == Path("results/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres/fold_2")
+    short = trainings(options(epochs=3), Path("results"), "nnUNetPlans_3epochs")
+    assert short[0].trainer == "nnUNetTrainer_short"
+
+
+def test_a_training_is_continued_and_one_without_validation_is_validated(tmp_path):
+    run = trainings(options(output=tmp_path), tmp_path, "nnUNetPlans")[0]
+    command = training_command(run, options(output=tmp_path), "nnUNetPlans")
+    assert command.arguments[:7] == ["nnUNetv2_train", "104", "3d_fullres", "0", "-tr", "nnUNetTrainer", "-p"]
+    assert command.arguments[-1] == "--c"
+    run.folder.mkdir(parents=True)
+    (run.folder / "checkpoint_final.pth").touch()
+    assert not run.is_finished
+    assert training_command(run, options(output=tmp_path), "nnUNetPlans").arguments[-1] == "--val"
+    run.validation.mkdir()
+    (run.validation / "summary.json").touch()
+    assert run.is_finished
+
+
+def test_held_out_cases_come_from_the_split(tmp_path):
+    labelled = [f"c{i}" for i in range(10)]
+    assert len(held_out_cases(tmp_path, labelled, [0, 1, 2, 3, 4])) == 10
+    with pytest.raises(UserError, match="too few for nnU-Net's 5 folds"):
+        held_out_cases(tmp_path, labelled[:4], [0])
+    write_json([{"train": ["c1"], "val": ["c0"]}, {"train": ["c0", "c1"], "val": []}], tmp_path / "splits_final.json")
+    assert held_out_cases(tmp_path, labelled, [0]) == ["c0"]
+    with pytest.raises(UserError, match="holds out no case"):
+        held_out_cases(tmp_path, labelled, [1])
+    with pytest.raises(UserError, match="has the folds 0 to 1"):
+        held_out_cases(tmp_path, labelled, [2])
+
+
+def test_the_warning_about_five_cases_is_true():
+    better_everywhere = paired_difference(np.linspace(0.8, 0.9, 5), np.linspace(0.5, 0.65, 5))
+    assert better_everywhere["p_value"] > 0.05
+    assert paired_difference(np.linspace(0.8, 0.9, 6), np.linspace(0.5, 0.65, 6))["p_value"] < 0.05
+    assert "cannot tell two methods apart" in warn_about_few(5, all_folds=False)
+    assert "More folds" in warn_about_few(19, all_folds=False)
+    assert "More folds" not in warn_about_few(19, all_folds=True)
+    assert warn_about_few(20, all_folds=False) == ""
+
+
+def test_the_cost_counts_trainings_and_places():
+    runs = trainings(options(methods=("supervised", "crln")), Path("results"), "nnUNetPlans")
+    values = {"seconds": 0.1, "memory_gb": 7.5, "steps": 36_000.0}
+    text = describe_cost(runs, {"supervised": values, "crln": {**values, "seconds": 0.2}}, 2, "cuda")
+    assert "supervised: 2 training(s) of about 60 min (0.10 s a step), 7.5 GB of GPU memory" in text
+    assert "crln: 2 training(s) of about 2.0 h" in text
+    assert "in all about 3.0 h, 2 at a time" in text
+
+
+def evaluation(values):
+    numbers = {metric.key: {"mean": 0.8, "sd": 0.01, "n_nan": 0} for metric in METRICS}
+    return {
+        "classes": {"heart": [1]},
+        "predictions_folder": "x",
+        "num_cases": len(values),
+        "foreground_mean": numbers,
+        "cases": {
+            f"c{i}": {"metrics": {"heart": {metric.key: value for metric in METRICS}}} for i, value in enumerate(values)
+        },
+    }
+
+
+def test_the_table_has_a_row_for_each_method():
+    base, other = evaluation([0.5, 0.6, 0.7]), evaluation([0.6, 0.7, 0.8])
+    table = comparison_table({"supervised": base, "crln": other}, {"crln": compare_evaluations(other, base)})
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    assert "Dice − supervised [95 % interval], p" in rows[0]
+    assert rows[2].startswith("| supervised | 3 | 80.00 ± 1.00 |  |")
+    assert "+10.00 [+10.00, +10.00], 0.250" in rows[3]
+    assert len({row.count("|") for row in rows}) == 1
