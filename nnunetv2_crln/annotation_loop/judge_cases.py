@@ -19,7 +19,7 @@ from nnunetv2_crln.utilities.files import read_json, write_json
 
 @dataclass(frozen=True)
 class JudgedCase:
-    """What is kept of one prediction.
+    """Result that is kept of one prediction.
 
     Attributes:
         structures: By name.
@@ -48,6 +48,9 @@ def judge_cases(
             as done.
         settings: What ``also`` depends on: cases kept under others are done again.
         show_progress: Whether to show a progress bar.
+
+    Returns:
+        The result for each case.
     """
     kept_in.mkdir(parents=True, exist_ok=True)
     names = structure_names(predictor.dataset_json, predictor.label_manager)

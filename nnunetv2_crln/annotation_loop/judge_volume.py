@@ -1,4 +1,4 @@
-"""How sure a model is of each structure of one scan."""
+"""Measure how sure a model is of each structure of one scan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,15 @@ from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction
 
 
 def structure_names(dataset_json: dict, label_manager: Any) -> list[str]:
-    """Return the names of the classes, or of the regions, in the order of the foreground heads."""
+    """Return the names of the classes, or of the regions, in the order of the foreground heads.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        label_manager: Label manager of nnU-Net.
+
+    Returns:
+        Names without background and ignore label.
+    """
     if label_manager.has_regions:
         return [name for name, value in dataset_json["labels"].items() if name != "ignore" and value not in (0, [0])]
     by_value = {value: name for name, value in dataset_json["labels"].items() if name != "ignore"}
@@ -25,9 +33,12 @@ def judge_volume(prediction: VolumePrediction, names: list[str], label_manager: 
     """Measure each structure from the model's own probabilities.
 
     Args:
-        prediction: Of the scan.
-        names: Of :func:`structure_names`.
-        label_manager: nnU-Net's.
+        prediction: Prediction of the scan.
+        names: Names from :func:`structure_names`.
+        label_manager: Label manager of nnU-Net.
+
+    Returns:
+        The structures by name.
     """
     probabilities = label_manager.apply_inference_nonlin(prediction.logits)
     found = _structures(probabilities, label_manager.has_regions)
@@ -56,7 +67,7 @@ def _structure(probability: Tensor, mask: Tensor, voxel_ml: float) -> Structure:
 
 
 def voxel_confidence(probabilities: np.ndarray, has_regions: bool) -> np.ndarray:
-    """How sure a model is of the label of each voxel.
+    """Compute how sure a model is of the label of each voxel.
 
     Args:
         probabilities: (heads, *grid).

@@ -193,7 +193,7 @@ def unlabelled_cases_of(
     """Find the unlabelled cases that are preprocessed for a configuration.
 
     Args:
-        folders: Of the dataset.
+        folders: Folders of the dataset.
         plans_manager: nnU-Net's plans.
         configuration: Name of a configuration in them.
 

@@ -37,7 +37,7 @@ from nnunetv2_crln.utilities.locking import FolderLock
 
 @dataclass(frozen=True)
 class Gate:
-    """What a pseudo label must pass.
+    """Conditions that a pseudo label must pass.
 
     Attributes:
         keep: Share of the unlabelled cases that become labelled ones, the surest first.
@@ -55,7 +55,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written.
+    """Result of writing a dataset.
 
     Attributes:
         folder: The new dataset.
@@ -77,7 +77,7 @@ def write_pseudo_labels(
         choice: The model.
         dataset_id: Number of the new dataset.
         gate: What passes.
-        name: Of the new dataset after its number; that of the source with "Pseudo" if not given.
+        name: Name of the new dataset after its number; that of the source with "Pseudo" if not given.
         show_progress: Whether to show a progress bar.
 
     Returns:
@@ -214,7 +214,17 @@ def _link(source: Path, target: Path) -> None:
 def gate_table(
     judged: dict[str, JudgedCase], uncertainty: dict[str, float], accepted: list[str], rejected: list[str]
 ) -> str:
-    """Return all unlabelled cases as CSV, the surest first, and which of them were accepted."""
+    """Format all unlabelled cases as CSV, the surest first, and which of them were accepted.
+
+    Args:
+        judged: Results by case.
+        uncertainty: In [0, 1], by case.
+        accepted: Cases with a pseudo label, the surest first.
+        rejected: Cases without, the surest first.
+
+    Returns:
+        Text of the file.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["case", "accepted", "uncertainty", "doubtful_voxels"])

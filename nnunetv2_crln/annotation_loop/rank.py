@@ -26,7 +26,7 @@ from nnunetv2_crln.utilities.locking import FolderLock
 
 @dataclass(frozen=True)
 class RankingFiles:
-    """What one ranking consists of.
+    """Files of one ranking.
 
     Attributes:
         table: The CSV.
@@ -41,7 +41,7 @@ class RankingFiles:
 
     @property
     def cases(self) -> Path:
-        """What is kept of each case, and its thumbnail."""
+        """Folder with the result and the thumbnail of each case."""
         return self.table.with_name(f"{self.table.stem}_cases")
 
 
@@ -95,7 +95,15 @@ class _Thumbnails:
 
 
 def ranking_table(ranking: list[Ranked], judged: Mapping[str, JudgedCase]) -> str:
-    """Return the ranking as CSV, one line a case, the one to annotate first at the top."""
+    """Format the ranking as CSV, one line a case, the one to annotate first at the top.
+
+    Args:
+        ranking: The ranking.
+        judged: Results by case.
+
+    Returns:
+        Text of the file.
+    """
     names = list(next(iter(judged.values())).structures) if judged else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -32,7 +32,7 @@ class Ranked:
     """A place in the ranking.
 
     Attributes:
-        case: Its id.
+        case: Name of the case.
         uncertainty: 0 for the surest scan of its kind, 1 for the least sure.
         novelty: How unlike it is to all scans ranked before it, in [0, 1].
         most_like: The one ranked before it that it is most like; empty for the first.
@@ -45,7 +45,7 @@ class Ranked:
 
 
 def stratified_uncertainty(cases: Mapping[str, Mapping[str, Structure]]) -> dict[str, float]:
-    """How unsure a model is of each scan, compared with scans in which the structures are as large.
+    """Measure how unsure a model is of each scan, compared with scans in which the structures are as large.
 
     Small structures have a lower expected Dice than large ones and rare classes a lower one than common ones, whatever
     the scan: a plain order would put all scans of one kind first. So each structure is compared among the scans where

@@ -23,7 +23,7 @@ from nnunetv2_crln.reporting.model_folder import find_folds
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Which network predicts, and how; the flags of ``nnUNetv2_predict``.
+    """Choice of the network that predicts, and how; the flags of ``nnUNetv2_predict``.
 
     Attributes:
         model: ``TRAINER__PLANS__CONFIGURATION`` in nnUNet_results, or one fold_X in it.
@@ -31,7 +31,7 @@ class ModelChoice:
         checkpoint: File in each fold.
         device: ``cpu``, ``cuda`` or ``mps``.
         mirroring: Average over mirrored images, as nnU-Net does.
-        step_size: Of the sliding window, as a share of the patch.
+        step_size: Step of the sliding window, as a share of the patch.
     """
 
     model: Path
@@ -44,10 +44,10 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class VolumePrediction:
-    """What a model says of one scan, on the preprocessed grid.
+    """Output of a model for one scan, on the preprocessed grid.
 
     Attributes:
-        case: Its id.
+        case: Name of the case.
         image: (channels, *grid), float32.
         logits: (heads, *grid), float32.
         properties: nnU-Net's, of the preprocessed case.

@@ -1,1 +1,1 @@
-"""What the unlabelled cases bring on a user's own data: methods trained, judged on held-out cases, compared."""
+"""Comparison of methods on a user's own data: they are trained, and judged on held-out cases."""

@@ -107,7 +107,16 @@ def _train(runs: list[Training], options: CompareOptions, plans_name: str) -> No
 
 
 def training_command(run: Training, options: CompareOptions, plans_name: str) -> Command:
-    """Return nnU-Net's command for a training, or for what is left of it."""
+    """Return nnU-Net's command for a training, or for what is left of it.
+
+    Args:
+        run: Training that has not ended.
+        options: Command line.
+        plans_name: Name of the plans to train with.
+
+    Returns:
+        The command, with its log.
+    """
     arguments = ["nnUNetv2_train", str(options.dataset_id), options.configuration, str(run.fold), "-tr", run.trainer]
     arguments += ["-p", plans_name, "-device", options.device]
     # A training that ended before its held-out cases were predicted need not be loaded for training again.

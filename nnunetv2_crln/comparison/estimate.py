@@ -1,4 +1,4 @@
-"""What a comparison will cost, from a few steps of each method."""
+"""Estimate the cost of a comparison from a few steps of each method."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def measure_methods(
 
     Args:
         todo: Trainings to come.
-        options: Of the command.
-        plans_name: Of the plans to train with.
+        options: Command line.
+        plans_name: Name of the plans to train with.
         kept_in: File that keeps the measurements.
 
     Returns:
@@ -72,7 +72,10 @@ def describe_cost(
         todo: Trainings to come.
         measured: By method.
         places: Trainings that run at a time.
-        device: That trains.
+        device: Device that trains.
+
+    Returns:
+        A few lines of text.
     """
     where = "GPU memory" if device == "cuda" else "memory"
     lines, total = [], 0.0

@@ -22,7 +22,10 @@ def held_out_cases(preprocessed: Path, labelled: Sequence[str], folds: Sequence[
     Args:
         preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
         labelled: Labelled cases.
-        folds: Numbers.
+        folds: Numbers of the folds.
+
+    Returns:
+        Names of the cases.
 
     Raises:
         UserError: There is no such fold, or it has no validation case.
@@ -48,8 +51,11 @@ def warn_about_few(number: int, all_folds: bool) -> str:
     """Say what a number of held-out cases can tell; empty if it is many.
 
     Args:
-        number: Of held-out cases.
+        number: Number of held-out cases.
         all_folds: Every fold takes part already.
+
+    Returns:
+        A warning, or an empty text.
     """
     more = "" if all_folds else " More folds (-f 0 1 2 3 4) hold out more cases."
     if number < FEWEST_FOR_A_TEST:

@@ -22,10 +22,10 @@ class CompareOptions:
 
     Attributes:
         dataset_id: Number of the dataset.
-        configuration: Of the plans.
+        configuration: Name of a configuration in the plans.
         methods: Names in :data:`TRAINERS`; the first one is the baseline.
         folds: Numbers; each fold's validation cases are the held-out ones.
-        plans_name: Of the preprocessed dataset.
+        plans_name: Name of the plans.
         epochs: Train with the short schedule for this many epochs; None: nnU-Net's own length.
         device: ``cuda``, ``cpu`` or ``mps``.
         gpus: Train on these at a time, one training each; empty: one after the other.
@@ -65,7 +65,7 @@ class Training:
     Attributes:
         method: Name in :data:`TRAINERS`.
         trainer: Name for ``nnUNetv2_train -tr``.
-        fold: Its number.
+        fold: Number of the fold.
         folder: ``fold_X`` of the model.
     """
 
@@ -81,7 +81,7 @@ class Training:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it ended, held-out cases included."""
+        """Tell whether it ended, held-out cases included."""
         return (self.folder / "checkpoint_final.pth").is_file() and (self.validation / "summary.json").is_file()
 
 
@@ -89,9 +89,12 @@ def trainings(options: CompareOptions, results: Path, plans_name: str) -> list[T
     """List the trainings of a comparison, all methods of a fold before the next fold.
 
     Args:
-        options: Of the command.
+        options: Command line.
         results: ``nnUNet_results/DatasetXXX_Name``.
-        plans_name: Of the plans to train with.
+        plans_name: Name of the plans to train with.
+
+    Returns:
+        The trainings.
     """
     found = []
     for fold in options.folds:

@@ -14,8 +14,11 @@ def comparison_table(evaluations: Mapping[str, Mapping], comparisons: Mapping[st
     """Return a Markdown table: a row for each method, the mean over the foreground classes.
 
     Args:
-        evaluations: Of ``evaluate_folder``, by method, the baseline first.
-        comparisons: Of ``compare_evaluations`` with the baseline, by method.
+        evaluations: Results of ``evaluate_folder`` by method, the baseline first.
+        comparisons: Results of ``compare_evaluations`` with the baseline, by method.
+
+    Returns:
+        The table with a note.
     """
     baseline = next(iter(evaluations))
     metrics = [metric for metric in METRICS if metric.key in SHOWN]

@@ -18,7 +18,7 @@ class RankedScan:
     """One place in the ranking.
 
     Attributes:
-        case: Its id.
+        case: Name of the case.
         uncertainty: In [0, 1].
         novelty: In [0, 1].
         most_like: The case ranked before it that it is most like; empty for the first.
@@ -38,9 +38,12 @@ def build_ranking_page(title: str, model: str, scans: Sequence[RankedScan]) -> s
     """Build the whole page.
 
     Args:
-        title: Of the page.
+        title: Title of the page.
         model: Folder of the model that judged.
-        scans: The one to annotate first at the front.
+        scans: The ranking, the scan to annotate first at the front.
+
+    Returns:
+        The page as HTML.
     """
     parts = [
         html.heading(1, title),

@@ -144,29 +144,6 @@ def _keep_output(process: subprocess.Popen, command: Command) -> None:
                 command.epoch = int(match[1])
 
 
-<<<<<<< HEAD:nnunetv2_crln/demo/commands.py
-def _wait(running: dict[subprocess.Popen, Command], started: float) -> None:
-    """Wait for all commands and show progress on a terminal; ``running`` is empty afterwards."""
-    while running:
-        for process, command in list(running.items()):
-            status = process.poll()
-            if status is None:
-                continue
-            if command.reader is not None:
-                command.reader.join(_SECONDS_TO_READ)
-            _clear_line()
-            del running[process]
-            if status:
-                raise UserError(
-                    f"{command.arguments[0]} failed with status {status}. Its last lines:\n\n"
-                    f"{''.join(command.last_lines)}\nAll of them: {command.log}"
-                )
-            command.mark_done()
-            print(f"  {command.title}: {time.perf_counter() - started:.0f} s", flush=True)
-        if running:
-            _show_progress(list(running.values()), started)
-            time.sleep(0.2)
-=======
 def _collect_ended(
     running: dict[subprocess.Popen, tuple[Command, Mapping[str, str]]], started: float
 ) -> list[Mapping[str, str]]:
@@ -196,7 +173,6 @@ def _collect_ended(
         print(f"  {command.title}: {time.perf_counter() - started:.0f} s", flush=True)
         free.append(place)
     return free
->>>>>>> 460a650 (nnUNetv2_crln_compare: do the unlabelled cases help on my data?; cascade and pre-trained weights explained):nnunetv2_crln/utilities/commands.py
 
 
 def _show_progress(commands: Sequence[Command], started: float) -> None:
