@@ -24,12 +24,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import oracle
 from runs import Run, environment, link, networks, parse_override, run_queue, segmenter, set_paths, write_result
 
 METHODS = {
     "supervised": "nnUNetTrainer_demo",
     "recipe": "nnUNetTrainer_demo",  # train, predict imagesUl, train again on both
     "mean_teacher": "nnUNetTrainer_MeanTeacher_demo",
+    "oracle": "nnUNetTrainer_Oracle_demo",  # hidden labels as pseudo labels: an upper bound
     "crln_no_cps": "nnUNetTrainer_CRLN_noCPS_demo",
     "crln": "nnUNetTrainer_CRLN_demo",
 }
@@ -37,7 +39,12 @@ COUNTS = (4, 8)
 SEEDS = (0, 1, 2)
 CONFIGURATION = "3d_fullres"
 PLANS = "nnUNetPlans_benchmark"
-SMALL_PLAN = {"patch_size": [32, 48, 32], "features": [8, 16, 32, 64], "batch_size": 2}
+# Plans that a CPU trains in minutes. "nnunet" is nnU-Net's own.
+REDUCED_PLANS = {
+    "small": {"patch_size": [32, 48, 32], "features": [8, 16, 32, 64], "batch_size": 2},
+    # As wide as a CPU allows: most of the time goes to the full resolution, so that it alone stays narrow.
+    "wide": {"patch_size": [32, 48, 32], "features": [8, 32, 64, 128], "batch_size": 2},
+}
 ITERATIONS_PER_EPOCH = 50
 LEARNING_RATE = 0.1
 RESULTS = Path(__file__).parent / "results" / "hippocampus"
@@ -93,18 +100,19 @@ def write_raw_dataset(data: Path, raw: Path, labelled: int, seed: int) -> Path:
     return folder
 
 
-def write_plan(folder: Path, small: bool) -> None:
+def write_plan(folder: Path, plan: str) -> None:
     """nnU-Net's plan under another name, reduced to what a CPU trains in minutes."""
     plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
     plans["plans_name"] = PLANS
     configuration = plans["configurations"][CONFIGURATION]
-    if small:
-        configuration["patch_size"] = SMALL_PLAN["patch_size"]
-        configuration["batch_size"] = SMALL_PLAN["batch_size"]
+    if plan in REDUCED_PLANS:
+        reduced = REDUCED_PLANS[plan]
+        configuration["patch_size"] = reduced["patch_size"]
+        configuration["batch_size"] = reduced["batch_size"]
         kwargs = configuration["architecture"]["arch_kwargs"]
-        stages = len(SMALL_PLAN["features"])
+        stages = len(reduced["features"])
         kwargs["n_stages"] = stages
-        kwargs["features_per_stage"] = SMALL_PLAN["features"]
+        kwargs["features_per_stage"] = reduced["features"]
         kwargs["kernel_sizes"] = [[3, 3, 3]] * stages
         kwargs["strides"] = [[1, 1, 1]] + [[2, 2, 2]] * (stages - 1)
         kwargs["n_conv_per_stage"] = [1] * stages
@@ -112,7 +120,7 @@ def write_plan(folder: Path, small: bool) -> None:
     (folder / f"{PLANS}.json").write_text(json.dumps(plans, indent=1))
 
 
-def plan_and_preprocess(work: Path, name: str, unlabelled: bool, small: bool, processes: int) -> None:
+def plan_and_preprocess(work: Path, name: str, unlabelled: bool, plan: str, processes: int) -> None:
     from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -122,7 +130,7 @@ def plan_and_preprocess(work: Path, name: str, unlabelled: bool, small: bool, pr
     extract_fingerprints([number], num_processes=processes, clean=True, verbose=False)
     plan_experiments([number])
     folder = work / "preprocessed" / name
-    write_plan(folder, small)
+    write_plan(folder, plan)
     preprocess([number], PLANS, [CONFIGURATION], [processes])
     if unlabelled:
         plans = PlansManager(str(folder / f"{PLANS}.json"))
@@ -136,7 +144,7 @@ def prepare(args: argparse.Namespace) -> None:
             if (args.work / "preprocessed" / name / f"{PLANS}.json").exists():
                 continue
             write_raw_dataset(args.data, args.work / "raw", labelled, seed)
-            plan_and_preprocess(args.work, name, True, args.plan == "small", 2)
+            plan_and_preprocess(args.work, name, True, args.plan, 2)
     cases = sorted(p.name[: -len(".nii.gz")] for p in (args.data / "labelsTr").glob("hippocampus*.nii.gz"))
     for case in sorted(held_out(cases)):
         for kind, source in (("image", "imagesTr"), ("label", "labelsTr")):
@@ -186,11 +194,34 @@ def build_trainer(args: argparse.Namespace, method: str, labelled: int, seed: in
     plans["plans_name"] = f"{PLANS}_{run_name(args, method, labelled, seed)}"
     plans["continue_training"] = False
     dataset_json = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-    trainer = getattr(trainers, METHODS[method])(plans, CONFIGURATION, "all", dataset_json, torch.device(args.device))
+    trainer_class = getattr(oracle if method == "oracle" else trainers, METHODS[method])
+    trainer = trainer_class(plans, CONFIGURATION, "all", dataset_json, torch.device(args.device))
     latest = Path(trainer.output_folder) / "checkpoint_latest.pth"
     if latest.exists():
         trainer.load_checkpoint(str(latest))
+    elif args.warm_start:
+        start_from_supervised(trainer, args, labelled, seed)
     return trainer
+
+
+def start_from_supervised(trainer, args: argparse.Namespace, labelled: int, seed: int) -> None:
+    """Give a new training the weights of the supervised one that ran ``--warm_start`` iterations."""
+    import torch
+
+    from nnunetv2_crln.training.method import unwrap
+
+    folder = Path(trainer.output_folder_base).parent
+    name = run_name(warm_start_arguments(args), "supervised", labelled, seed)
+    checkpoint = folder / f"{METHODS['supervised']}__{PLANS}_{name}__{CONFIGURATION}" / "fold_all/checkpoint_final.pth"
+    weights = torch.load(checkpoint, weights_only=False, map_location=trainer.device)["network_weights"]
+    trainer.initialize()
+    unwrap(trainer.network).load_state_dict(weights)
+
+
+def warm_start_arguments(args: argparse.Namespace) -> argparse.Namespace:
+    """Of the supervised training that the others start from: nothing but its length may differ between them."""
+    changes = {"iterations": args.warm_start, "warm_start": 0, "override": [], "learning_rate": LEARNING_RATE}
+    return argparse.Namespace(**{**vars(args), **changes})
 
 
 def judged_cases(args: argparse.Namespace, labelled: int, seed: int) -> list[tuple[str, Path, Path]]:
@@ -229,6 +260,8 @@ def run_name(args: argparse.Namespace, method: str, labelled: int, seed: int) ->
     changed = "".join(f"__{key}={value}" for key, value in args.override)
     if args.learning_rate != LEARNING_RATE:
         changed += f"__lr={args.learning_rate:g}"
+    if args.warm_start:
+        changed += f"__after{args.warm_start}supervised"
     judge = "__dev" if args.judge == "dev" else ""
     return f"{method}__{labelled}labelled__seed{seed}__{args.iterations}it{changed}{judge}"
 
@@ -248,7 +281,7 @@ def run_one(args: argparse.Namespace, method: str, labelled: int, seed: int) -> 
         first.load_checkpoint(str(Path(first.output_folder) / "checkpoint_final.pth"))
         write_recipe_dataset(args.work, labelled, seed, segmenter(first, networks(first)["student"]))
         name = dataset_name(labelled, seed, recipe=True)
-        plan_and_preprocess(args.work, name, False, args.plan == "small", 1)
+        plan_and_preprocess(args.work, name, False, args.plan, 1)
     # The recipe sees as many patches a step as the semi-supervised methods: both halves of the batch are labelled.
     # Patches are made in the training process: two runs side by side fill two cores. (nnU-Net's planner needs >= 1.)
     os.environ["nnUNet_n_proc_DA"] = "0"
@@ -262,6 +295,7 @@ def run_one(args: argparse.Namespace, method: str, labelled: int, seed: int) -> 
         "seed": seed,
         "iterations": args.iterations,
         "learning_rate": args.learning_rate,
+        "warm_start": args.warm_start,
         "override": dict(args.override),
         # The override is relative to the defaults of its day; these are the settings that were used.
         "settings": dataclasses.asdict(trainer.settings) if hasattr(trainer, "settings") else {},
@@ -291,6 +325,7 @@ def _queued(args: argparse.Namespace, method: str, labelled: int, seed: int) -> 
     command = [sys.executable, __file__, "one", "--work", str(args.work), "--results", str(args.results)]
     command += ["--methods", method, "--counts", str(labelled), "--seeds", str(seed)]
     command += ["--judge", args.judge, "--iterations", str(args.iterations)]
+    command += ["--warm_start", str(args.warm_start)]
     command += ["--learning_rate", str(args.learning_rate), "--device", args.device, "--plan", args.plan]
     for key, value in args.override:
         command += ["--override", f"{key}={json.dumps(value)}"]
@@ -298,8 +333,14 @@ def _queued(args: argparse.Namespace, method: str, labelled: int, seed: int) -> 
         run_name(args, method, labelled, seed),
         result_file(args, method, labelled, seed),
         command,
-        _queued(args, "supervised", labelled, seed) if method == "recipe" else None,
+        _needed(args, method, labelled, seed),
     )
+
+
+def _needed(args: argparse.Namespace, method: str, labelled: int, seed: int) -> Run | None:
+    if args.warm_start:
+        return _queued(warm_start_arguments(args), "supervised", labelled, seed)
+    return _queued(args, "supervised", labelled, seed) if method == "recipe" else None
 
 
 def one(args: argparse.Namespace) -> None:
@@ -384,11 +425,12 @@ def main() -> None:
     parser.add_argument("--counts", nargs="+", type=int, default=list(COUNTS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
     parser.add_argument("--iterations", type=int, default=1000)
+    parser.add_argument("--warm_start", type=int, default=0, help="start from a supervised training of this length")
     parser.add_argument("--learning_rate", type=float, default=LEARNING_RATE)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--judge", choices=["test", "dev"], default="test", help="dev: for choosing settings")
-    parser.add_argument("--plan", choices=["small", "nnunet"], default="small")
+    parser.add_argument("--plan", choices=[*REDUCED_PLANS, "nnunet"], default="small")
     parser.add_argument(
         "--override", type=parse_override, action="append", default=[], help="a crln setting, e.g. cps_weight=1"
     )

@@ -27,8 +27,13 @@ def _count(default: int | None, low: int = 1) -> Any:
     return _setting(default, f"an integer >= {low}" + (" or null" if default is None else ""), low=low)
 
 
-def _choice(default: str, *choices: str) -> Any:
-    return _setting(default, "one of " + ", ".join(repr(c) for c in choices), choices=choices)
+def _choice(default: str, *choices: str | bool) -> Any:
+    return _setting(default, "one of " + ", ".join(_in_words(c) for c in choices), choices=choices)
+
+
+def _in_words(choice: str | bool) -> str:
+    """Write a choice as JSON does, except for the quotes."""
+    return str(choice).lower() if isinstance(choice, bool) else repr(choice)
 
 
 def _switch(default: bool) -> Any:
@@ -49,18 +54,21 @@ class CRLNSettings:
 
     # Weights of the loss terms (Eq. 15).
     consistency_weight: float = _weight(1.0)
-    consistency_dice_weight: float = _weight(0.0)
+    pseudo_label_loss: str = _choice("cross_entropy", "cross_entropy", "nnunet")  # paper: cross_entropy
     relationship_map_weight: float = _weight(1.0)
     cps_weight: float = _weight(1.0)  # Pancreas-CT 6/56 in the paper: 2
 
     # Pseudo labels (Eq. 1-2) and schedule. null: a share of the training, 2 % and 10 %.
     confidence_threshold: float = _share(0.95)
-    ema_decay: float = _share(0.99)
+    class_thresholds: str | bool = _choice("auto", "auto", True, False)  # paper: one threshold
+    # null: a window of an epoch, but of 2 % of the training at most, and never less than 0.99, which is the paper's
+    ema_decay: float | None = _setting(None, "a number in [0, 1] or null", low=0.0, high=1.0, type=float)
     rectification_start: int | None = _count(None, low=0)  # paper: iteration 800 of 40,000 = 2 %
     ramp_up: int | None = _count(None, low=0)  # paper: none (0)
     unlabelled_batch_size: int | None = _count(None)  # null: as large as the labelled batch
     cutmix_alpha: float = _setting(4.0, "a number > 0", low=1e-6)
     cutmix_probability: float = _share(1.0)
+    copy_paste_probability: float = _share(0.0)  # paper: none (0)
     strong_flip: bool = _switch(True)
     strong_intensity: str = _choice("nnunet", "nnunet", "noise", "none")  # paper: noise
 
@@ -71,12 +79,15 @@ class CRLNSettings:
     integration: bool = _switch(True)
     shared_classes: bool = _switch(True)
     detach_features: bool = _switch(True)  # paper: False
-    rectification: str = _choice("learned", "learned", "fixed", "concat")
+    # paper: learned; in its ablation also fixed and concat
+    rectification: str = _choice("learned", "learned", "fixed", "concat", "agreement")
+    disagreement_weight: float = _share(0.0)  # with "agreement"; paper: none
     mu_initial: float = _share(0.0)
     mu_learning_rate: float = _weight(0.01)
 
     # Cooperative Positive Supervision (Eq. 9-14).
     cps_positive: str = _choice("both", "both", "mean", "prototype")
+    cps_balance: str = _choice("none", "none", "log_negatives", "gradient")  # paper: none
     prototype_weight: float = _weight(0.6)  # paper: 0.6, 0.9, 0.3 or 0.1
     cps_temperature: float = _setting(0.5, "a number > 0", low=1e-6)
     num_anchors: int = _count(256)
@@ -89,9 +100,11 @@ class CRLNSettings:
     deploy: str = _choice("teacher", "teacher", "student")
     seed: int | None = _count(None, low=0)  # null: drawn at the start and kept in the checkpoint
     save_every: int = _count(50)
-    cpu_bfloat16: bool = _switch(False)
+    memory_format: str = _choice("auto", "auto", "contiguous", "channels_last")
+    cpu_bfloat16: str | bool = _choice("auto", "auto", True, False)
 
     # Monitoring; none of it changes the training. 0: off.
+    gradient_norm_every: int = _count(50, low=0)  # iterations between looks at the loss terms' gradients
     monitor_every: int = _count(1, low=0)  # epochs between looks at the monitored unlabelled cases
     monitor_cases: int = _count(4)
     overlay_every: int = _count(50, low=0)  # epochs between their pictures
@@ -137,12 +150,14 @@ def _check(field: dataclasses.Field, value: Any) -> None:
     if value is None and field.default is None:
         return
     limits = field.metadata
-    expected = type(field.default) if field.default is not None else int
-    right_type = type(value) is expected or (expected is float and type(value) is int)
-    in_range = right_type and (
-        value in limits["choices"]
-        if "choices" in limits
-        else math.isfinite(value) and limits.get("low", -math.inf) <= value <= limits.get("high", math.inf)
-    )
+    expected = type(field.default) if field.default is not None else limits.get("type", int)
+    if "choices" in limits:
+        # Types too: 1 is not true, and 1.0 is not 1.
+        in_range = any(type(value) is type(choice) and value == choice for choice in limits["choices"])
+    else:
+        right_type = type(value) is expected or (expected is float and type(value) is int)
+        in_range = right_type and (
+            math.isfinite(value) and limits.get("low", -math.inf) <= value <= limits.get("high", math.inf)
+        )
     if not in_range:
         raise UserError(f'"crln" block of the plans: {field.name} is {value!r}, expected {limits["allowed"]}.')

@@ -55,6 +55,40 @@ def rectify_where_unsure(logits: Tensor, relationship_map: Tensor, confidence_th
     return torch.where(replace, relationship_map, logits)
 
 
+def take_the_surer(logits: Tensor, relationship_map: Tensor) -> Tensor:
+    """Take at each voxel the logits or the relationship map, whichever has the larger probability.
+
+    Args:
+        logits: Before softmax, (B, C, *grid).
+        relationship_map: Map of the dynamic interaction module, (B, C, *grid).
+
+    Returns:
+        (B, C, *grid); each voxel is either that of ``logits`` or that of ``relationship_map``.
+
+    Raises:
+        ValueError: The two maps differ in shape.
+    """
+    _check_same_shape(logits, relationship_map)
+    confidence = torch.softmax(logits, 1).amax(1, keepdim=True)
+    map_confidence = torch.softmax(relationship_map, 1).amax(1, keepdim=True)
+    return torch.where(map_confidence > confidence, relationship_map, logits)
+
+
+def agreement(logits: Tensor, relationship_map: Tensor, disagreement_weight: float) -> Tensor:
+    """Trust a voxel fully where logits and relationship map name the same class, and less where they differ.
+
+    Args:
+        logits: Before softmax, (B, C, *grid).
+        relationship_map: Map of the dynamic interaction module, (B, C, *grid).
+        disagreement_weight: Trust where they differ, in [0, 1].
+
+    Returns:
+        (B, *grid), of the logits' type.
+    """
+    same = logits.argmax(1) == relationship_map.argmax(1)
+    return same.to(logits.dtype) * (1 - disagreement_weight) + disagreement_weight
+
+
 class CorrectionParameter(nn.Module):
     """Rectify with a learned scalar mu (Eq. 8), projected back into [0, 1] after each update (Eq. 16).
 
@@ -147,6 +181,48 @@ class FixedRectification(nn.Module):
             Rectified logits, (B, C, *grid).
         """
         return rectify_where_unsure(logits, relationship_map, self.confidence_threshold)
+
+    def project(self) -> None:
+        """Do nothing: this module has no parameters."""
+
+
+class AgreementRectification(nn.Module):
+    """Use the map as a second opinion instead of an addend; the setting ``"rectification": "agreement"``.
+
+    The label is that of the surer of both (:func:`take_the_surer`); where they name different classes, the voxel counts
+    ``disagreement_weight`` instead of 1 (:func:`agreement`). There are no parameters.
+
+    Args:
+        disagreement_weight: Trust where logits and map differ, in [0, 1].
+    """
+
+    def __init__(self, disagreement_weight: float) -> None:
+        super().__init__()
+        self.disagreement_weight = disagreement_weight
+
+    def forward(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
+        """Rectify logits with :func:`take_the_surer`.
+
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            relationship_map: Map of the dynamic interaction module, (B, C, *grid).
+
+        Returns:
+            Rectified logits, (B, C, *grid).
+        """
+        return take_the_surer(logits, relationship_map)
+
+    def trust(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
+        """Weight each voxel's pseudo label with :func:`agreement`.
+
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            relationship_map: Map of the dynamic interaction module, (B, C, *grid).
+
+        Returns:
+            Weights in [0, 1], (B, *grid).
+        """
+        return agreement(logits, relationship_map, self.disagreement_weight)
 
     def project(self) -> None:
         """Do nothing: this module has no parameters."""

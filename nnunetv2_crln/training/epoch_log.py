@@ -11,9 +11,11 @@ from torch import Tensor
 
 from nnunetv2_crln.layout import CURVE_PREFIX
 from nnunetv2_crln.reporting.curves import MONITORED
+from nnunetv2_crln.training.gradient_norms import GRADIENTS
 from nnunetv2_crln.training.numerical_safety import finite_mean
 
-CURVES = ("supervised", "relationship_map", "consistency", "cps", "mu", "confident_raw", "confident", "skipped_steps")
+LOSSES = ("supervised", "relationship_map", "consistency", "cps")
+CURVES = (*LOSSES, "mu", "confident_raw", "confident", "skipped_steps", *GRADIENTS)
 LOGGED = tuple(f"{CURVE_PREFIX}{curve}" for curve in (*CURVES, *MONITORED))
 
 

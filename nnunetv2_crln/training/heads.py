@@ -3,7 +3,12 @@
 from torch import nn
 
 from nnunetv2_crln.modules.dim import DynamicInteractionModule
-from nnunetv2_crln.modules.rectification import ConcatRectification, CorrectionParameter, FixedRectification
+from nnunetv2_crln.modules.rectification import (
+    AgreementRectification,
+    ConcatRectification,
+    CorrectionParameter,
+    FixedRectification,
+)
 from nnunetv2_crln.modules.representation import RepresentationHead
 from nnunetv2_crln.settings import CRLNSettings
 
@@ -58,4 +63,6 @@ def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings) -> nn.M
         return FixedRectification(settings.confidence_threshold)
     if settings.rectification == "concat":
         return ConcatRectification(num_classes, ndim)
+    if settings.rectification == "agreement":
+        return AgreementRectification(settings.disagreement_weight)
     return CorrectionParameter(settings.mu_initial)

@@ -11,14 +11,21 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
+from nnunetv2_crln.modules.rectification import AgreementRectification
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.gradient_step import average_gradients
 from nnunetv2_crln.training.heads import Heads, build_rectifier
 from nnunetv2_crln.training.numerical_safety import FiniteBuffers
-from nnunetv2_crln.training.objective import Objective, PseudoLabels, StudentPass, relationship_map
+from nnunetv2_crln.training.objective import (
+    Objective,
+    PseudoLabels,
+    StudentPass,
+    build_pseudo_label_loss,
+    relationship_map,
+)
 from nnunetv2_crln.training.phases import Phase
-from nnunetv2_crln.training.teacher import EMATeacher, ema_decay
+from nnunetv2_crln.training.teacher import EMATeacher, ema_decay, longest_decay
 
 Target = Tensor | list[Tensor]
 """Target of nnU-Net for the labelled patches: (L, 1, *grid), or a list with one per resolution of deep supervision."""
@@ -72,7 +79,7 @@ class Batch:
             target=moved(batch["target"]),
             weak=moved(batch["unlabelled_weak"]),
             strong=moved(batch["unlabelled_strong"]),
-            geometry=StrongGeometry(moved(batch["boxes"]), batch["flips"]),
+            geometry=StrongGeometry(moved(batch["boxes"]), batch["flips"], batch["pasted"]),
         )
 
 
@@ -142,9 +149,12 @@ class CRLN:
         self.heads = Heads(channels, num_classes, ndim, settings).to(device)
         self.teacher_heads = EMATeacher(self.heads)
         self.rectifier = build_rectifier(num_classes, ndim, settings).to(device)
-        self.objective = Objective(settings, supervised, full_resolution, num_classes)
+        pseudo_label_loss = build_pseudo_label_loss(supervised) if settings.pseudo_label_loss == "nnunet" else None
+        self.objective = Objective(settings, supervised, full_resolution, num_classes, pseudo_label_loss)
+        self.objective.state.to(device)
         self.rectifier_optimizer = self._build_rectifier_optimizer()
         self.finite_buffers = FiniteBuffers(self.student)
+        self.longest_decay = settings.ema_decay if settings.ema_decay is not None else longest_decay(0, 0)
 
     def _build_rectifier_optimizer(self) -> torch.optim.Optimizer | None:
         parameters = list(self.rectifier.parameters())
@@ -154,33 +164,46 @@ class CRLN:
 
     # ---------------------------------------------------------------- one step
 
-    def start(self, first_step: bool) -> None:
+    def start(self, first_step: bool, iterations_per_epoch: int = 0, total_iterations: int = 0) -> None:
         """Prepare for training from the student's present weights.
 
         Args:
             first_step: True if nothing was trained yet: the teacher becomes a copy of the student, whose weights may
                 have been loaded after the teacher was built (``-pretrained_weights``).
+            iterations_per_epoch: Iterations of an epoch; with the next one it sets the teacher's longest memory.
+            total_iterations: Iterations of the training.
         """
+        if self.settings.ema_decay is None:
+            self.longest_decay = longest_decay(iterations_per_epoch, total_iterations)
         if first_step:
             self.teacher.copy_from(self.student)
         self.finite_buffers = FiniteBuffers(self.student)
 
-    def forward(self, batch: Batch, phase: Phase) -> Forward:
+    def forward(self, batch: Batch, phase: Phase, step: int) -> Forward:
         """Compute the pseudo labels and all losses of one step, with one teacher and one student pass.
 
         Args:
             batch: Patches of the step.
             phase: Training phase of the step.
+            step: Index of the step, from 0.
 
         Returns:
             Losses, and the tensors that :meth:`after_gradient_step` needs.
         """
         pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
-        losses = self.objective(
-            student, labelled_map, self.heads, batch.target, pseudo.warped_by(batch.geometry), phase
-        )
+        self.objective.learn_from(pseudo)
+        pseudo = pseudo.warped_by(batch.geometry, self._known_of_labelled(batch.target))
+        losses = self.objective(student, labelled_map, self.heads, batch.target, pseudo, phase)
+        monitored |= self.objective.gradient_norms(losses, student, phase, step)
         return Forward(losses, monitored, student.labelled_logits, labelled_map, batch.target)
+
+    def _known_of_labelled(self, target: Target) -> PseudoLabels | None:
+        """Return the labels of the labelled patches for copy-paste, or None without it."""
+        if not self.settings.copy_paste_probability:
+            return None
+        labels = target[0] if isinstance(target, list) else target
+        return PseudoLabels.from_target(labels, self.num_classes)
 
     @torch.no_grad()
     def pseudo_labels(self, weak: Tensor, rectifying: bool) -> tuple[PseudoLabels, dict[str, Tensor]]:
@@ -198,13 +221,16 @@ class CRLN:
         threshold = self.settings.confidence_threshold
         if not rectifying:
             raw = PseudoLabels.from_logits(logits)
-            confident = (raw.confidence >= threshold).float().mean()
+            confident = raw.weight(self.objective.threshold).mean()
             return raw, {"confident_raw": confident, "confident": confident}
         # Without PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
         confident_raw = (torch.softmax(logits.float(), 1).amax(1) >= threshold).float().mean()
         teacher_map = relationship_map(self.teacher_heads.module, features, logits.shape[2:], detach=True)
-        rectified = PseudoLabels.from_logits(self.rectifier(logits.float(), teacher_map.float()))
-        confident = (rectified.confidence >= threshold).float().mean()
+        logits, teacher_map = logits.float(), teacher_map.float()
+        judge = self.rectifier if isinstance(self.rectifier, AgreementRectification) else None
+        trust = judge.trust(logits, teacher_map) if judge else None
+        rectified = PseudoLabels.from_logits(self.rectifier(logits, teacher_map), trust)
+        confident = rectified.weight(self.objective.threshold).mean()
         return rectified, {"confident_raw": confident_raw, "confident": confident}
 
     def student_pass(self, labelled: Tensor, strong: Tensor) -> tuple[StudentPass, Tensor | None]:
@@ -236,7 +262,7 @@ class CRLN:
         self.finite_buffers.repair()  # not before the backward pass, which reads them
         if phase.rectifying and forward.labelled_map is not None:
             self._update_rectifier(forward.logits, forward.labelled_map, forward.target)
-        decay = ema_decay(step, self.settings.ema_decay)
+        decay = ema_decay(step, self.longest_decay)
         self.teacher.update(self.student, decay)
         self.teacher_heads.update(self.heads, decay)
 
@@ -283,6 +309,7 @@ class CRLN:
             ("heads", self.heads),
             ("teacher_heads", self.teacher_heads.module),
             ("rectifier", self.rectifier),
+            ("objective", self.objective.state),
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -293,6 +320,7 @@ class CRLN:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state of :meth:`state_dict`; other keys are ignored."""
         for name, module in self._parts():
-            module.load_state_dict(state[name])
+            if name in state or name != "objective":  # checkpoints of older versions know nothing of it
+                module.load_state_dict(state[name])
         if self.rectifier_optimizer is not None:
             self.rectifier_optimizer.load_state_dict(state["rectifier_optimizer"])

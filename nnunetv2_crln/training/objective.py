@@ -1,18 +1,30 @@
 """Compute the pseudo labels and losses of one step (Eq. 1-2, 8, 15) without knowledge of the trainer."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
-from nnunetv2_crln.losses.consistency import consistency_dice_loss, consistency_loss
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.losses.consistency import consistency_loss
 from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_positive_supervision
+from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.class_thresholds import ClassThresholds
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
+from nnunetv2_crln.training.gradient_norms import PREFIX, TERMS, GradientBalance, gradient_norms
 from nnunetv2_crln.training.heads import Heads
 from nnunetv2_crln.training.phases import Phase
+
+FEW_CLASSES = 5
+"""Background and four others: up to here one threshold serves all classes."""
+BALANCE_EVERY = 10
+"""Iterations between two looks at the gradients, where CPS is balanced by them."""
 
 
 @dataclass(frozen=True)
@@ -22,20 +34,70 @@ class PseudoLabels:
     Attributes:
         labels: Class indices, (B, *grid), int64.
         confidence: Largest probability, (B, *grid).
+        trust: Weight of each voxel that is confident enough, (B, *grid); None: 1.
     """
 
     labels: Tensor
     confidence: Tensor
+    trust: Tensor | None = None
 
     @classmethod
-    def from_logits(cls, logits: Tensor) -> "PseudoLabels":
-        """Take the most probable class of logits (B, C, *grid), and its probability."""
-        confidence, labels = torch.softmax(logits.float(), 1).max(1)
-        return cls(labels, confidence)
+    def from_logits(cls, logits: Tensor, trust: Tensor | None = None) -> "PseudoLabels":
+        """Take the most probable class, and its probability.
 
-    def warped_by(self, geometry: StrongGeometry) -> "PseudoLabels":
-        """Return the pseudo labels in the geometry of the strong view."""
-        return PseudoLabels(geometry.apply(self.labels), geometry.apply(self.confidence))
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            trust: Weight of each voxel, (B, *grid), or None.
+
+        Returns:
+            The pseudo labels.
+        """
+        confidence, labels = torch.softmax(logits.float(), 1).max(1)
+        return cls(labels, confidence, trust)
+
+    @classmethod
+    def from_target(cls, target: Tensor, num_classes: int) -> "PseudoLabels":
+        """Take true labels: certain where there is a label, of no use where it is ignored.
+
+        Args:
+            target: Labels, (L, 1, *grid).
+            num_classes: Number of classes, C; other values are ignored.
+
+        Returns:
+            The labels with confidence 1 or 0, fully trusted.
+        """
+        labels = target[:, 0].long()
+        known = (labels >= 0) & (labels < num_classes)
+        return cls(torch.where(known, labels, 0), known.float(), torch.ones_like(known, dtype=torch.float32))
+
+    def warped_by(self, geometry: StrongGeometry, labelled: "PseudoLabels | None" = None) -> "PseudoLabels":
+        """Return the pseudo labels in the geometry of the strong view.
+
+        Args:
+            geometry: Geometry of the strong view.
+            labelled: True labels of the labelled patches, for the voxels that were copied from them.
+
+        Returns:
+            Labels, confidences and trust, moved together.
+        """
+
+        def moved(name: str) -> Tensor:
+            return geometry.apply(getattr(self, name), None if labelled is None else getattr(labelled, name))
+
+        return PseudoLabels(moved("labels"), moved("confidence"), None if self.trust is None else moved("trust"))
+
+    def weight(self, threshold: float | Tensor) -> Tensor:
+        """Compute the weight of each voxel in a loss: 0 below the threshold, the trust in it above.
+
+        Args:
+            threshold: Confidence threshold tau, or one for each class, (C,).
+
+        Returns:
+            (B, *grid), float.
+        """
+        at_voxel = threshold[self.labels] if isinstance(threshold, Tensor) else threshold
+        confident = (self.confidence >= at_voxel).to(self.confidence.dtype)
+        return confident if self.trust is None else confident * self.trust
 
 
 @dataclass
@@ -45,12 +107,14 @@ class StudentPass:
     Attributes:
         labelled_outputs: Input of nnU-Net's loss: logits (L, C, *grid), or with deep supervision a list of them.
         labelled_logits: Logits of the labelled patches at full resolution, (L, C, *grid).
+        unlabelled_outputs: The same as ``labelled_outputs`` for the unlabelled patches.
         unlabelled_logits: Logits of the unlabelled patches at full resolution, (U, C, *grid).
         features: Decoder features of all L + U patches.
     """
 
     labelled_outputs: Tensor | list[Tensor]
     labelled_logits: Tensor
+    unlabelled_outputs: Tensor | list[Tensor]
     unlabelled_logits: Tensor
     features: DecoderFeatures
 
@@ -67,9 +131,10 @@ class StudentPass:
             The outputs by kind of patch.
         """
         if isinstance(outputs, Tensor):
-            return cls(outputs[:num_labelled], outputs[:num_labelled], outputs[num_labelled:], features)
-        full = outputs[0]
-        return cls([o[:num_labelled] for o in outputs], full[:num_labelled], full[num_labelled:], features)
+            labelled, unlabelled = outputs[:num_labelled], outputs[num_labelled:]
+            return cls(labelled, labelled, unlabelled, unlabelled, features)
+        first, rest = [o[:num_labelled] for o in outputs], [o[num_labelled:] for o in outputs]
+        return cls(first, first[0], rest, rest[0], features)
 
 
 class Objective:
@@ -80,6 +145,7 @@ class Objective:
         supervised: nnU-Net's loss, called with ``labelled_outputs`` and their target.
         full_resolution: nnU-Net's loss without deep supervision, for the relationship map M.
         num_classes: Number of classes including background, C.
+        pseudo_label_loss: Loss for ``"pseudo_label_loss": "nnunet"``; None: cross-entropy (Eq. 2).
     """
 
     def __init__(
@@ -88,11 +154,58 @@ class Objective:
         supervised: Callable[..., Tensor],
         full_resolution: Callable[[Tensor, Tensor], Tensor],
         num_classes: int,
+        pseudo_label_loss: PseudoLabelLoss | None = None,
     ) -> None:
         self.settings = settings
         self.supervised = supervised
         self.full_resolution = full_resolution
         self.num_classes = num_classes
+        self.pseudo_label_loss = pseudo_label_loss
+        many = num_classes > FEW_CLASSES if settings.class_thresholds == "auto" else settings.class_thresholds
+        self.class_thresholds = ClassThresholds(num_classes, settings.confidence_threshold) if many else None
+        self.cps_balance = GradientBalance() if settings.cps_balance == "gradient" else None
+        # What the objective learns while it is used; belongs into checkpoints.
+        self.state = nn.ModuleDict()
+        if self.class_thresholds is not None:
+            self.state["class_thresholds"] = self.class_thresholds
+        if self.cps_balance is not None:
+            self.state["cps_balance"] = self.cps_balance
+
+    def learn_from(self, pseudo: PseudoLabels) -> None:
+        """Follow how sure the teacher is of each class."""
+        if self.class_thresholds is not None:
+            self.class_thresholds.update(pseudo.labels, pseudo.confidence)
+
+    def gradient_norms(self, terms: dict[str, Tensor], student: StudentPass, phase: Phase, step: int) -> dict:
+        """Measure how hard the weighted terms pull at Z4, and balance CPS by it if the settings say so.
+
+        Args:
+            terms: Unweighted loss terms, not yet backpropagated.
+            student: Outputs of the student.
+            phase: Training phase of the step.
+            step: Index of the step, from 0.
+
+        Returns:
+            Norms by curve, NaN in steps without a look; empty where monitoring is switched off.
+        """
+        every = self.settings.gradient_norm_every
+        balancing = self.cps_balance is not None and "cps" in terms and step % BALANCE_EVERY == 0
+        showing = bool(every) and step % every == 0
+        norms = gradient_norms(terms, student.features.full) if balancing or showing else {}
+        if balancing:
+            self.cps_balance.update(norms["supervised"], norms["cps"])  # type: ignore[union-attr]
+        if not every:
+            return {}
+        if not showing:
+            unknown = torch.full((), math.nan, device=terms["loss"].device)
+            return {f"{PREFIX}{name}": unknown for name in TERMS if name in terms}
+        weights = self.weights(phase)
+        return {f"{PREFIX}{name}": norm * weights[name] for name, norm in norms.items()}
+
+    @property
+    def threshold(self) -> float | Tensor:
+        """Confidence threshold tau, or one for each class, (C,)."""
+        return self.settings.confidence_threshold if self.class_thresholds is None else self.class_thresholds()
 
     def __call__(
         self,
@@ -117,27 +230,37 @@ class Objective:
         Returns:
             Unweighted terms by name, and their weighted sum as ``"loss"``; scalar tensors.
         """
-        s = self.settings
         terms: dict[str, Tensor] = {"supervised": self.supervised(student.labelled_outputs, target)}
         labels = target[0] if isinstance(target, list) else target
-        logits = student.unlabelled_logits.float()
-        terms["consistency"] = consistency_loss(logits, pseudo.labels, pseudo.confidence, s.confidence_threshold)
-        weights = {"supervised": 1.0, "consistency": phase.ramp * s.consistency_weight}
-        if s.consistency_dice_weight:
-            terms["consistency_dice"] = consistency_dice_loss(
-                logits, pseudo.labels, pseudo.confidence, s.confidence_threshold
-            )
-            weights["consistency_dice"] = phase.ramp * s.consistency_dice_weight
+        terms["consistency"] = self._consistency(student, pseudo)
         if relationship_map is not None:
             terms["relationship_map"] = self.full_resolution(relationship_map, labels)
-            weights["relationship_map"] = s.relationship_map_weight
         if heads.representation is not None:
             terms["cps"] = self._cps(student, heads, heads.representation, labels, pseudo, phase)
-            weights["cps"] = phase.ramp * s.cps_weight
-        terms["loss"] = sum(
-            (weights[name] * term for name, term in terms.items()), torch.zeros_like(logits[0, 0].sum())
-        )
+        weights = self.weights(phase)
+        terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return terms
+
+    def weights(self, phase: Phase) -> dict[str, float | Tensor]:
+        """Return the weight of each term in a phase; the unsupervised ones are ramped up."""
+        s = self.settings
+        cps: float | Tensor = phase.ramp * s.cps_weight
+        if self.cps_balance is not None:
+            cps = cps * self.cps_balance.factor
+        elif s.cps_balance == "log_negatives":
+            cps = cps / math.log(1 + s.num_negatives)
+        return {
+            "supervised": 1.0,
+            "relationship_map": s.relationship_map_weight,
+            "consistency": phase.ramp * s.consistency_weight,
+            "cps": cps,
+        }
+
+    def _consistency(self, student: StudentPass, pseudo: PseudoLabels) -> Tensor:
+        weight = pseudo.weight(self.threshold)
+        if self.pseudo_label_loss is not None:
+            return self.pseudo_label_loss(student.unlabelled_outputs, pseudo.labels, weight)
+        return consistency_loss(student.unlabelled_logits.float(), pseudo.labels, weight)
 
     def _cps(
         self,
@@ -153,7 +276,7 @@ class Objective:
             true_labels = labels[:, 0].long()
             known = (true_labels >= 0) & (true_labels < self.num_classes)
             all_labels = torch.cat([torch.where(known, true_labels, 0), pseudo.labels])
-            valid = torch.cat([known, pseudo.confidence >= s.cps_confidence])
+            valid = torch.cat([known, pseudo.weight(s.cps_confidence) == 1])
             logits = torch.cat([student.labelled_logits, student.unlabelled_logits])
             own = torch.softmax(logits.float(), 1).gather(1, all_labels.unsqueeze(1)).squeeze(1)
             uncertain = own < s.anchor_uncertainty
@@ -173,6 +296,23 @@ class Objective:
                 s.num_negatives,
                 s.cps_temperature,
             )
+
+
+def build_pseudo_label_loss(supervised: Callable[..., Tensor]) -> PseudoLabelLoss:
+    """Build the loss of pseudo labels with the parts and weights of nnU-Net's loss of the labelled patches.
+
+    Raises:
+        UserError: The trainer's loss is not nnU-Net's Dice + cross-entropy.
+    """
+    loss: Any = supervised.loss if isinstance(supervised, DeepSupervisionWrapper) else supervised
+    dice = getattr(loss, "dice", getattr(loss, "dc", None))
+    if dice is None or not hasattr(loss, "weight_ce"):
+        raise UserError(
+            f'"crln" block: "pseudo_label_loss": "nnunet" needs nnU-Net\'s Dice + cross-entropy loss, found '
+            f'{type(loss).__name__}. Set "pseudo_label_loss": "cross_entropy" for this trainer.'
+        )
+    weights: Any = getattr(supervised, "weight_factors", (1.0,))
+    return PseudoLabelLoss(dice, loss.weight_ce, loss.weight_dice, weights)
 
 
 def relationship_map(heads: nn.Module, features: DecoderFeatures, size: Sequence[int], detach: bool) -> Tensor:

@@ -12,8 +12,10 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import checks
+from nnunetv2_crln.training.cpu import chosen_bfloat16, chosen_channels_last, keep_freed_memory, to_channels_last
+from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
 from nnunetv2_crln.training.dataloading.streams import Streams
-from nnunetv2_crln.training.dataloading.unlabelled_dataset import open_unlabelled_dataset
+from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
 from nnunetv2_crln.training.dataloading.workers import nnunet_without_workers
 from nnunetv2_crln.training.epoch_log import complete_log, log_losses, log_monitored, means_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
@@ -42,6 +44,7 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
     network: Any
     fixed_settings: ClassVar[dict[str, Any]] = {}  # settings that a variant fixes, whatever the plans say
     training_attributes: ClassVar[dict[str, Any]] = {}  # attributes that a variant changes, e.g. {"num_epochs": 20}
+    unlabelled_batches: ClassVar[type[UnlabelledBatches]] = UnlabelledBatches  # how unlabelled batches are made
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
         super().__init__(plans, configuration, fold, dataset_json, device)
         checks.refuse_unsupported(configuration, self.is_cascaded, self.label_manager.has_regions)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration, **self.fixed_settings)
+        self.bfloat16 = self.device.type == "cpu" and chosen_bfloat16(self.settings.cpu_bfloat16)
         self.save_every = self.settings.save_every
         self.__dict__.update(self.training_attributes)
         self.seed = draw_common_seed() if self.settings.seed is None else self.settings.seed
@@ -77,6 +81,9 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
         seed_everything(derive_seed(self.seed, "weights", 0))
         with checks.explaining_architecture_errors(self.plans_manager, self.configuration_name):
             super().initialize()
+        ndim = len(self.configuration_manager.patch_size)
+        if chosen_channels_last(self.settings.memory_format, self.device, ndim):
+            to_channels_last(unwrap(self.network), ndim)
         self.method = CRLN(
             self.network,
             self.settings,
@@ -101,18 +108,29 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
         """Build nnU-Net's loaders and combine them with the unlabelled stream in nnU-Net's number of workers."""
         with nnunet_without_workers():
             train, validation = super().get_dataloaders()
-        self.unlabelled = open_unlabelled_dataset(
+        self.unlabelled = self.open_unlabelled()
+        streams = Streams(
+            train.data_loader,
+            validation.data_loader,
+            self.unlabelled,
+            self.label_manager,
+            self.settings,
+            self.unlabelled_batches,
+        )
+        self.num_cases = streams.num_cases
+        self.print_to_log_file(f"CRLN: {streams.describe()}, seed {self.seed}")
+        validated = self.current_epoch * self.num_val_iterations_per_epoch
+        return streams.start(self.seed, self.step, validated, self.local_rank, pin_memory=self.device.type == "cuda")
+
+    def open_unlabelled(self) -> UnlabelledDataset:
+        """Open the preprocessed unlabelled cases."""
+        return open_unlabelled_dataset(
             self.preprocessed_dataset_folder_base,
             self.plans_manager,
             self.configuration_name,
             self.dataset_class.get_identifiers(self.preprocessed_dataset_folder),
             self.print_to_log_file,
         )
-        streams = Streams(train.data_loader, validation.data_loader, self.unlabelled, self.label_manager, self.settings)
-        self.num_cases = streams.num_cases
-        self.print_to_log_file(f"CRLN: {streams.describe()}, seed {self.seed}")
-        validated = self.current_epoch * self.num_val_iterations_per_epoch
-        return streams.start(self.seed, self.step, validated, self.local_rank, pin_memory=self.device.type == "cuda")
 
     def do_split(self):
         """Return nnU-Net's training and validation cases of this fold after checking them."""
@@ -134,12 +152,16 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
         if self.local_rank == 0:
             lock_fold(self.locks, self.output_folder, self.print_to_log_file)
             lock_data(self.locks, self.preprocessed_dataset_folder)
-        self.phases = Phases.of(self.settings, self.num_epochs * self.num_iterations_per_epoch)
+        total_iterations = self.num_epochs * self.num_iterations_per_epoch
+        self.phases = Phases.of(self.settings, total_iterations)
         if not self.was_initialized:
             self.initialize()
-        self.method.start(first_step=self.step == 0)
+        self.method.start(self.step == 0, self.num_iterations_per_epoch, total_iterations)
         super().on_train_start()
         self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}", also_print_to_console=False)
+        if self.device.type == "cpu":
+            kept = keep_freed_memory()
+            self.print_to_log_file(f"On the CPU: bfloat16 {self.bfloat16}, freed memory kept for the next step {kept}")
         if self.local_rank == 0:
             self._write_facts()
             self.monitor = self.build_monitor()
@@ -178,7 +200,7 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
         seed_everything(derive_seed(self.seed, "step", self.step, self.local_rank))
         phase = self.phase
         with self.autocast():
-            forward = self.method.forward(Batch.on_device(batch, self.device), phase)
+            forward = self.method.forward(Batch.on_device(batch, self.device), phase, self.step)
         self.gradient_step(forward.losses["loss"], self.grad_scaler, self.step)
         self.method.after_gradient_step(forward, phase, self.step)
         self.step += 1
@@ -187,7 +209,7 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """Return the arithmetic of the training step."""
-        return autocast_context(self.device, self.settings.cpu_bfloat16)
+        return autocast_context(self.device, self.bfloat16)
 
     def on_train_epoch_end(self, train_outputs: list[dict]):
         """Log the mean losses of the epoch, those of nnU-Net and of CRLN."""

@@ -114,7 +114,7 @@ def assert_same_weights(a: dict, b: dict, **tolerance) -> None:
 
 @pytest.mark.parametrize("batch_dice", [False, True])
 def test_two_processes_equal_one(data, tmp_path, batch_dice):
-    options = {"batch_dice": batch_dice, "seed": 3, "consistency_dice_weight": 0.0}
+    options = {"batch_dice": batch_dice, "seed": 3}
     alone = build(data, "nnUNetTrainer_CRLN_noCPS", **options)
     batch = joint_batch(alone)
     outputs = [alone.train_step(copy.deepcopy(batch)) for _ in range(STEPS)]

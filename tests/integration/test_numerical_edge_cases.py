@@ -57,7 +57,10 @@ EDGE_CASES = {
     "no confident voxel": (lambda _: None, {"confidence_threshold": 1.0, "cps_confidence": 1.0}),
     "every voxel is confident": (lambda _: None, {"confidence_threshold": 0.0, "cps_confidence": 0.0}),
     "no uncertain anchor": (lambda _: None, {"anchor_uncertainty": 0.0}),
-    "consistency with Dice": (labels_are(0), {"consistency_dice_weight": 1.0, "confidence_threshold": 1.0}),
+    "consistency with Dice": (
+        labels_are(0),
+        {"pseudo_label_loss": "nnunet", "copy_paste_probability": 0.5, "confidence_threshold": 1.0},
+    ),
     "huge intensities": (huge, {}),
 }
 

@@ -14,16 +14,28 @@ from nnunetv2_crln.settings import CRLNSettings
 
 FIELDS = dataclasses.fields(CRLNSettings)
 NAMES = [field.name for field in FIELDS]
-NULLABLE = {"rectification_start", "ramp_up", "unlabelled_batch_size", "seed"}
+NULLABLE = {"ema_decay", "rectification_start", "ramp_up", "unlabelled_batch_size", "seed"}
 CHOICES = {
     "aggregation": ("linear", "nonlinear"),
-    "rectification": ("learned", "fixed", "concat"),
+    "rectification": ("learned", "fixed", "concat", "agreement"),
+    "pseudo_label_loss": ("cross_entropy", "nnunet"),
+    "memory_format": ("auto", "contiguous", "channels_last"),
+    "cpu_bfloat16": ("auto", True, False),
+    "class_thresholds": ("auto", True, False),
+    "cps_balance": ("none", "log_negatives", "gradient"),
     "cps_positive": ("both", "mean", "prototype"),
     "representation_kernel": (1, 3),
     "strong_intensity": ("nnunet", "noise", "none"),
     "deploy": ("teacher", "student"),
 }
-SHARES = {"confidence_threshold", "ema_decay", "cutmix_probability", "mu_initial"} | {
+SHARES = {
+    "confidence_threshold",
+    "copy_paste_probability",
+    "disagreement_weight",
+    "ema_decay",
+    "cutmix_probability",
+    "mu_initial",
+} | {
     "anchor_uncertainty",
     "cps_confidence",
 }
@@ -40,6 +52,8 @@ def allowed_values(field: dataclasses.Field) -> st.SearchStrategy:
         return st.sampled_from(CHOICES[field.name])
     if isinstance(field.default, bool):
         return st.booleans()
+    if field.name == "ema_decay":
+        return st.floats(0, 1) | st.none()
     if isinstance(field.default, float):
         if field.name in SHARES:
             return st.floats(0, 1) | st.sampled_from([0, 1])
@@ -59,7 +73,6 @@ def test_without_a_block_the_defaults_hold(configuration):
     [
         ("consistency_weight", 1.0),
         ("relationship_map_weight", 1.0),
-        ("ema_decay", 0.99),
         ("anchor_uncertainty", 0.97),
         ("cps_confidence", 0.7),
         ("cps_temperature", 0.5),
@@ -116,6 +129,8 @@ WRONG_TYPES = {
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_a_value_of_the_wrong_type_is_refused_by_name(field):
     for value in WRONG_TYPES[type(field.default) if field.default is not None else int]:
+        if value in CHOICES.get(field.name, ()) or (field.name == "ema_decay" and type(value) is float):
+            continue
         with pytest.raises(UserError, match=rf'"crln" block of the plans: {field.name} is .*, expected '):
             of(**{field.name: value})
 
@@ -170,7 +185,8 @@ def test_every_choice_is_taken_and_the_message_lists_them(name):
         assert getattr(of(**{name: choice}), name) == choice
     with pytest.raises(UserError) as error:
         of(**{name: "other"})
-    assert all(str(choice) in str(error.value) for choice in CHOICES[name])
+    named = [str(choice).lower() if isinstance(choice, bool) else str(choice) for choice in CHOICES[name]]
+    assert all(choice in str(error.value) for choice in named)
 
 
 @pytest.mark.parametrize("switch", ["spatial_awareness", "integration", "shared_classes"])

@@ -58,15 +58,16 @@ class UnlabelledBatches:
         self.flip_axes = tuple(mirror[0].allowed_axes) if mirror and settings.strong_flip else ()
         self.settings = settings
 
-    def draw(self, rng: np.random.Generator) -> dict:
+    def draw(self, rng: np.random.Generator, labelled: torch.Tensor) -> dict:
         """Draw one batch.
 
         Args:
             rng: Generator for the geometry of the strong view.
+            labelled: Labelled patches of the same step to copy from, (L, channels, *patch).
 
         Returns:
-            ``unlabelled_weak`` and ``unlabelled_strong``, (B, channels, *patch), ``boxes``, (B, *patch), and ``flips``,
-            (B, ndim).
+            ``unlabelled_weak`` and ``unlabelled_strong``, (B, channels, *patch), ``boxes``, (B, *patch), ``flips``,
+            (B, ndim), and ``pasted``, (B,).
         """
         batch = next(self.loader)
         weak, mask = batch["data"], batch["target"]
@@ -81,12 +82,14 @@ class UnlabelledBatches:
             self.settings.cutmix_probability,
             self.flip_axes,
             rng,
+            self.settings.copy_paste_probability,
         )
         return {
             "unlabelled_weak": weak,
-            "unlabelled_strong": geometry.apply(strong),
+            "unlabelled_strong": geometry.apply(strong, labelled),
             "boxes": geometry.boxes,
             "flips": geometry.flips,
+            "pasted": geometry.pasted,
         }
 
 
@@ -166,7 +169,7 @@ class SeededBatches:
         seed_everything(seed)
         batch = next(self.labelled)
         if self.unlabelled is not None:
-            batch.update(self.unlabelled.draw(np.random.default_rng(seed)))
+            batch.update(self.unlabelled.draw(np.random.default_rng(seed), batch["data"]))
         return {**batch, "step": step}
 
 

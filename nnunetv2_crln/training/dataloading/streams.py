@@ -27,6 +27,7 @@ class Streams:
         unlabelled: Unlabelled cases.
         label_manager: Label manager of nnU-Net.
         settings: Hyper-parameters; size of the unlabelled batch and strong view are used.
+        batches: Class that makes the unlabelled batches.
     """
 
     def __init__(
@@ -36,11 +37,12 @@ class Streams:
         unlabelled: UnlabelledDataset,
         label_manager,
         settings: CRLNSettings,
+        batches: type[UnlabelledBatches] = UnlabelledBatches,
     ) -> None:
         repeatable(labelled.transforms)
         self.labelled, self.validation = labelled, validation
         size = unlabelled_batch_size(settings.unlabelled_batch_size, labelled.batch_size)
-        self.unlabelled = UnlabelledBatches(labelled, unlabelled, size, label_manager, settings)
+        self.unlabelled = batches(labelled, unlabelled, size, label_manager, settings)
         self.num_cases = {
             "labelled": len(labelled.indices),
             "validation": len(validation.indices),

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from nnunetv2_crln.modules.rectification import (
+    AgreementRectification,
     ConcatRectification,
     CorrectionParameter,
     FixedRectification,
@@ -128,3 +129,25 @@ def test_maps_of_different_shape_are_refused(rectify):
     """Broadcasting would hide the mistake."""
     with pytest.raises(ValueError, match=r"Logits \(1, 3, 4, 4, 4\) and relationship map \(1, 1, 4, 4, 4\)"):
         rectify(torch.zeros(1, 3, 4, 4, 4), torch.zeros(1, 1, 4, 4, 4))
+
+
+@pytest.mark.parametrize("disagreement_weight", [0.0, 0.3, 1.0])
+def test_agreement_takes_the_surers_class_and_trusts_it_where_both_name_it(disagreement_weight):
+    """Voxel by voxel."""
+    logits, relationship_map = maps()
+    module = AgreementRectification(disagreement_weight)
+    rectified = torch.softmax(module(logits, relationship_map), 1).numpy()
+    trust = module.trust(logits, relationship_map)
+    seen = set()
+    for b, *voxel in np.ndindex(2, 4, 3, 5):
+        opinions = [torch.softmax(o[(b, slice(None), *voxel)], 0).numpy() for o in (logits, relationship_map)]
+        surer = max(opinions, key=np.max)
+        agree = opinions[0].argmax() == opinions[1].argmax()
+        np.testing.assert_allclose(rectified[(b, slice(None), *voxel)], surer)
+        assert trust[(b, *voxel)].item() == (1 if agree else pytest.approx(disagreement_weight))
+        seen.add((agree, surer is opinions[0]))
+    assert len(seen) == 4  # all combinations occur
+
+
+def test_agreement_has_no_parameter():
+    assert not list(AgreementRectification(0.0).parameters())

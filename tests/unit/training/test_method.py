@@ -1,5 +1,7 @@
 """The method as one object, on a network that is not nnU-Net's."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
@@ -45,9 +47,37 @@ def make_batch(labelled: int = 2, unlabelled: int = 2) -> Batch:
     target = torch.randint(0, CLASSES, (labelled, 1, 8, 8, 8), generator=generator)
     boxes = torch.zeros(unlabelled, 8, 8, 8, dtype=torch.bool)
     weak = images(unlabelled)
-    return Batch(
-        images(labelled), target, weak, weak + 0.1, StrongGeometry(boxes, torch.zeros(unlabelled, 3, dtype=torch.bool))
+    flips, pasted = torch.zeros(unlabelled, 3, dtype=torch.bool), torch.zeros(unlabelled, dtype=torch.bool)
+    return Batch(images(labelled), target, weak, weak + 0.1, StrongGeometry(boxes, flips, pasted))
+
+
+def test_labels_of_the_labelled_patches_come_along_with_copied_voxels():
+    method = make_method(dim=False, cps=False, copy_paste_probability=1.0, confidence_threshold=1.0)
+    batch = make_batch()
+    geometry = dataclasses.replace(
+        batch.geometry, boxes=torch.ones_like(batch.geometry.boxes), pasted=torch.tensor([True, True])
     )
+    batch = dataclasses.replace(batch, geometry=geometry, strong=batch.labelled)  # all voxels are copied
+    losses = method.forward(batch, Phase(False, 1.0), step=0).losses
+    logits = method.network(batch.labelled)
+    assert torch.allclose(losses["consistency"], F.cross_entropy(logits, batch.target[:, 0]))
+
+
+@pytest.mark.parametrize(("weight", "changed"), [(0.0, True), (1.0, False)])
+def test_where_teacher_and_map_differ_agreement_lowers_the_weight(weight, changed):
+    method = make_method(rectification="agreement", disagreement_weight=weight)
+    pseudo, monitored = method.pseudo_labels(make_batch().weak, rectifying=True)
+    assert (pseudo.trust < 1).any() == changed
+    assert monitored["confident"] == pseudo.weight(method.settings.confidence_threshold).mean()
+    raw, _ = method.pseudo_labels(make_batch().weak, rectifying=False)
+    assert raw.trust is None
+
+
+@pytest.mark.parametrize(("settings", "decay"), [({}, 0.996), ({"ema_decay": 0.9}, 0.9)])
+def test_the_teachers_memory_follows_the_length_of_the_training(settings, decay):
+    method = make_method(**settings)
+    method.start(True, iterations_per_epoch=250, total_iterations=250_000)
+    assert method.longest_decay == decay
 
 
 PARTS = {
@@ -62,7 +92,7 @@ PARTS = {
 def test_a_step_has_the_losses_of_its_parts_and_reaches_every_added_module(settings, expected, rectifying):
     method = make_method(**settings)
     # Without a DIM there is no phase with rectification.
-    forward = method.forward(make_batch(), Phase(rectifying and method.settings.dim, ramp=1.0))
+    forward = method.forward(make_batch(), Phase(rectifying and method.settings.dim, ramp=1.0), step=0)
     assert expected <= set(forward.losses) and torch.isfinite(forward.losses["loss"])
     forward.losses["loss"].backward()
     assert all(p.grad is not None for p in method.heads.parameters())
@@ -81,7 +111,7 @@ def test_the_teacher_follows_the_student_and_starts_as_its_copy():
     with torch.no_grad():
         next(method.student.parameters()).add_(1)
     before = next(method.teacher.module.parameters()).clone()
-    forward = method.forward(make_batch(), Phase(False, 1.0))
+    forward = method.forward(make_batch(), Phase(False, 1.0), step=1)
     method.after_gradient_step(forward, Phase(False, 1.0), step=1)
     moved = next(method.teacher.module.parameters()) - before
     assert torch.allclose(moved, torch.full_like(moved, 0.5))  # decay min(1 - 1/2, 0.99)
@@ -100,7 +130,7 @@ def test_a_continued_training_keeps_its_teacher():
 def test_mu_learns_only_while_rectifying(rectifying):
     method = make_method(mu_initial=0.5)
     phase = Phase(rectifying, 1.0)
-    forward = method.forward(make_batch(), phase)
+    forward = method.forward(make_batch(), phase, step=0)
     method.after_gradient_step(forward, phase, step=0)
     assert (method.mu != 0.5) == rectifying and 0 <= method.mu <= 1
 
@@ -108,17 +138,17 @@ def test_mu_learns_only_while_rectifying(rectifying):
 def test_state_goes_round():
     method, other = make_method(), make_method()
     phase = Phase(True, 1.0)
-    method.forward(make_batch(), phase).losses["loss"].backward()
+    method.forward(make_batch(), phase, step=0).losses["loss"].backward()
     with torch.no_grad():
         for parameter in (*method.student.parameters(), *method.heads.parameters()):
             if parameter.grad is not None:
                 parameter -= 0.1 * parameter.grad
-    method.after_gradient_step(method.forward(make_batch(), phase), phase, step=0)
+    method.after_gradient_step(method.forward(make_batch(), phase, step=0), phase, step=0)
     other.load_state_dict(method.state_dict())
     torch.manual_seed(0)
-    a = method.forward(make_batch(), phase).losses["loss"]
+    a = method.forward(make_batch(), phase, step=0).losses["loss"]
     torch.manual_seed(0)
-    b = other.forward(make_batch(), phase).losses["loss"]
+    b = other.forward(make_batch(), phase, step=0).losses["loss"]
     assert a.item() == b.item() and method.mu == other.mu
 
 

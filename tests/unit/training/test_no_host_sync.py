@@ -73,7 +73,15 @@ def as_on_a_gpu(trainer, monkeypatch):
     ("name", "crln"),
     [
         ("nnUNetTrainer_CRLN", {}),
-        ("nnUNetTrainer_CRLN", {"consistency_dice_weight": 1.0, "rectification": "fixed", "detach_features": False}),
+        (
+            "nnUNetTrainer_CRLN",
+            {
+                "pseudo_label_loss": "nnunet",
+                "copy_paste_probability": 0.5,
+                "rectification": "fixed",
+                "detach_features": False,
+            },
+        ),
         ("nnUNetTrainer_CRLN", {"aggregation": "nonlinear", "rectification": "concat", "representation_kernel": 3}),
         ("nnUNetTrainer_MeanTeacher", {}),
     ],

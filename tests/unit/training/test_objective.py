@@ -8,15 +8,25 @@ import torch
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from torch.nn import functional as F
 
-from nnunetv2_crln.losses.consistency import consistency_dice_loss, consistency_loss
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.losses.consistency import consistency_loss
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import objective as module
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.heads import Heads
-from nnunetv2_crln.training.objective import Objective, PseudoLabels, StudentPass, relationship_map
+from nnunetv2_crln.training.objective import (
+    Objective,
+    PseudoLabels,
+    StudentPass,
+    build_pseudo_label_loss,
+    relationship_map,
+)
 from nnunetv2_crln.training.phases import Phase
 
 CLASSES, GRID = 3, (4, 4, 4)
@@ -87,6 +97,31 @@ def test_labels_and_confidence_take_on_the_geometry_together():
     assert not torch.equal(moved.labels, labels)
 
 
+def test_voxels_copied_from_a_labelled_patch_carry_its_label_and_are_certain():
+    geometry = StrongGeometry.draw(2, GRID, 4.0, 0.0, (), np.random.default_rng(0), copy_paste_probability=1.0)
+    labels, confidence, trust = torch.randint(0, CLASSES, (2, *GRID)), torch.rand(2, *GRID), torch.rand(2, *GRID)
+    pseudo = PseudoLabels(labels, confidence, trust)
+    target = torch.randint(0, CLASSES + 1, (1, 1, *GRID)).short()  # with ignored voxels
+    known = PseudoLabels.from_target(target, CLASSES)
+    mixed = pseudo.warped_by(geometry, known)
+    for b, *voxel in np.ndindex(2, *GRID):
+        at = (b, *voxel)
+        if not geometry.boxes[at]:
+            expected = (labels[at], confidence[at], trust[at])
+        elif (label := target[(0, 0, *voxel)]) == CLASSES:
+            expected = (0, 0, 1)
+        else:
+            expected = (label, 1, 1)
+        assert (mixed.labels[at], mixed.confidence[at], mixed.trust[at]) == expected
+    assert mixed.labels.dtype == torch.int64
+
+
+def test_weight_is_the_trust_in_confident_voxels():
+    pseudo = PseudoLabels(torch.zeros(1, 4), torch.tensor([[0.6, 0.7, 0.8, 0.9]]), torch.tensor([[1, 0.5, 0, 1]]))
+    assert pseudo.weight(0.7).tolist() == [[0, 0.5, 0, 1]]
+    assert PseudoLabels(pseudo.labels, pseudo.confidence).weight(0.7).tolist() == [[0, 1, 1, 1]]
+
+
 def test_student_pass_separates_labelled_and_unlabelled_patches():
     full, low = torch.randn(5, CLASSES, 4, 4), torch.randn(5, CLASSES, 2, 2)
     deep = StudentPass.split([full, low], features(5), 2)
@@ -104,29 +139,41 @@ weights = st.floats(0, 5)
 
 
 @hypothesis_settings(max_examples=25)
-@given(consistency=weights, dice=weights, map_weight=weights, cps=weights, ramp=st.floats(0, 1), deep=st.booleans())
-def test_total_is_the_weighted_sum_and_only_unsupervised_terms_are_ramped_up(
-    consistency, dice, map_weight, cps, ramp, deep
-):
-    block = {"consistency_dice_weight": dice, "relationship_map_weight": map_weight}
-    step = Step(deep, consistency_weight=consistency, cps_weight=cps, **block)
+@given(consistency=weights, map_weight=weights, cps=weights, ramp=st.floats(0, 1), deep=st.booleans())
+def test_total_is_the_weighted_sum_and_only_unsupervised_terms_are_ramped_up(consistency, map_weight, cps, ramp, deep):
+    step = Step(deep, consistency_weight=consistency, cps_weight=cps, relationship_map_weight=map_weight)
     losses = {name: loss.item() for name, loss in step.losses(ramp).items()}
     expected = losses["supervised"] + map_weight * losses["relationship_map"]
     expected += ramp * (consistency * losses["consistency"] + cps * losses["cps"])
-    if dice:
-        expected += ramp * dice * losses["consistency_dice"]
     assert losses["loss"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_each_term_is_the_loss_of_its_own_patches():
-    step = Step(deep_supervision=True, consistency_dice_weight=1.0, confidence_threshold=0.5)
+    step = Step(deep_supervision=True, confidence_threshold=0.5)
     losses = step.losses()
     labelled = [o[:2] for o in (step.outputs, step.student.labelled_outputs[1])]
     assert torch.equal(losses["supervised"], deep_cross_entropy(labelled, step.target))
     assert torch.equal(losses["relationship_map"], cross_entropy(step.map, step.target[0]))
-    unlabelled = (step.outputs[2:], step.pseudo.labels, step.pseudo.confidence, 0.5)
-    assert torch.equal(losses["consistency"], consistency_loss(*unlabelled))
-    assert torch.equal(losses["consistency_dice"], consistency_dice_loss(*unlabelled))
+    confident = (step.pseudo.confidence >= 0.5).float()
+    assert torch.equal(losses["consistency"], consistency_loss(step.outputs[2:], step.pseudo.labels, confident))
+
+
+def test_pseudo_labels_go_through_nnunets_loss_at_every_resolution():
+    """The same value as nnU-Net's own loss of a target that carries the ignore label where the teacher is unsure."""
+    dice_options = {"batch_dice": False, "smooth": 1e-5, "do_bg": False, "ddp": False}
+    nnunet = DC_and_CE_loss(dice_options, {}, ignore_label=CLASSES, dice_class=MemoryEfficientSoftDiceLoss)
+    deep = DeepSupervisionWrapper(nnunet, [0.6, 0.4])
+    step = Step(deep_supervision=True, pseudo_label_loss="nnunet", confidence_threshold=0.4)
+    step.objective.pseudo_label_loss = build_pseudo_label_loss(deep)
+    target = torch.where(step.pseudo.confidence >= 0.4, step.pseudo.labels, CLASSES).unsqueeze(1)
+    lower = target[..., 1::2, 1::2, 1::2]  # nearest-exact takes the upper of two voxels
+    expected = deep(step.student.unlabelled_outputs, [target, lower])
+    torch.testing.assert_close(step.losses()["consistency"], expected)
+
+
+def test_a_loss_that_is_not_nnunets_cannot_be_used_on_pseudo_labels():
+    with pytest.raises(UserError, match=r"\"pseudo_label_loss\": \"nnunet\" needs nnU-Net's Dice"):
+        build_pseudo_label_loss(torch.nn.CrossEntropyLoss())
 
 
 def test_mean_teacher_has_no_term_of_dim_or_cps():
@@ -169,6 +216,7 @@ def arguments_of_cps(step: Step, monkeypatch: pytest.MonkeyPatch, **phase) -> di
 def test_cps_sees_true_labels_confident_pseudo_labels_and_the_students_doubts(monkeypatch):
     """Voxel by voxel, with the ignore label among the labels."""
     step = Step(cps_confidence=0.6, anchor_uncertainty=0.5)
+    step.pseudo = dataclasses.replace(step.pseudo, trust=torch.randint(0, 2, (2, *GRID)).float())
     step.target[0, 0, :2] = CLASSES
     given_arguments = arguments_of_cps(step, monkeypatch)
     probs = np.exp(step.outputs.detach().double().numpy())
@@ -180,7 +228,8 @@ def test_cps_sees_true_labels_confident_pseudo_labels_and_the_students_doubts(mo
             valid = label in range(CLASSES)
         else:
             label = int(step.pseudo.labels[(b - 2, *voxel)])
-            valid = step.pseudo.confidence[(b - 2, *voxel)].item() >= 0.6
+            at_voxel = (b - 2, *voxel)
+            valid = step.pseudo.confidence[at_voxel].item() >= 0.6 and step.pseudo.trust[at_voxel].item() == 1
         assert given_arguments["valid"][at].item() == valid
         if valid:
             assert given_arguments["labels"][at] == label
@@ -235,7 +284,7 @@ def test_cps_changes_the_features_and_no_prototype_and_no_logit():
 
 
 def test_works_under_autocast_and_computes_cps_in_full_precision():
-    step = Step(consistency_dice_weight=1.0)
+    step = Step()
     half = dataclasses.replace(step.student, features=step.student.features.map(lambda f: f.detach().bfloat16()))
     step.student = half
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -243,3 +292,59 @@ def test_works_under_autocast_and_computes_cps_in_full_precision():
     assert losses["cps"].dtype == losses["consistency"].dtype == torch.float32
     losses["loss"].backward()
     assert all(torch.isfinite(p.grad).all() for p in step.heads.parameters())
+
+
+# ------------------------------------------------------------------ what the objective learns
+
+
+def test_cps_is_divided_by_the_logarithm_of_its_negatives():
+    weights = Step(cps_balance="log_negatives", cps_weight=2.0).objective.weights(Phase(True, 0.5))
+    assert weights["cps"] == pytest.approx(0.5 * 2 / np.log(9))
+
+
+def test_cps_is_balanced_by_the_gradients_at_the_last_decoder_stage():
+    """After many looks at the same step CPS pulls ``cps_weight`` times as hard as the supervised loss."""
+    step = Step(cps_balance="gradient", cps_weight=0.5)
+    layer = torch.nn.Conv3d(4, CLASSES, 1)
+    outputs = layer(step.student.features.full)
+    step.student = StudentPass.split(outputs, step.student.features, 2)
+    losses, phase = step.losses(), Phase(rectifying=True, ramp=1.0)
+    for number in range(1000):
+        curves = step.objective.gradient_norms(losses, step.student, phase, number)
+    curves = step.objective.gradient_norms(losses, step.student, phase, 0)
+    assert curves["gradient_cps"].item() == pytest.approx(0.5 * curves["gradient_supervised"].item(), rel=1e-3)
+    assert set(curves) == {"gradient_supervised", "gradient_consistency", "gradient_cps"}
+    assert "cps_balance.factor" in step.objective.state.state_dict()
+
+
+@pytest.mark.parametrize(("every", "at", "keys", "finite"), [(0, 0, 0, 0), (4, 0, 2, 2), (4, 3, 2, 0), (4, 8, 2, 2)])
+def test_gradients_are_looked_at_every_so_many_steps(every, at, keys, finite):
+    step = Step(dim=False, cps=False, gradient_norm_every=every)
+    outputs = torch.nn.Conv3d(4, CLASSES, 1)(step.student.features.full)
+    step.student = StudentPass.split(outputs, step.student.features, 2)
+    curves = step.objective.gradient_norms(step.losses(), step.student, Phase(True, 1.0), at)
+    assert len(curves) == keys and sum(bool(torch.isfinite(value)) for value in curves.values()) == finite
+
+
+@pytest.mark.parametrize(
+    ("setting", "num_classes", "on"), [("auto", 5, False), ("auto", 6, True), (True, 2, True), (False, 9, False)]
+)
+def test_class_thresholds_are_for_many_classes(setting, num_classes, on):
+    objective = Objective(CRLNSettings(class_thresholds=setting), cross_entropy, cross_entropy, num_classes)
+    assert (objective.class_thresholds is not None) == on
+
+
+def test_each_voxel_is_held_against_the_threshold_of_its_class():
+    step = Step(class_thresholds=True, confidence_threshold=0.8)
+    step.objective.class_thresholds.confidence.copy_(torch.tensor([1.0, 0.5, 0.75]))
+    limits = np.array([0.8, 0.4, 0.6])[step.pseudo.labels.numpy()]
+    expected = torch.from_numpy(step.pseudo.confidence.numpy() >= limits).float()
+    assert torch.equal(step.pseudo.weight(step.objective.threshold), expected)
+    loss = consistency_loss(step.outputs[2:], step.pseudo.labels, expected)
+    assert torch.equal(step.losses()["consistency"], loss)
+
+
+def test_thresholds_learn_from_pseudo_labels():
+    step = Step(class_thresholds=True)
+    step.objective.learn_from(step.pseudo)
+    assert (step.objective.class_thresholds.confidence < 1).any()

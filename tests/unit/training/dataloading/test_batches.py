@@ -30,12 +30,13 @@ class DrawingLoader:
 
     def __next__(self) -> dict:
         count = random.randint(1, 5)
-        return {"drawn": [random.random(), np.random.random(count).tolist(), torch.rand(count).tolist()]}  # noqa: NPY002
+        drawn = [random.random(), np.random.random(count).tolist(), torch.rand(count).tolist()]  # noqa: NPY002
+        return {"drawn": drawn, "data": count}
 
 
 class DrawingUnlabelled:
-    def draw(self, rng: np.random.Generator) -> dict:
-        return {"unlabelled": [rng.random(), random.random(), torch.rand(1).item()]}
+    def draw(self, rng: np.random.Generator, labelled: int) -> dict:
+        return {"unlabelled": [rng.random(), random.random(), torch.rand(1).item(), labelled]}
 
 
 def seeded(num_workers: int = 1, first_step: int = 0, seed: int = 3, stream: str = "train", rank: int = 0):
@@ -86,7 +87,7 @@ def test_batches_do_not_depend_on_what_the_process_drew_before():
 
 def test_without_an_unlabelled_stream_the_batches_are_the_labelled_ones():
     batches = SeededBatches(DrawingLoader(), None, 3, "train", 0, 1)
-    assert [set(batch) for batch in take(batches, 2)] == [{"drawn", "step"}] * 2
+    assert [set(batch) for batch in take(batches, 2)] == [{"drawn", "data", "step"}] * 2
     assert [batch["drawn"] for batch in take(seeded(), 2)] == [
         batch["drawn"] for batch in take(SeededBatches(DrawingLoader(), None, 3, "train", 0, 1), 2)
     ]
@@ -115,6 +116,7 @@ def test_number_of_workers_is_nnunets(monkeypatch, allowed, for_validation):
 
 # ------------------------------------------------------------------ the unlabelled stream
 
+LABELLED_VOXEL = 1000.0
 LABELS = SimpleNamespace(all_labels=[0, 1], has_ignore_label=True)
 
 
@@ -150,7 +152,8 @@ def unlabelled_batches(folder, patch_size=(8, 8, 8), batch_size: int = 3, **bloc
 
 def drawn(batches: UnlabelledBatches, seed: int = 0) -> dict:
     seed_everything(seed)
-    return batches.draw(np.random.default_rng(seed))
+    labelled = torch.full((2, 2, *batches.loader.final_patch_size), LABELLED_VOXEL)
+    return batches.draw(np.random.default_rng(seed), labelled)
 
 
 @pytest.mark.parametrize("patch_size", [(8, 8, 8), (8, 8), (6, 16, 20)])
@@ -164,6 +167,7 @@ def test_a_batch_has_the_labelled_patch_size_and_its_own_batch_size(case_folder,
         "unlabelled_strong": (3, 2, *patch_size),
         "boxes": (3, *patch_size),
         "flips": (3, ndim),
+        "pasted": (3,),
     }
     assert batch["boxes"].dtype == batch["flips"].dtype == torch.bool
 
@@ -237,6 +241,13 @@ def test_the_strong_view_is_flipped_along_the_axes_that_nnunet_mirrors(
 def test_cutmix_follows_the_settings(case_folder):
     assert not drawn(unlabelled_batches(case_folder, cutmix_probability=0.0))["boxes"].any()
     assert not drawn(unlabelled_batches(case_folder, batch_size=1))["boxes"].any()
+
+
+def test_copy_paste_puts_labelled_voxels_into_the_strong_view_alone(case_folder):
+    batch = drawn(unlabelled_batches(case_folder, copy_paste_probability=1.0, strong_flip=False))
+    assert batch["pasted"].all()
+    assert torch.equal(batch["unlabelled_strong"][:, 0] == LABELLED_VOXEL, batch["boxes"])
+    assert not (batch["unlabelled_weak"] == LABELLED_VOXEL).any()
 
 
 def test_labels_of_unlabelled_cases_are_not_looked_for(case_folder):

@@ -15,6 +15,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_crln.training.dataloading.views import (
     StrongGeometry,
+    copy_paste_voxels,
     cutmix_box,
     repeatable,
     strong_intensity_transforms,
@@ -218,3 +219,56 @@ def test_a_mixed_sample_holds_voxels_of_both():
     batch = torch.arange(3).view(3, 1, 1, 1).expand(3, 6, 6, 6)
     mixed = draw(3, (6, 6, 6), 1, flip=False).apply(batch)
     assert [set(sample.flatten().tolist()) for sample in mixed] == [{0, 1}, {1, 2}, {2, 0}]
+
+
+# ------------------------------------------------------------------ copy-paste
+
+
+def paste(batch_size: int, shape: tuple[int, ...], seed: int, probability: float = 1.0, flip: bool = True):
+    axes = tuple(range(len(shape))) if flip else ()
+    return StrongGeometry.draw(batch_size, shape, 4.0, 1.0, axes, np.random.default_rng(seed), probability)
+
+
+@settings(max_examples=40)
+@given(shape=grids, sizes=st.tuples(st.integers(1, 4), st.integers(1, 3)), seed=st.integers(0, 10_000))
+def test_copied_voxels_equal_a_loop_over_voxels(shape, sizes, seed):
+    """Labelled patches lend in turns; samples that are not pasted into still mix with their neighbour."""
+    batch_size, num_labelled = sizes
+    geometry = paste(batch_size, shape, seed, probability=0.5)
+    maps = torch.arange(batch_size * int(np.prod(shape))).reshape(batch_size, *shape)
+    labelled = -1 - torch.arange(num_labelled * int(np.prod(shape))).reshape(num_labelled, *shape)
+    expected = torch.zeros_like(maps)
+    for b, *voxel in np.ndindex(batch_size, *shape):
+        flips = geometry.flips[b].tolist()
+        source = [n - 1 - v if flip else v for v, n, flip in zip(voxel, shape, flips, strict=True)]
+        if not geometry.boxes[(b, *source)]:
+            expected[(b, *voxel)] = maps[(b, *source)]
+        elif geometry.pasted[b]:
+            expected[(b, *voxel)] = labelled[(b % num_labelled, *source)]
+        else:
+            expected[(b, *voxel)] = maps[((b + 1) % batch_size, *source)]
+    assert torch.equal(geometry.apply(maps, labelled), expected)
+
+
+def test_a_single_unlabelled_patch_is_mixed_with_a_labelled_one():
+    mixed = paste(1, (6, 6, 6), 0).apply(torch.zeros(1, 1, 6, 6, 6), torch.ones(2, 1, 6, 6, 6))
+    assert set(mixed.flatten().tolist()) == {0, 1}
+
+
+def test_both_directions_occur_and_boxes_have_two_thirds_of_each_side():
+    shares = [copy_paste_voxels((6, 9, 12), np.random.default_rng(seed)).float().mean().item() for seed in range(200)]
+    inside = 4 * 6 * 8 / (6 * 9 * 12)
+    assert {round(share, 5) for share in shares} == {round(inside, 5), round(1 - inside, 5)}
+    assert np.mean(np.isclose(shares, inside)) == pytest.approx(0.5, abs=0.12)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_samples_are_pasted_into_with_the_given_probability(probability):
+    pasted = torch.cat([paste(4, (4, 4, 4), seed, probability).pasted for seed in range(200)])
+    assert pasted.float().mean().item() == pytest.approx(probability, abs=0.05)
+
+
+def test_without_copy_paste_the_draws_are_those_of_cutmix_alone():
+    """A training without it must not change by its mere existence."""
+    before, now = draw(3, (5, 5), 7), paste(3, (5, 5), 7, probability=0.0)
+    assert torch.equal(before.boxes, now.boxes) and torch.equal(before.flips, now.flips)

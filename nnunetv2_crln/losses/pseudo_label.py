@@ -1,0 +1,65 @@
+"""Losses that treat pseudo labels as nnU-Net treats labels: Dice and cross-entropy over the voxels that are trusted."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PseudoLabelLoss(nn.Module):
+    """Dice + cross-entropy with a weight for each voxel, at every resolution that nnU-Net supervises.
+
+    With weights of 0 and 1 it is nnU-Net's loss of a target whose other voxels carry the ignore label.
+
+    Args:
+        dice: nnU-Net's Dice loss; called with logits, labels and ``loss_mask``.
+        weight_ce: Weight of the cross-entropy.
+        weight_dice: Weight of the Dice loss.
+        resolution_weights: Weight of each output of a network with deep supervision, full resolution first.
+    """
+
+    def __init__(
+        self,
+        dice: Callable[..., Tensor],
+        weight_ce: float = 1.0,
+        weight_dice: float = 1.0,
+        resolution_weights: Sequence[float] = (1.0,),
+    ) -> None:
+        super().__init__()
+        self.dice = dice
+        self.weight_ce, self.weight_dice = weight_ce, weight_dice
+        self.resolution_weights = tuple(float(weight) for weight in resolution_weights)
+
+    def forward(self, outputs: Tensor | Sequence[Tensor], labels: Tensor, weight: Tensor) -> Tensor:
+        """Compute the loss of the student's outputs.
+
+        Args:
+            outputs: Logits (B, C, *grid), or a list of them with falling resolution.
+            labels: Pseudo labels at full resolution, (B, *grid), int64.
+            weight: Trust in each voxel, in [0, 1], (B, *grid).
+
+        Returns:
+            Scalar. Where no voxel is trusted the cross-entropy is 0, and so is the gradient.
+        """
+        outputs = [outputs] if isinstance(outputs, Tensor) else outputs
+        total = torch.zeros((), device=labels.device)
+        for logits, factor in zip(outputs, self.resolution_weights, strict=False):
+            if factor:
+                size = logits.shape[2:]
+                total = total + factor * self._at(logits.float(), _resized(labels, size), _resized(weight, size))
+        return total
+
+    def _at(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+        summed = (F.cross_entropy(logits, labels, reduction="none") * weight).sum()
+        # A few trusted voxels of a large patch must not count as much as all of them would.
+        cross_entropy = summed / weight.sum().clamp(min=1)
+        dice = self.dice(logits, labels.unsqueeze(1), loss_mask=weight.unsqueeze(1))
+        return self.weight_ce * cross_entropy + self.weight_dice * dice
+
+
+def _resized(voxels: Tensor, size: Sequence[int]) -> Tensor:
+    """Take nearest neighbours on a coarser grid, as nnU-Net brings its targets there."""
+    if voxels.shape[1:] == torch.Size(size):
+        return voxels
+    return F.interpolate(voxels.unsqueeze(1).float(), tuple(size), mode="nearest-exact")[:, 0].to(voxels.dtype)

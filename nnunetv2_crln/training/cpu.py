@@ -1,0 +1,117 @@
+"""Choose arithmetic, memory layout and allocator for training on a CPU."""
+
+import contextlib
+import ctypes
+import platform
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from nnunetv2_crln.settings import CRLNSettings
+
+CPUINFO = Path("/proc/cpuinfo")
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 and ARM
+
+# glibc's mallopt parameters (malloc.h), and values: free memory stays with the process, large blocks included.
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28))
+
+
+def has_bfloat16_instructions() -> bool:
+    """Tell whether this processor multiplies bfloat16 numbers itself.
+
+    Without such instructions torch converts back and forth, which is slower than float32.
+
+    Returns:
+        False where the system does not say (not Linux).
+    """
+    try:
+        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return not _BFLOAT16_FLAGS.isdisjoint(flags.partition(":")[2].split())
+
+
+def chosen_bfloat16(setting: str | bool) -> bool:
+    """Decide ``"cpu_bfloat16": "auto"`` for this processor; return any other value of the setting as it is."""
+    return has_bfloat16_instructions() if setting == "auto" else bool(setting)
+
+
+def chosen_channels_last(setting: str, device: torch.device, ndim: int) -> bool:
+    """Decide ``"memory_format": "auto"``: channels last for 3D on a CPU, as measured.
+
+    Args:
+        setting: Value of the setting.
+        device: Device of the training.
+        ndim: Number of spatial dimensions.
+
+    Returns:
+        True for channels last.
+    """
+    return device.type == "cpu" and ndim == 3 if setting == "auto" else setting == "channels_last"
+
+
+def to_channels_last(network: nn.Module, ndim: int) -> None:
+    """Store the weights of convolutions with the channels innermost, which leads to the same layout of their results.
+
+    Args:
+        network: Network, changed in place.
+        ndim: Number of spatial dimensions.
+    """
+    network.to(memory_format=torch.channels_last if ndim == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
+
+
+def keep_freed_memory() -> bool:
+    """Let the C library keep the memory that tensors free, for the tensors of the next step.
+
+    By default glibc hands large blocks back to the system at once, and each step has all of its pages mapped and zeroed
+    again.
+
+    Returns:
+        Whether the C library took it; False where it is not glibc.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return False
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        taken = [libc.mallopt(parameter, value) == 1 for parameter, value in _KEEP]
+        return all(taken)
+    return False
+
+
+class FastOnCPU:
+    """Mixin that gives nnU-Net's own trainer the arithmetic, layout and allocator of the semi-supervised trainers.
+
+    A comparison of methods on a CPU is fair, and one of their times meaningful, if all of them compute alike.
+    """
+
+    def initialize(self):
+        """Build the network and lay out its weights."""
+        super().initialize()  # type: ignore[misc]
+        settings = CRLNSettings.from_plans(self.configuration_manager.configuration)  # type: ignore[attr-defined]
+        on_cpu = self.device.type == "cpu"  # type: ignore[attr-defined]
+        self._bfloat16 = on_cpu and chosen_bfloat16(settings.cpu_bfloat16)
+        ndim = len(self.configuration_manager.patch_size)  # type: ignore[attr-defined]
+        if chosen_channels_last(settings.memory_format, self.device, ndim):  # type: ignore[attr-defined]
+            to_channels_last(self.network, ndim)  # type: ignore[attr-defined]
+
+    def on_train_start(self):
+        """Keep freed memory, then start as usual."""
+        if self.device.type == "cpu":  # type: ignore[attr-defined]
+            keep_freed_memory()
+        super().on_train_start()  # type: ignore[misc]
+
+    def train_step(self, batch: dict) -> dict:
+        """Train one step in the chosen arithmetic."""
+        with self._arithmetic():
+            return super().train_step(batch)  # type: ignore[misc]
+
+    def validation_step(self, batch: dict) -> dict:
+        """Validate one batch in the chosen arithmetic."""
+        with self._arithmetic():
+            return super().validation_step(batch)  # type: ignore[misc]
+
+    def _arithmetic(self) -> contextlib.AbstractContextManager:
+        return torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else contextlib.nullcontext()

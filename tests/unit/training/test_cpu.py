@@ -1,0 +1,95 @@
+"""Choices for training on a CPU."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from nnunetv2_crln.training import cpu
+
+X86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 {}\nbugs\t\t: none\n"
+ARM = "processor\t: 0\nFeatures\t: fp asimd {}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (X86.format("avx512_bf16"), True),
+        (X86.format("amx_bf16 amx_tile"), True),
+        (X86.format("avx512f"), False),
+        (X86.format("avx512_bf16x"), False),
+        (ARM.format("bf16"), True),
+        (ARM.format("sve"), False),
+        ("", False),
+    ],
+)
+def test_bfloat16_instructions_are_read_from_the_processors_flags(tmp_path, monkeypatch, text, found):
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    assert not cpu.has_bfloat16_instructions()  # the system does not say
+    cpu.CPUINFO.write_text(text)
+    assert cpu.has_bfloat16_instructions() == found
+    assert cpu.chosen_bfloat16("auto") == found
+    assert cpu.chosen_bfloat16(True) and not cpu.chosen_bfloat16(False)
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "ndim", "chosen"),
+    [
+        ("auto", "cpu", 3, True),
+        ("auto", "cpu", 2, False),
+        ("auto", "cuda", 3, False),
+        ("auto", "mps", 3, False),
+        ("channels_last", "cuda", 2, True),
+        ("contiguous", "cpu", 3, False),
+    ],
+)
+def test_memory_format_is_chosen_by_the_device(setting, device, ndim, chosen):
+    assert cpu.chosen_channels_last(setting, torch.device(device), ndim) == chosen
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_layout_changes_no_result(ndim):
+    conv, norm = ((nn.Conv2d, nn.InstanceNorm2d), (nn.Conv3d, nn.InstanceNorm3d))[ndim - 2]
+    network = nn.Sequential(conv(2, 8, 3, padding=1), norm(8, affine=True), nn.LeakyReLU(), conv(8, 3, 1))
+    image = torch.randn(2, 2, *[6] * ndim)
+    expected = network(image)
+    cpu.to_channels_last(network, ndim)
+    assert network[0].weight.stride(1) == 1  # channels lie next to each other
+    torch.testing.assert_close(network(image), expected, check_stride=False)
+
+
+COUNT_MAPPED_BLOCKS = """
+import ctypes, sys, torch
+from nnunetv2_crln.training.cpu import keep_freed_memory
+if sys.argv[1] == "keep":
+    assert keep_freed_memory()
+
+class Mallinfo2(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+mallinfo2 = ctypes.CDLL(None).mallinfo2
+mallinfo2.restype = Mallinfo2
+before = mallinfo2().hblks
+large = torch.ones(16_000_000)
+print(mallinfo2().hblks - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators")
+@pytest.mark.parametrize(("kind", "mapped"), [("default", 1), ("keep", 0)])
+def test_large_tensors_come_from_memory_that_the_process_keeps(kind, mapped):
+    """In a process of its own, as the allocator's settings are for good; mapped blocks go back to the system."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    command = [sys.executable, "-c", COUNT_MAPPED_BLOCKS, kind]
+    result = subprocess.run(command, capture_output=True, check=True, env=environment)
+    assert int(result.stdout) == mapped
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(cpu.platform, "libc_ver", lambda: ("", ""))
+    assert not cpu.keep_freed_memory()
