@@ -64,6 +64,7 @@ def test_links_lead_somewhere(page):
             assert anchor[1:] in headings(path), f"{page.name} links to {target}{anchor}"
 
 
+@pytest.mark.slow
 @by_page
 def test_commands_exist_and_know_their_options(page):
     ours = {"nnUNetv2_crln", *OURS}

@@ -11,6 +11,7 @@ import pytest
 SCRIPT = Path(__file__).parents[3] / "benchmarks" / "cost" / "dim_scaling.py"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
 @pytest.mark.parametrize(
     ("form", "grid", "share"),

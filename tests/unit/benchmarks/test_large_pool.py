@@ -5,6 +5,7 @@ import pytest
 from workbench_data import nnunet_paths_in
 
 
+@pytest.mark.slow
 def test_ten_thousand_unlabelled_cases(tmp_path):
     with nnunet_paths_in(tmp_path):
         result = large_pool.measure(tmp_path, 10_000, workers=0, draws=120)

@@ -46,6 +46,7 @@ def test_nested_parts_count_once():
     assert timer.seconds == {"inner": 2.0, "outer": 3.0}
 
 
+@pytest.mark.slow
 def test_the_whole_script_writes_json_and_a_table(small, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(workbench.SETTINGS, "hippocampus", small.setting)
     arguments = ["step_time.py", "--repeats", "2", "--no-memory", "-o", str(tmp_path / "cpu.json")]

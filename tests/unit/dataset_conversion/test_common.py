@@ -232,7 +232,7 @@ def fail_on_b(job):
     return job * 2
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_failing_case_does_not_stop_the_others(processes):
     results, errors = run_all(fail_on_b, {name: (name,) for name in "cab"}, processes, "x")
     assert results == {"c": "cc", "a": "aa"} and list(results) == ["c", "a"]
@@ -246,6 +246,7 @@ def killed(job):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_reported():
     with pytest.raises(UserError, match="ran out of memory"):
         run_all(killed, {"a": (1,), "b": (2,)}, 2, "x")

@@ -128,6 +128,7 @@ def test_an_empty_prediction_is_counted_not_scored_zero(dataset: Dataset) -> Non
     assert (found["Dice"]["n"], found["Dice"]["n_nan"]) == (2, 0)
 
 
+@pytest.mark.slow
 def test_workers_give_the_same_result(dataset: Dataset) -> None:
     for index in range(3):
         dataset.add(f"case_{index}", label_map(index), label_map(index + 1))
@@ -221,7 +222,7 @@ def test_the_ignore_label_is_unknown_in_a_prediction(tmp_path: Path) -> None:
         dataset.evaluate()
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
+@pytest.mark.parametrize("num_processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_problems_are_reported_together(dataset: Dataset, num_processes: int) -> None:
     for index in range(8):
         dataset.add(f"case_{index}", label_map(0), label_map(1)[1:])

@@ -120,6 +120,7 @@ def test_map_changes_each_of_the_three():
         assert torch.equal(getattr(first, name), getattr(features, name)[:1])
 
 
+@pytest.mark.slow
 def test_compiled_network_gives_the_same_features_and_gradients():
     """Compiled before it is tapped, as in nnU-Net's lifecycle; three steps, because the first one differs."""
     plain = u_net(n_stages=3, deep_supervision=False)

@@ -219,6 +219,7 @@ def test_hidden_labels_are_never_opened(dataset):
     assert preprocess(dataset).failed == {}
 
 
+@pytest.mark.slow
 def test_two_processes(dataset):
     assert sorted(preprocess(dataset, processes=2).done) == CASES
 

@@ -228,6 +228,7 @@ def test_renamed_and_recompressed_copies_are_found(make_dataset):
     assert "imagesUl/unl_000 = imagesUl/unl_009" in warning
 
 
+@pytest.mark.slow
 def test_parallel_check_finds_the_same(make_dataset):
     folder = make_dataset()
     shutil.copy(folder / "imagesTr" / "lab_000_0000.nii.gz", folder / "imagesUl" / "copy_0000.nii.gz")

@@ -65,6 +65,7 @@ def test_a_missing_command_says_how_to_install(tmp_path):
         run_together([command(tmp_path, "no_such_command_anywhere")], {})
 
 
+@pytest.mark.slow
 def test_a_failure_stops_the_others(script, tmp_path):
     slow = script("slow", "exec sleep 60")
     fail = script("fail", "sleep 0.3; exit 1")

@@ -36,7 +36,7 @@ def die(_):
     os._exit(9)
 
 
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_bad_item_does_not_lose_the_others(processes):
     outcomes = {o.name: o for o in run_parallel(halve, {"a": [2], "b": [3], "c": [8]}, processes, "", False)}
     assert (outcomes["a"].value, outcomes["c"].value) == (1, 4)
@@ -52,11 +52,13 @@ def test_error_without_text_tells_where():
     assert "RuntimeError in" in outcome.error and "test_parallel.py" in outcome.error
 
 
+@pytest.mark.slow
 def test_dying_process_is_noticed():
     with pytest.raises(UserError, match=r"process died after 0 of 2 cases.*memory.*-np"):
         list(run_parallel(die, {"a": [1], "b": [2]}, 2, "", False))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="kills a process")
 def test_killed_command_leaves_no_process_behind(tmp_path):
     files = [tmp_path / "a", tmp_path / "b"]
