@@ -142,7 +142,9 @@ def _trainer() -> Iterator[Finding]:
 
 def _trainer_fix(listed: bool, folder: str) -> str:
     if listed:
-        return "The folder is known to nnU-Net, the error lies in what it imports: repair the package named above."
+        return (
+            "The folder is known to nnU-Net, the error is in a module that it imports: repair the package named above."
+        )
     return f"pip install --force-reinstall --no-deps nnunetv2_crln, or export {EXTERNAL_TRAINERS}={folder}"
 
 

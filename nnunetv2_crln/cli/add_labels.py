@@ -29,7 +29,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
     )
     print(
         f"{len(cases)} case(s) are labelled now and belong to the training part of every fold: {listing(cases, 10)}\n"
-        "To go on from a trained model without planning anew:\n"
+        "To go on from a trained model without planning again:\n"
         f"  nnUNetv2_train {options.d} CONFIGURATION FOLD -tr nnUNetTrainer_CRLN "
         "-pretrained_weights OLD_MODEL/fold_X/checkpoint_final.pth\n"
         "nnU-Net writes into the folder of the old model: rename that first to keep it."

@@ -112,7 +112,7 @@ def _add_unlabelled(parser: argparse.ArgumentParser) -> None:
         "--num_parts",
         type=int,
         default=1,
-        help="Split imagesUl into so many parts, one for each machine. Default: %(default)s.",
+        help="Split imagesUl into this many parts, one for each machine. Default: %(default)s.",
     )
     unlabelled.add_argument(
         "--part_id",

@@ -38,7 +38,7 @@ def build_parser() -> CommandParser:
         help="draw N labelled cases; with one seed, the cases of a smaller N are among those of a larger one",
     )
     labelled.add_argument(
-        "--labelled_cases", type=Path, metavar="FILE", help="keep these: one case name a line, or a JSON list"
+        "--labelled_cases", type=Path, metavar="FILE", help="keep these: one case name per line, or a JSON list"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: %(default)s)")
     parser.add_argument("--name", help="name of the new dataset after its number (default: as the source)")

@@ -183,7 +183,7 @@ def add_article_configuration(folders: DatasetFolders, plans_name: str, protocol
     if changed:
         print(
             f"Kept the {article.CONFIGURATION} of {plans_name}.json, which differs from the paper's {name} in "
-            f"{listing(changed)}. Delete it there to have it written anew."
+            f"{listing(changed)}. Delete it there to have it written again."
         )
     else:
         print(f"{article.CONFIGURATION} in {plans_name}.json is the paper's protocol for {name}.")

@@ -138,7 +138,7 @@ def _leaking(survey: Survey) -> Iterator[str]:
     groups = [" = ".join(group) for group in leaks(survey.duplicates())]
     if groups:
         yield (
-            f"{len(groups)} image(s) lie in several folders, maybe under other names: {listing(groups)}. "
+            f"{len(groups)} image(s) are in several folders, possibly under other names: {listing(groups)}. "
             "Scores on such cases would be too good: keep each image in one folder only."
         )
 
@@ -158,7 +158,7 @@ def _odd_geometry(survey: Survey) -> Iterator[str]:
     if moved:
         yield (
             f"{len(moved)} case(s) whose channels differ in origin or direction: {listing(moved)}. nnU-Net ignores "
-            "that and stacks the voxels: make sure that the channels cover each other."
+            "that and stacks the voxels: make sure that the channels overlap."
         )
     odd = [
         f"{name} {_mm(reports[0].spacing)}"
@@ -175,7 +175,7 @@ def _odd_geometry(survey: Survey) -> Iterator[str]:
 def _repeated(survey: Survey) -> Iterator[str]:
     groups = [" = ".join(group) for group in survey.duplicates()]
     if groups:
-        yield f"{len(groups)} image(s) lie in one folder more than once: {listing(groups)}."
+        yield f"{len(groups)} image(s) are in one folder more than once: {listing(groups)}."
 
 
 def _median_spacing(survey: Survey) -> np.ndarray:

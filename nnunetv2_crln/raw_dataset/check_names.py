@@ -170,13 +170,17 @@ def _check_channel_files(folder: Path, dataset_json: dict, labelled: dict[str, d
 def _check_shared_names(folder: Path, dataset_json: dict, labelled: dict[str, dict], unlabelled: Cases) -> None:
     test = list_cases(folder / IMAGES_TEST, dataset_json["file_ending"])
     for other, cases, harm in (
-        (IMAGES_LABELLED, labelled, "A labelled case must not be an unlabelled one too: validation scores would lie"),
+        (
+            IMAGES_LABELLED,
+            labelled,
+            "A labelled case must not be an unlabelled one too: validation scores would mislead",
+        ),
         (IMAGES_TEST, test, "Training on test images makes the test scores too good"),
     ):
         shared = sorted(set(unlabelled) & set(cases))
         if shared:
             raise UserError(
-                f"{len(shared)} case(s) lie in both {IMAGES_UNLABELLED} and {other} of {folder}: {listing(shared)}. "
+                f"{len(shared)} case(s) are in both {IMAGES_UNLABELLED} and {other} of {folder}: {listing(shared)}. "
                 f"{harm}. Remove them from one of the two, or rename them if they are different patients."
             )
 

@@ -24,7 +24,7 @@ def remarks(logging: Mapping[str, Sequence]) -> list[str]:
     if len(finite_points(logging, "crln_supervised")[0]) < FEWEST_EPOCHS:
         return []
     if value("skipped_steps") >= 1:  # mixed precision leaves out a step now and then, when it tries a larger scale
-        found.append("Steps with a non-finite gradient were left out: look for NaN in the images or lower the rate.")
+        found.append("Steps with a non-finite gradient were skipped: look for NaN in the images or lower the rate.")
     if value("monitor_foreground") < 1e-4:
         found.append(
             "The teacher finds (almost) no foreground in the monitored unlabelled cases: pseudo labels are all "

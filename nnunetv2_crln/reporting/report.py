@@ -379,11 +379,11 @@ def _quality_section(fold: Fold) -> list[str]:
     return [
         html.heading(2, "The scans worth annotating next"),
         html.paragraph(
-            f"The unlabelled cases after epoch {fold.quality['epoch']}, the one the teacher is least sure of first. "
-            "Expected Dice: what the teacher's own probabilities promise for its pseudo label (usually too much: only "
-            "the order counts); a case where nothing was found comes first. "
+            f"The unlabelled cases after epoch {fold.quality['epoch']}, least confident first. "
+            "Expected Dice: the Dice that the teacher's own probabilities predict for its pseudo label (usually too high: "
+            "only the order counts); a case where nothing was found comes first. "
             f"Unsure: confidence below {fold.quality['confidence_threshold']}. One patch each "
-            f"of {len(cases)} of the {fold.quality['num_unlabelled']} cases was looked at.",
+            f"of {len(cases)} of the {fold.quality['num_unlabelled']} cases was predicted.",
             "note",
         ),
         html.table(header, rows[:RANKED_CASES], text_columns=2),

@@ -51,7 +51,7 @@ def save(checkpoint: dict, path: str | Path, keep_previous: bool) -> None:
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         raise UserError(
             f"Checkpoint {path} cannot be written ({_reason(error)}). Checkpoints written before are untouched. "
-            "Make room or correct the permissions, then go on with nnUNetv2_train ... --c."
+            "Make room or correct the permissions, then continue with nnUNetv2_train ... --c."
         ) from error
 
 
@@ -104,7 +104,7 @@ def load(path: str | Path, device: torch.device) -> dict:
         if not fallback.exists():
             raise UserError(
                 f"Checkpoint {path} cannot be read ({damage}) and there is no {fallback.name} beside it. "
-                "Remove the file to continue from an older checkpoint or to start anew."
+                "Remove the file to continue from an older checkpoint or to start from scratch."
             ) from damage
         print(f"WARNING: checkpoint {path} cannot be read ({damage}). Continuing from {fallback.name}.")
     try:
@@ -112,7 +112,7 @@ def load(path: str | Path, device: torch.device) -> dict:
     except _DamagedError as damage:
         raise UserError(
             f"Neither checkpoint {path} nor {fallback.name} beside it can be read ({damage}). "
-            "Remove both files to continue from an older checkpoint or to start anew."
+            "Remove both files to continue from an older checkpoint or to start from scratch."
         ) from damage
 
 

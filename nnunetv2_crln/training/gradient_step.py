@@ -85,7 +85,7 @@ class GradientStep:
         elif finite:
             self.optimizer.step()
         else:
-            self.warn(f"WARNING: non-finite gradient at iteration {step}; the step is left out")
+            self.warn(f"WARNING: non-finite gradient at iteration {step}; the step is skipped")
             self.check(step)
 
     def check(self, step: int) -> int:

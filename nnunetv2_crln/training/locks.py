@@ -28,7 +28,7 @@ def lock_fold(locks: contextlib.ExitStack, folder: str | Path, print_line: Calla
     lock.acquire(f"Another training writes into {folder}. Wait for its end, or train another fold.")
     locks.callback(lock.release)
     for name in remove_unfinished(folder):
-        print_line(f"Removed {name}, which a killed training left half written")
+        print_line(f"Removed {name}, an unfinished file of a killed training")
 
 
 def lock_data(locks: contextlib.ExitStack, preprocessed_data_folder: str | Path) -> None:

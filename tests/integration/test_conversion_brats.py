@@ -104,7 +104,7 @@ def test_missing_modality_and_shifted_channel(convert, source, capsys):
     assert status == 1
     output = capsys.readouterr().out
     assert "Failed, b: " in output and "has no t1 image" in output
-    assert "Failed, c: " in output and "c_t1.nii.gz lies on another voxel grid than" in output
+    assert "Failed, c: " in output and "c_t1.nii.gz has a different voxel grid than" in output
 
 
 def test_wrong_label_value(convert, source, capsys):

@@ -194,7 +194,7 @@ def found_twice(source):
         (break_nrrd, "b", "lgemri.nrrd: it is truncated, damaged or not an image"),
         (wrong_values, "b", r"label value\(s\) \[3\], expected only \[0, 1\]"),
         (mixed_values, "b", r"label value\(s\) \[1\], expected only \[0, 255\]"),
-        (other_grid, "b", "does not lie on the voxel grid of its scan"),
+        (other_grid, "b", "is not on the voxel grid of its scan"),
         (empty_label, "b", "marks nothing"),
         (nan_image, "c", "NaN or infinite voxels"),
         (no_image_inside, "c", "has no data set 'image'"),

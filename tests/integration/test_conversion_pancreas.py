@@ -104,7 +104,7 @@ def test_unexplained_geometry_is_refused(convert, source, capsys, geometry):
     save(as_image(classes, **geometry), source / "labels/label0002.nii.gz")
     dataset, status = convert()
     assert status == 1
-    assert "does not lie on the voxel grid of its scan" in capsys.readouterr().out
+    assert "is not on the voxel grid of its scan" in capsys.readouterr().out
     assert "imagesUl/image0003_0000.nii.gz" in files_in(dataset)
     assert "imagesUl/image0002_0000.nii.gz" not in files_in(dataset)
 

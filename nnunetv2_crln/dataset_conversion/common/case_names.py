@@ -45,12 +45,12 @@ def read_case_list(path: str | Path) -> list[str]:
             json.loads(text) if path.suffix == ".json" else [line.split("#")[0].strip() for line in text.split("\n")]
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"Cannot read the case list {path}: {error}. Expected one case name a line.") from error
+        raise UserError(f"Cannot read the case list {path}: {error}. Expected one case name per line.") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path} is not a list of case names. Expected a JSON list of strings.")
     names = [check_case_name(name, path) for name in names if name]
     if not names:
-        raise UserError(f"The case list {path} is empty. Expected one case name a line.")
+        raise UserError(f"The case list {path} is empty. Expected one case name per line.")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise UserError(f"{path} lists {len(twice)} case(s) twice: {listing(twice)}. Remove the repetition.")

@@ -45,9 +45,9 @@ def build_parser(
         metavar="N",
         help=f"the first N training {counted} are labelled (default: %(default)s)",
     )
-    parser.add_argument("--train_list", type=Path, metavar="FILE", help="your training cases, one name a line")
-    parser.add_argument("--val_list", type=Path, metavar="FILE", help="your validation cases, one name a line")
-    parser.add_argument("--test_list", type=Path, metavar="FILE", help="your test cases, one name a line")
+    parser.add_argument("--train_list", type=Path, metavar="FILE", help="your training cases, one name per line")
+    parser.add_argument("--val_list", type=Path, metavar="FILE", help="your validation cases, one name per line")
+    parser.add_argument("--test_list", type=Path, metavar="FILE", help="your test cases, one name per line")
     parser.add_argument(
         "--allow_partial", action="store_true", help="make a smaller dataset if cases are missing or broken"
     )
@@ -93,7 +93,7 @@ def _convert(
     else:
         print(
             f"{folder} has no dataset.json yet, because cases failed. Repair them and run the same command again "
-            "(it goes on where it stopped), or give --allow_partial to leave them out.",
+            "(it continues where it stopped), or give --allow_partial to leave them out.",
             file=sys.stderr,
         )
     if report.errors:

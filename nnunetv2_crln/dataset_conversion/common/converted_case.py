@@ -55,9 +55,9 @@ def check_scan(scan: sitk.Image, where: object) -> sitk.Image:
         UserError: The scan does not pass.
     """
     if scan.GetDimension() != 3 or min(scan.GetSize()) < 2:
-        raise UserError(f"{where} is not a 3D image (size {list(scan.GetSize())}). Expected one volume a file.")
+        raise UserError(f"{where} is not a 3D image (size {list(scan.GetSize())}). Expected one volume per file.")
     if scan.GetNumberOfComponentsPerPixel() != 1:
-        raise UserError(f"{where} has {scan.GetNumberOfComponentsPerPixel()} values a voxel. Expected one.")
+        raise UserError(f"{where} has {scan.GetNumberOfComponentsPerPixel()} values per voxel. Expected one.")
     array = sitk.GetArrayViewFromImage(scan)
     if not np.isfinite(array).all():
         raise UserError(f"{where} holds NaN or infinite voxels. Replace them, for example by the background value.")
@@ -84,7 +84,7 @@ def on_one_grid(scans: list[sitk.Image], names: list[object]) -> tuple[tuple[sit
         distance = corner_distance(Grid.of(first), Grid.of(scan))
         if distance > HALF_A_VOXEL:
             raise UserError(
-                f"{name} lies on another voxel grid than {names[0]}: {Grid.of(scan)} instead of {Grid.of(first)}. "
+                f"{name} has a different voxel grid than {names[0]}: {Grid.of(scan)} instead of {Grid.of(first)}. "
                 "Resample all channels of the case to one grid."
             )
         if distance > ROUNDING:

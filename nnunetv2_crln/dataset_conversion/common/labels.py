@@ -23,7 +23,7 @@ def integer_values(label: sitk.Image, where: object) -> tuple[np.ndarray, list[i
     """
     if label.GetNumberOfComponentsPerPixel() != 1:
         raise UserError(
-            f"{where} has {label.GetNumberOfComponentsPerPixel()} values a voxel, expected one class number. "
+            f"{where} has {label.GetNumberOfComponentsPerPixel()} values per voxel, expected one class number. "
             "Save it as a scalar image."
         )
     array = sitk.GetArrayFromImage(label)

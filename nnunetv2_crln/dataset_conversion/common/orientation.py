@@ -42,7 +42,7 @@ def align_label(label: sitk.Image, scan: sitk.Image, where: object) -> tuple[sit
     distance = corner_distance(grid, Grid.of(aligned))
     if distance > HALF_A_VOXEL:
         raise UserError(
-            f"{where} does not lie on the voxel grid of its scan: label {Grid.of(label)}; scan {grid}. "
+            f"{where} is not on the voxel grid of its scan: label {Grid.of(label)}; scan {grid}. "
             "Expected the same grid, or one that differs by flipped or exchanged axes. Correct the header, "
             "or resample the label to the scan."
         )

@@ -144,7 +144,7 @@ class Monitor:
         cases = self._cases[::stride]
         quality = {
             case: self._quality(case, rectifying)
-            for case in tqdm(cases, desc="How sure the teacher is of each unlabelled case", mininterval=5)
+            for case in tqdm(cases, desc="Confidence of the teacher for each unlabelled case", mininterval=5)
         }
         content = {
             "format_version": 1,
@@ -155,7 +155,7 @@ class Monitor:
             "cases": dict(sorted(quality.items(), key=lambda item: _rank(item[1]))),
         }
         save_summary(content, self._folder / QUALITY_FILE)
-        self._log(f"CRLN: how sure the teacher is of {len(quality)} unlabelled cases: {QUALITY_FILE}")
+        self._log(f"CRLN: the teacher's confidence for {len(quality)} unlabelled cases: {QUALITY_FILE}")
 
     def _quality(self, case: str, rectifying: bool) -> dict[str, float]:
         patch = self._reader.read(case)
@@ -173,7 +173,7 @@ class Monitor:
         except Exception as error:
             # Days of training must not end because a picture could not be written or a patch did not fit in memory.
             self._broken = True
-            self._log(f"WARNING: monitoring stops, training goes on ({type(error).__name__}: {error})")
+            self._log(f"WARNING: monitoring stops, training continues ({type(error).__name__}: {error})")
 
 
 def compare(patch: Patch, prediction: TeacherPrediction, num_classes: int) -> dict[str, float]:

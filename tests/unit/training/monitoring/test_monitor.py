@@ -143,7 +143,7 @@ def test_an_error_ends_the_monitoring_and_not_the_training(tmp_path):
     monitor, lines = make_monitor(tmp_path, view)
     for epoch in range(2):
         assert all(math.isnan(value) for value in monitor.after_epoch(epoch, False, True).values())
-    assert lines == ["WARNING: monitoring stops, training goes on (RuntimeError: out of memory)"]
+    assert lines == ["WARNING: monitoring stops, training continues (RuntimeError: out of memory)"]
 
 
 def test_overlays_and_quality_are_written(tmp_path):
