@@ -380,7 +380,7 @@ def _quality_section(fold: Fold) -> list[str]:
         html.heading(2, "The scans worth annotating next"),
         html.paragraph(
             f"The unlabelled cases after epoch {fold.quality['epoch']}, least confident first. "
-            "Expected Dice: the Dice that the teacher's own probabilities predict for its pseudo label (usually too high: "
+            "Expected Dice: the Dice that the teacher's probabilities predict for its pseudo label (usually too high: "
             "only the order counts); a case where nothing was found comes first. "
             f"Unsure: confidence below {fold.quality['confidence_threshold']}. One patch each "
             f"of {len(cases)} of the {fold.quality['num_unlabelled']} cases was predicted.",

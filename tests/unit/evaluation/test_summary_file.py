@@ -55,7 +55,7 @@ def test_unwritable_place(tmp_path: Path) -> None:
         write_text(tmp_path / "file" / "summary.json", "")
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "Cannot read the evaluation"), ("{}", "no format_version")])
+@pytest.mark.parametrize(("text", "message"), [("{", "Cannot read the evaluation"), ("{}", 'no "format_version"')])
 def test_foreign_files_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "summary.json").write_text(text)
     with pytest.raises(UserError, match=message):

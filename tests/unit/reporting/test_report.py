@@ -169,7 +169,7 @@ def test_damaged_files_become_notes(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "missing"])
 def test_no_model_folder(tmp_path, name):
-    with pytest.raises(UserError, match=r"is no (model )?folder"):
+    with pytest.raises(UserError, match=r"is not a (model )?folder"):
         build_report(tmp_path / name)
 
 
