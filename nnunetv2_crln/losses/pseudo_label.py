@@ -1,4 +1,4 @@
-"""Losses that treat pseudo labels as nnU-Net treats labels: Dice and cross-entropy over the voxels that are trusted."""
+"""Loss that treats pseudo labels as nnU-Net treats labels: Dice and cross-entropy over the trusted voxels."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,12 +8,12 @@ from torch.nn import functional as F
 
 
 class PseudoLabelLoss(nn.Module):
-    """Dice + cross-entropy with a weight for each voxel, at every resolution that nnU-Net supervises.
+    """Compute Dice + cross-entropy with a weight for each voxel, at every resolution that nnU-Net supervises.
 
-    With weights of 0 and 1 it is nnU-Net's loss of a target whose other voxels carry the ignore label.
+    With weights of 0 and 1 it equals nnU-Net's loss for a target whose other voxels have the ignore label.
 
     Args:
-        dice: nnU-Net's Dice loss; called with logits, labels and ``loss_mask``.
+        dice: nnU-Net's Dice loss, called with logits (B, C, *grid), labels (B, 1, *grid) and ``loss_mask``.
         weight_ce: Weight of the cross-entropy.
         weight_dice: Weight of the Dice loss.
         resolution_weights: Weight of each output of a network with deep supervision, full resolution first.
@@ -35,12 +35,12 @@ class PseudoLabelLoss(nn.Module):
         """Compute the loss of the student's outputs.
 
         Args:
-            outputs: Logits (B, C, *grid), or a list of them with falling resolution.
+            outputs: Logits (B, C, *grid), or a list of them with decreasing resolution.
             labels: Pseudo labels at full resolution, (B, *grid), int64.
             weight: Trust in each voxel, in [0, 1], (B, *grid).
 
         Returns:
-            Scalar. Where no voxel is trusted the cross-entropy is 0, and so is the gradient.
+            Scalar. If no voxel is trusted, the cross-entropy and its gradient are 0.
         """
         outputs = [outputs] if isinstance(outputs, Tensor) else outputs
         total = torch.zeros((), device=labels.device)
@@ -59,7 +59,7 @@ class PseudoLabelLoss(nn.Module):
 
 
 def _resized(voxels: Tensor, size: Sequence[int]) -> Tensor:
-    """Take nearest neighbours on a coarser grid, as nnU-Net brings its targets there."""
+    """Resample voxels (B, *grid) to a coarser grid by nearest neighbour, as nnU-Net does with its targets."""
     if voxels.shape[1:] == torch.Size(size):
         return voxels
     return F.interpolate(voxels.unsqueeze(1).float(), tuple(size), mode="nearest-exact")[:, 0].to(voxels.dtype)

@@ -189,8 +189,8 @@ class FixedRectification(nn.Module):
 class AgreementRectification(nn.Module):
     """Use the map as a second opinion instead of an addend; the setting ``"rectification": "agreement"``.
 
-    The label is that of the surer of both (:func:`take_the_surer`); where they name different classes, the voxel counts
-    ``disagreement_weight`` instead of 1 (:func:`agreement`). There are no parameters.
+    The more confident of the two determines the label (:func:`take_the_surer`). Where they predict different classes,
+    the voxel has the weight ``disagreement_weight`` instead of 1 (:func:`agreement`). The module has no parameters.
 
     Args:
         disagreement_weight: Trust where logits and map differ, in [0, 1].

@@ -1,4 +1,4 @@
-"""A confidence threshold for each class, in the manner of FreeMatch (Wang et al., ICLR 2023)."""
+"""Adapt the confidence threshold to each class, in the manner of FreeMatch (Wang et al., ICLR 2023)."""
 
 import torch
 from torch import Tensor, nn
@@ -8,14 +8,14 @@ MEMORY = 0.99
 
 
 class ClassThresholds(nn.Module):
-    """Lower thresholds for classes that the teacher is less sure of than of the surest one.
+    """Lower the threshold for classes that the teacher predicts with less confidence.
 
-    With many classes one threshold lets through the large and easy ones alone. Here it is the threshold of the class
-    with the highest mean confidence; another class gets it in the ratio of both means.
+    With many classes, one threshold would only accept the large and easy classes. Here it applies to the class with the
+    highest mean confidence; that of another class is lower by the ratio of both means.
 
     Args:
-        num_classes: C.
-        threshold: tau, of the surest class.
+        num_classes: Number of classes including background, C.
+        threshold: Confidence threshold tau of the most confident class.
     """
 
     confidence: Tensor
@@ -23,16 +23,16 @@ class ClassThresholds(nn.Module):
     def __init__(self, num_classes: int, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
-        # Equal at the start: one threshold for all until something is known.
+        # Equal at the start: one threshold for all classes until their confidences are known.
         self.register_buffer("confidence", torch.ones(num_classes))
 
     def forward(self) -> Tensor:
-        """Threshold of each class, (C,)."""
+        """Return the threshold of each class, (C,)."""
         return self.threshold * self.confidence / self.confidence.max().clamp(min=1e-6)
 
     @torch.no_grad()
     def update(self, labels: Tensor, confidence: Tensor) -> None:
-        """Learn from one batch; classes that it lacks keep their mean.
+        """Update the mean confidences with one batch; classes that it lacks keep theirs.
 
         Args:
             labels: Pseudo labels, (B, *grid), int64.

@@ -19,12 +19,12 @@ _KEEP = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, 2**31 - 1), (_M_TOP_PAD, 2**28))
 
 
 def has_bfloat16_instructions() -> bool:
-    """Tell whether this processor multiplies bfloat16 numbers itself.
+    """Check whether this processor has instructions for bfloat16.
 
     Without such instructions torch converts back and forth, which is slower than float32.
 
     Returns:
-        False where the system does not say (not Linux).
+        True if it has them; False if not, or if the system does not report it (not Linux).
     """
     try:
         lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -35,7 +35,7 @@ def has_bfloat16_instructions() -> bool:
 
 
 def chosen_bfloat16(setting: str | bool) -> bool:
-    """Decide ``"cpu_bfloat16": "auto"`` for this processor; return any other value of the setting as it is."""
+    """Decide ``"cpu_bfloat16": "auto"`` for this processor; return any other value of the setting unchanged."""
     return has_bfloat16_instructions() if setting == "auto" else bool(setting)
 
 
@@ -54,7 +54,7 @@ def chosen_channels_last(setting: str, device: torch.device, ndim: int) -> bool:
 
 
 def to_channels_last(network: nn.Module, ndim: int) -> None:
-    """Store the weights of convolutions with the channels innermost, which leads to the same layout of their results.
+    """Store the weights of convolutions with the channels innermost, so that their results get the same layout.
 
     Args:
         network: Network, changed in place.
@@ -64,13 +64,13 @@ def to_channels_last(network: nn.Module, ndim: int) -> None:
 
 
 def keep_freed_memory() -> bool:
-    """Let the C library keep the memory that tensors free, for the tensors of the next step.
+    """Let the C library keep freed memory for the tensors of the next step.
 
-    By default glibc hands large blocks back to the system at once, and each step has all of its pages mapped and zeroed
-    again.
+    By default glibc returns large blocks to the system at once, so that all pages are mapped and zeroed again in each
+    step.
 
     Returns:
-        Whether the C library took it; False where it is not glibc.
+        True if the C library accepted this; False if it did not, or is not glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return False
@@ -84,11 +84,11 @@ def keep_freed_memory() -> bool:
 class FastOnCPU:
     """Mixin that gives nnU-Net's own trainer the arithmetic, layout and allocator of the semi-supervised trainers.
 
-    A comparison of methods on a CPU is fair, and one of their times meaningful, if all of them compute alike.
+    Comparing methods and their times on a CPU is only fair if all of them compute in the same way.
     """
 
     def initialize(self):
-        """Build the network and lay out its weights."""
+        """Build the network and choose the memory layout of its weights."""
         super().initialize()  # type: ignore[misc]
         settings = CRLNSettings.from_plans(self.configuration_manager.configuration)  # type: ignore[attr-defined]
         on_cpu = self.device.type == "cpu"  # type: ignore[attr-defined]

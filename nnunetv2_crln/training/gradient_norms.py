@@ -1,4 +1,4 @@
-"""Measure how hard each loss term pulls at the features that all of them share, and balance one term by it."""
+"""Measure the gradient of each loss term at the features that all terms share, and balance one term by it."""
 
 import math
 
@@ -7,24 +7,25 @@ from torch import Tensor, nn
 
 PREFIX = "gradient_"
 TERMS = ("supervised", "consistency", "cps")
-"""M is read from coarser stages and pulls at none of these features."""
+"""Terms to measure. The relationship map M is computed from coarser stages and has no gradient at these features."""
 GRADIENTS = tuple(f"{PREFIX}{term}" for term in TERMS)
 """Names of the curves."""
 
-# Gradients of a mean over many voxels are too small for float16, in which autocast hands them on.
+# Gradients of a mean over many voxels are too small for float16, in which autocast passes them on.
 _SCALE = 2.0**16
 
 
 def gradient_norms(losses: dict[str, Tensor], shared: Tensor) -> dict[str, Tensor]:
-    """Norm of each unweighted term's gradient at a tensor that all of them were computed from.
+    """Compute the norm of each unweighted term's gradient at a tensor from which all of them were computed.
 
     Args:
-        losses: Terms by name, not yet backpropagated; the graph is kept.
+        losses: Terms by name, scalar tensors, not yet backpropagated; the graph is kept.
         shared: Features of the last decoder stage, (B, F, *grid).
 
     Returns:
-        Scalars for those of :data:`TERMS` that there are; NaN where the term does not depend on ``shared``. Under
-        torch.compile that is so for all but CPS: logits and features are both results of one compiled function there.
+        Scalar tensors for those of :data:`TERMS` in ``losses``; NaN if the term does not depend on ``shared``. With
+        torch.compile this holds for all terms except Cooperative Positive Supervision, because logits and features are
+        both results of one compiled function.
     """
     found = {}
     for name in TERMS:
@@ -36,7 +37,7 @@ def gradient_norms(losses: dict[str, Tensor], shared: Tensor) -> dict[str, Tenso
 
 
 class GradientBalance(nn.Module):
-    """A factor by which one term pulls at the shared features as hard as another, averaged over steps."""
+    """Average the factor that gives one term the same gradient norm at the shared features as another."""
 
     factor: Tensor
 
@@ -46,11 +47,11 @@ class GradientBalance(nn.Module):
 
     @torch.no_grad()
     def update(self, reference: Tensor, term: Tensor) -> None:
-        """Learn from the two norms of one step; norms of no use (0, NaN) change nothing.
+        """Update the factor with the two norms of one step; unusable norms (0, NaN) change nothing.
 
         Args:
-            reference: Norm of the gradient to be matched, a scalar.
-            term: Norm of the gradient to be scaled, a scalar.
+            reference: Norm of the gradient to match, scalar tensor.
+            term: Norm of the gradient to scale, scalar tensor.
         """
         ratio = reference / term
         usable = torch.isfinite(ratio) & (ratio > 0)

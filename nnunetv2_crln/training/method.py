@@ -170,8 +170,8 @@ class CRLN:
         Args:
             first_step: True if nothing was trained yet: the teacher becomes a copy of the student, whose weights may
                 have been loaded after the teacher was built (``-pretrained_weights``).
-            iterations_per_epoch: Iterations of an epoch; with the next one it sets the teacher's longest memory.
-            total_iterations: Iterations of the training.
+            iterations_per_epoch: Number of iterations per epoch; with the next argument it sets the teacher's decay.
+            total_iterations: Number of iterations of the training.
         """
         if self.settings.ema_decay is None:
             self.longest_decay = longest_decay(iterations_per_epoch, total_iterations)
@@ -320,7 +320,7 @@ class CRLN:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state of :meth:`state_dict`; other keys are ignored."""
         for name, module in self._parts():
-            if name in state or name != "objective":  # checkpoints of older versions know nothing of it
+            if name in state or name != "objective":  # checkpoints of older versions lack it
                 module.load_state_dict(state[name])
         if self.rectifier_optimizer is not None:
             self.rectifier_optimizer.load_state_dict(state["rectifier_optimizer"])

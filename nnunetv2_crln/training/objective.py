@@ -22,9 +22,9 @@ from nnunetv2_crln.training.heads import Heads
 from nnunetv2_crln.training.phases import Phase
 
 FEW_CLASSES = 5
-"""Background and four others: up to here one threshold serves all classes."""
+"""Largest number of classes, background included, for which one threshold serves all classes."""
 BALANCE_EVERY = 10
-"""Iterations between two looks at the gradients, where CPS is balanced by them."""
+"""Iterations between two measurements of the gradients, if they balance Cooperative Positive Supervision (CPS)."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PseudoLabels:
     Attributes:
         labels: Class indices, (B, *grid), int64.
         confidence: Largest probability, (B, *grid).
-        trust: Weight of each voxel that is confident enough, (B, *grid); None: 1.
+        trust: Weight of each voxel that is confident enough, (B, *grid); None for 1 everywhere.
     """
 
     labels: Tensor
@@ -57,7 +57,7 @@ class PseudoLabels:
 
     @classmethod
     def from_target(cls, target: Tensor, num_classes: int) -> "PseudoLabels":
-        """Take true labels: certain where there is a label, of no use where it is ignored.
+        """Convert true labels: confidence 1 where a voxel has a label, and 0 where it is ignored.
 
         Args:
             target: Labels, (L, 1, *grid).
@@ -78,7 +78,7 @@ class PseudoLabels:
             labelled: True labels of the labelled patches, for the voxels that were copied from them.
 
         Returns:
-            Labels, confidences and trust, moved together.
+            Labels, confidences and trust in the new geometry.
         """
 
         def moved(name: str) -> Tensor:
@@ -93,7 +93,7 @@ class PseudoLabels:
             threshold: Confidence threshold tau, or one for each class, (C,).
 
         Returns:
-            (B, *grid), float.
+            Weights, (B, *grid), float.
         """
         at_voxel = threshold[self.labels] if isinstance(threshold, Tensor) else threshold
         confident = (self.confidence >= at_voxel).to(self.confidence.dtype)
@@ -107,7 +107,7 @@ class StudentPass:
     Attributes:
         labelled_outputs: Input of nnU-Net's loss: logits (L, C, *grid), or with deep supervision a list of them.
         labelled_logits: Logits of the labelled patches at full resolution, (L, C, *grid).
-        unlabelled_outputs: The same as ``labelled_outputs`` for the unlabelled patches.
+        unlabelled_outputs: Logits of the unlabelled patches, (U, C, *grid), or with deep supervision a list of them.
         unlabelled_logits: Logits of the unlabelled patches at full resolution, (U, C, *grid).
         features: Decoder features of all L + U patches.
     """
@@ -145,7 +145,7 @@ class Objective:
         supervised: nnU-Net's loss, called with ``labelled_outputs`` and their target.
         full_resolution: nnU-Net's loss without deep supervision, for the relationship map M.
         num_classes: Number of classes including background, C.
-        pseudo_label_loss: Loss for ``"pseudo_label_loss": "nnunet"``; None: cross-entropy (Eq. 2).
+        pseudo_label_loss: Loss for ``"pseudo_label_loss": "nnunet"``; None takes cross-entropy (Eq. 2).
     """
 
     def __init__(
@@ -164,7 +164,7 @@ class Objective:
         many = num_classes > FEW_CLASSES if settings.class_thresholds == "auto" else settings.class_thresholds
         self.class_thresholds = ClassThresholds(num_classes, settings.confidence_threshold) if many else None
         self.cps_balance = GradientBalance() if settings.cps_balance == "gradient" else None
-        # What the objective learns while it is used; belongs into checkpoints.
+        # State that the objective learns during training; it belongs in checkpoints.
         self.state = nn.ModuleDict()
         if self.class_thresholds is not None:
             self.state["class_thresholds"] = self.class_thresholds
@@ -172,12 +172,12 @@ class Objective:
             self.state["cps_balance"] = self.cps_balance
 
     def learn_from(self, pseudo: PseudoLabels) -> None:
-        """Follow how sure the teacher is of each class."""
+        """Update the teacher's mean confidence in each class."""
         if self.class_thresholds is not None:
             self.class_thresholds.update(pseudo.labels, pseudo.confidence)
 
     def gradient_norms(self, terms: dict[str, Tensor], student: StudentPass, phase: Phase, step: int) -> dict:
-        """Measure how hard the weighted terms pull at Z4, and balance CPS by it if the settings say so.
+        """Measure the gradients of the weighted terms at Z4, and balance CPS by them if the settings say so.
 
         Args:
             terms: Unweighted loss terms, not yet backpropagated.
@@ -186,7 +186,7 @@ class Objective:
             step: Index of the step, from 0.
 
         Returns:
-            Norms by curve, NaN in steps without a look; empty where monitoring is switched off.
+            Norms by curve, scalar tensors, NaN in steps without a measurement; empty if they are not monitored.
         """
         every = self.settings.gradient_norm_every
         balancing = self.cps_balance is not None and "cps" in terms and step % BALANCE_EVERY == 0
@@ -242,7 +242,7 @@ class Objective:
         return terms
 
     def weights(self, phase: Phase) -> dict[str, float | Tensor]:
-        """Return the weight of each term in a phase; the unsupervised ones are ramped up."""
+        """Return the weight of each term in a phase; those of the unsupervised terms are ramped up."""
         s = self.settings
         cps: float | Tensor = phase.ramp * s.cps_weight
         if self.cps_balance is not None:
@@ -299,7 +299,7 @@ class Objective:
 
 
 def build_pseudo_label_loss(supervised: Callable[..., Tensor]) -> PseudoLabelLoss:
-    """Build the loss of pseudo labels with the parts and weights of nnU-Net's loss of the labelled patches.
+    """Build the loss for pseudo labels with the parts and weights of nnU-Net's loss for the labelled patches.
 
     Raises:
         UserError: The trainer's loss is not nnU-Net's Dice + cross-entropy.

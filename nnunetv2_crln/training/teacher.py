@@ -20,16 +20,17 @@ def ema_decay(step: int, maximum: float) -> float:
 
 
 def longest_decay(iterations_per_epoch: int, total_iterations: int) -> float:
-    """Choose the decay that averages over an epoch or 2 % of the training, the shorter one, but over 100 iterations.
+    """Choose the decay that averages over an epoch or 2 % of the training, the shorter one, but at least 100 steps.
 
-    The paper's 0.99 averages over 100 iterations of 40,000; in nnU-Net's 250,000 a longer average is as young.
+    The paper's 0.99 averages over 100 of 40,000 iterations; relative to nnU-Net's 250,000 a longer average is equally
+    recent.
 
     Args:
-        iterations_per_epoch: Iterations of an epoch.
-        total_iterations: Iterations of the training.
+        iterations_per_epoch: Number of iterations per epoch.
+        total_iterations: Number of iterations of the training.
 
     Returns:
-        Decay of the moving average, 0.99 at least.
+        Decay of the moving average, at least 0.99.
 
     Example:
         >>> longest_decay(250, 250_000), longest_decay(200, 40_000), longest_decay(50, 1_000)

@@ -226,7 +226,7 @@ class StrongGeometry:
 
         Args:
             batch: Images or maps of the unlabelled patches.
-            labelled: The same of the labelled patches, (L, C, *grid) or (L, *grid); needed if samples are pasted into.
+            labelled: Images or maps of the labelled patches, (L, C, *grid) or (L, *grid); needed for copy-paste.
 
         Returns:
             Changed batch, of the same shape.
@@ -244,7 +244,7 @@ class StrongGeometry:
         )
 
     def _sources(self, batch: Tensor, labelled: Tensor | None) -> Tensor:
-        """Collect what each sample takes its voxels from, of the shape of ``batch``."""
+        """Collect the patches from which the samples take voxels; the result has the shape of ``batch``."""
         neighbours = batch.roll(-1, 0)
         if labelled is None or not self.pasted.any():
             return neighbours
