@@ -1,6 +1,7 @@
 """``nnUNetv2_crln_report``: one HTML page about a trained model."""
 
 import argparse
+import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,9 +28,17 @@ def _report(arguments: argparse.Namespace) -> None:
         raise UserError(f"Output {output} must be a file name ending in .html, such as {DEFAULT_OUTPUT}.")
     if len(arguments.baseline_evaluation) > len(arguments.evaluation):
         raise UserError("--baseline_evaluation names more files than --evaluation: give them in the same order.")
-    page = build_report(arguments.model_folder, arguments.baseline, arguments.evaluation, arguments.baseline_evaluation)
+    page = build_report(
+        arguments.model_folder,
+        arguments.baseline,
+        arguments.evaluation,
+        arguments.baseline_evaluation,
+        page_folder=output.parent,
+    )
     write_text(output, page)
     print(f"Written: {output} ({len(page) / 1e6:.1f} MB)")
+    if arguments.open and not webbrowser.open(output.resolve().as_uri()):
+        print("No browser could be started here: copy the file to a computer that has one.")
 
 
 def build_parser() -> CommandParser:
@@ -57,6 +66,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--baseline_evaluation", type=Path, nargs="+", default=[], metavar="FILE", help="the baseline's, in that order"
     )
+    parser.add_argument("--open", action="store_true", help="open the page in the browser")
     return parser
 
 

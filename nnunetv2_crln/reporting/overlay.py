@@ -1,5 +1,7 @@
 """Draw a picture of a pseudo label: image, prediction of the teacher, rectification and confidence."""
 
+import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,8 +15,10 @@ from nnunetv2_crln.reporting.style import BLUE, CLASS_COLOURS, PURPLE, VERMILLIO
 
 MAX_MAPS = 4
 OPACITY = 0.55
-PANEL_INCHES = 1.5
+PANEL_INCHES = 1.9
 DPI = 110
+COLUMN_CHARACTERS = 26
+LINE_INCHES = 0.14
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,14 @@ def draw_overlay(picture: PseudoLabelPicture) -> Figure:
     first = view.cut(picture.image, slices[0])
     shape = view.aspect * first.shape[0] / first.shape[1]
     height = PANEL_INCHES * min(max(shape, 0.6), 1.8)
-    size = (PANEL_INCHES * len(columns) + 0.3, height * len(slices) + 0.75)
+    width = PANEL_INCHES * len(columns) + 0.3
+    entries = _legend_entries(picture)
+    longest = max(len(str(entry.get_label())) for entry in entries)
+    per_row = max(1, min(len(entries), int(width / (0.4 + 0.07 * longest))))
+    # Names of classes are shown whole: titles and legend take as many lines as they need.
+    top = 0.33 + LINE_INCHES * max(name.count("\n") + 1 for name, _ in columns)
+    bottom = 0.13 + LINE_INCHES * math.ceil(len(entries) / per_row)
+    size = (width, height * len(slices) + top + bottom)
     with plain_style():
         figure = Figure(figsize=size)
         grid = figure.subplots(len(slices), len(columns), squeeze=False)
@@ -78,9 +89,11 @@ def draw_overlay(picture: PseudoLabelPicture) -> Figure:
         for axes, (name, _) in zip(grid[0], columns, strict=True):
             axes.set_title(name, fontsize=8, pad=3)
         figure.suptitle(picture.title, x=0.3 / size[0], y=1 - 0.06 / size[1], ha="left", va="top", fontsize=9)
-        _add_legend(figure, picture)
+        figure.legend(
+            handles=entries, loc="lower left", ncols=per_row, frameon=False, handlelength=1, borderaxespad=0.2
+        )
         figure.subplots_adjust(
-            left=0.26 / size[0], right=1 - 0.04 / size[0], top=1 - 0.47 / size[1], bottom=0.27 / size[1]
+            left=0.26 / size[0], right=1 - 0.04 / size[0], top=1 - top / size[1], bottom=bottom / size[1]
         )
         figure.subplots_adjust(wspace=0.03, hspace=0.03)
     return figure
@@ -142,6 +155,9 @@ def _columns(picture: PseudoLabelPicture) -> list:
     low, high = np.percentile(picture.image, (0.5, 99.5))
     grey = np.clip((picture.image - low) / max(high - low, 1e-6), 0, 1)
 
+    # Nearly all voxels are sure: a scale from chance to 1 would show one colour.
+    low_end = min(float(np.floor(np.percentile(picture.confidence, 2) * 20) / 20), 0.95)
+
     def image(axes: Axes, view: _Slicer, index: int | None) -> None:
         axes.imshow(view.cut(grey, index), cmap="gray", vmin=0, vmax=1, aspect=view.aspect, interpolation="nearest")
 
@@ -159,15 +175,14 @@ def _columns(picture: PseudoLabelPicture) -> list:
         axes.imshow(colours, aspect=view.aspect, interpolation="nearest")
 
     def confidence(axes: Axes, view: _Slicer, index: int | None) -> None:
-        lowest = 1 / len(picture.class_names)
-        axes.imshow(view.cut(picture.confidence, index), cmap="cividis", vmin=lowest, vmax=1, aspect=view.aspect)
+        axes.imshow(view.cut(picture.confidence, index), cmap="cividis", vmin=low_end, vmax=1, aspect=view.aspect)
 
     columns = [
         ("image", image),
         ("raw", labels(picture.raw)),
         ("rectified", labels(picture.rectified)),
         ("change", change),
-        (f"confidence {1 / len(picture.class_names):.2g}–1", confidence),
+        (f"confidence {low_end:.2f}–1", confidence),
     ]
     if picture.relationship_map is not None:
         columns += _map_columns(picture.relationship_map, picture.class_names)
@@ -187,7 +202,9 @@ def _map_columns(relationship_map: np.ndarray, names: Sequence[str]) -> list:
 
         return draw
 
-    return [(f"M {_short(name)}", panel(values)) for name, values in list(zip(names, centred, strict=True))[:MAX_MAPS]]
+    return [
+        (_wrapped(f"M {name}"), panel(values)) for name, values in list(zip(names, centred, strict=True))[:MAX_MAPS]
+    ]
 
 
 def class_colours(labels: np.ndarray) -> np.ndarray:
@@ -219,18 +236,16 @@ def change_colours(raw: np.ndarray, rectified: np.ndarray) -> np.ndarray:
     return rgba
 
 
-def _add_legend(figure: Figure, picture: PseudoLabelPicture) -> None:
+def _legend_entries(picture: PseudoLabelPicture) -> list[LegendPatch]:
     entries = [
-        LegendPatch(color=CLASS_COLOURS[i % len(CLASS_COLOURS)], label=_short(name))
+        LegendPatch(color=CLASS_COLOURS[i % len(CLASS_COLOURS)], label=name)
         for i, name in enumerate(picture.class_names[1:8])
     ]
     entries += [LegendPatch(color=BLUE, label="added"), LegendPatch(color=VERMILLION, label="removed")]
     if len(picture.class_names) > 2:
         entries.append(LegendPatch(color=PURPLE, label="class changed"))
-    figure.legend(
-        handles=entries, loc="lower left", ncols=len(entries), frameon=False, handlelength=1, borderaxespad=0.2
-    )
+    return entries
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 14 else f"{name[:13]}…"
+def _wrapped(name: str) -> str:
+    return textwrap.fill(name, COLUMN_CHARACTERS, break_long_words=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_crln.reporting import html
+from nnunetv2_crln.reporting.blocks import Block, Folded, Heading, Paragraph, Picture, Table, code, render_page
 from nnunetv2_crln.reporting.figures import file_uri
 
 SHOWN = 30
@@ -45,10 +45,8 @@ def build_ranking_page(title: str, model: str, scans: Sequence[RankedScan]) -> s
     Returns:
         The page as HTML.
     """
-    parts = [
-        html.heading(1, title),
-        html.paragraph(html.code(model), "lead"),
-        html.paragraph(
+    parts: list[Block] = [
+        Paragraph(
             "Uncertainty compares a scan with those in which the structures are as large: 0 for the surest of them, 1 "
             "for the least sure. Novelty is the distance to the nearest scan above, as a share of the usual distance: "
             "near-copies of a scan above fall behind. Thumbnails show the slice in which the model is least sure: "
@@ -57,19 +55,19 @@ def build_ranking_page(title: str, model: str, scans: Sequence[RankedScan]) -> s
         ),
     ]
     for number, scan in enumerate(scans[:SHOWN], start=1):
-        parts += [html.heading(3, f"{number}. {scan.case}")]
+        parts += [Heading(3, f"{number}. {scan.case}")]
         if scan.thumbnail.is_file():
-            parts.append(html.picture(file_uri(scan.thumbnail), f"Least sure slice of {scan.case}", _caption(scan)))
+            parts.append(Picture(file_uri(scan.thumbnail), f"Least sure slice of {scan.case}", _caption(scan)))
         else:
-            parts.append(html.paragraph(_caption(scan), "note"))
+            parts.append(Paragraph(_caption(scan), "note"))
     if len(scans) > SHOWN:
         rows = [
-            [number, html.code(scan.case), f"{scan.uncertainty:.2f}", f"{scan.novelty:.2f}"]
+            [number, code(scan.case), f"{scan.uncertainty:.2f}", f"{scan.novelty:.2f}"]
             for number, scan in enumerate(scans[SHOWN:], start=SHOWN + 1)
         ]
-        table = html.table(["", "Case", "Uncertainty", "Novelty"], rows, text_columns=2)
-        parts.append(html.folded(f"The other {len(rows)} cases", [table]))
-    return html.page(title, parts)
+        table = Table(["", "Case", "Uncertainty", "Novelty"], rows, text_columns=2)
+        parts.append(Folded(f"The other {len(rows)} cases", [table]))
+    return render_page(title, code(model), [], parts, [])
 
 
 def _caption(scan: RankedScan) -> str:

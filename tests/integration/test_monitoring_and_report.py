@@ -85,7 +85,7 @@ def test_the_report_shows_a_training_in_a_browser(trainer_of, tmp_path, monkeypa
     assert str(page) in capsys.readouterr().out
     text = page.read_text(encoding="utf-8")
     pictures = text.count("<img ")
-    assert pictures == 1 + 3 * 2 + 1  # curves, three cases in two epochs, comparison
+    assert pictures == 1 + 3 * 2 + 1 + 3  # curves, three cases in two epochs, comparison, thumbnails
     for expected in (
         "3 labelled",
         "3 unlabelled",
@@ -95,7 +95,10 @@ def test_the_report_shows_a_training_in_a_browser(trainer_of, tmp_path, monkeypa
         "Comparison with",
     ):
         assert expected in text
-    assert not re.findall(r"(?:src|href)=\"(?!data:)", text) and "<script" not in text
+    assert not re.findall(r"src=\"(?!data:)", text) and "<script" not in text
+    linked = [page.parent / target for target in re.findall(r"href=\"([^\"]*)", text)]
+    assert {"progress_crln.png", "crln_training.json"} <= {path.name for path in linked}
+    assert all(path.exists() for path in linked)
 
     if CHROMIUM is None:
         pytest.skip("no Chromium here: apt-get install chromium")

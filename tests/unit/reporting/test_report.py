@@ -9,10 +9,11 @@ import torch
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.evaluation.summary_file import save_summary
-from nnunetv2_crln.reporting import html
+from nnunetv2_crln.reporting.blocks import Paragraph, Table, code, render_page
 from nnunetv2_crln.reporting.model_folder import find_folds, find_overlays, read_fold
 from nnunetv2_crln.reporting.progress_png import save_progress_png
-from nnunetv2_crln.reporting.report import build_report, chosen_epochs
+from nnunetv2_crln.reporting.report import build_report
+from nnunetv2_crln.reporting.section_training import chosen_epochs
 
 NASTY = "<script>alert('x')</script>"
 STATISTICS = {"mean": 0.9, "sd": 0.01, "ci_low": 0.88, "ci_high": 0.92, "n": 4, "n_nan": 1}
@@ -143,7 +144,7 @@ def test_evaluations_are_found_shown_and_compared(tmp_path):
 def test_ranked_cases_show_what_was_not_found_and_how_far_to_trust_them(tmp_path):
     model = write_model(tmp_path)
     save_summary(quality(20), model / "fold_0" / "pseudo_label_quality.json")
-    page = build_report(model)
+    page = build_report(model).split("The scans worth annotating next")[1]
     assert page.index("nothing found") < page.index("case&lt;01&gt;")
     assert "The other 5 cases" in page
     assert "hidden label: 1.00 (19 cases" in page
@@ -188,5 +189,41 @@ def test_chosen_epochs():
 
 
 def test_pieces_escape_and_markup_does_not_escape_twice():
-    assert html.table(["<"], [["&"]]).count("&lt;") == 1
-    assert html.paragraph(html.code("<b>")) == "<p><code>&lt;b&gt;</code></p>"
+    page = render_page("", "", [], [Table(["<"], [["&"]]), Paragraph(code("<b>"))], [])
+    assert '<th class="text">&lt;</th>' in page and '<td class="text">&amp;</td>' in page
+    assert "<p><code>&lt;b&gt;</code></p>" in page
+
+
+def test_the_first_question_is_answered_first(tmp_path):
+    model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer", dice=0.8)
+    alone, compared = build_report(model), build_report(model, baseline)
+    assert "Unknown: nothing to compare with" in alone and "--baseline" in alone
+    assert "Yes: +10.0 Dice points" in compared and "4 validation cases" in compared
+    assert "No: -10.0 Dice points" in build_report(baseline, model)
+    assert compared.index("Did the unlabelled data help?") < compared.index("<h2>Curves")
+
+
+def test_an_evaluation_counts_more_than_the_validation(tmp_path):
+    model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer", dice=0.8)
+    write_evaluation(tmp_path / "a" / "summary_crln.json", 1.0)
+    write_evaluation(tmp_path / "b" / "summary_crln.json", 0.5)
+    page = build_report(model, baseline, [tmp_path / "a" / "summary_crln.json"], [tmp_path / "b" / "summary_crln.json"])
+    assert "Yes: +32.5 Dice points" in page and "4 evaluated cases" in page
+
+
+def test_the_panel_names_the_cases_to_annotate(tmp_path):
+    model = write_model(tmp_path)
+    save_summary(quality(20), model / "fold_0" / "pseudo_label_quality.json")
+    save_progress_png({}, model / "fold_0" / "crln_overlays")
+    overlays = model / "fold_0" / "crln_overlays"
+    (overlays / "progress_crln.png").rename(overlays / "epoch_0009_case<01>.png")
+    page = build_report(model)
+    assert "case&lt;00&gt;, case&lt;01&gt;, case&lt;02&gt;" in page
+    assert page.count('alt="case&lt;01&gt;"') == 1
+
+
+def test_files_are_linked_relative_to_the_page(tmp_path):
+    model = write_model(tmp_path)
+    page = build_report(model, page_folder=tmp_path / "pages")
+    target = f"../{model.name}/fold_0/checkpoint_final.pth"
+    assert f'<a href="{target}">fold_0/checkpoint_final.pth</a>' in page

@@ -1,0 +1,171 @@
+"""The panel at the top of the report: the questions that a reader comes with, each answered in a sentence."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+from PIL import Image
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
+from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.reporting.blocks import Answer, Picture, code
+from nnunetv2_crln.reporting.curves import finite_points
+from nnunetv2_crln.reporting.figures import bytes_uri
+from nnunetv2_crln.reporting.model_folder import Fold
+from nnunetv2_crln.reporting.overlay import DPI, PANEL_INCHES
+from nnunetv2_crln.reporting.remarks import FEWEST_EPOCHS, remarks
+from nnunetv2_crln.reporting.section_scores import case_dice
+
+THUMBNAILS = 3
+THUMBNAIL_WIDTH = 360
+THUMBNAIL_PANELS = 3
+GOOD_PSEUDO_LABELS = 0.7
+
+
+def answers(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping, Mapping]]) -> list[Answer]:
+    """Answer the first questions about a fold.
+
+    Args:
+        fold: Fold of the model.
+        baseline: Fold of the baseline, if there is one.
+        pairs: Evaluations of both.
+
+    Returns:
+        One answer per question, in the order of reading.
+    """
+    return [did_it_help(fold, baseline, pairs), pseudo_labels(fold), annotate_next(fold), what_to_change(fold)]
+
+
+def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping, Mapping]]) -> Answer:
+    """Compare the mean Dice with the baseline's; without one, say how to get one."""
+    question = "Did the unlabelled data help?"
+    if baseline is None:
+        number = dataset_number(fold.plans.get("dataset_name", ""))
+        plans, split = fold.plans.get("plans_name", "nnUNetPlans"), fold.folder.name.removeprefix("fold_")
+        other = f"{fold.folder.parent.parent.name}/nnUNetTrainer__{plans}__{fold.configuration}"
+        return Answer(
+            question,
+            "Unknown: nothing to compare with",
+            "open",
+            [
+                "Train the labelled cases alone, then make this report again with the result:",
+                code(f"nnUNetv2_train {number} {fold.configuration} {split} -tr nnUNetTrainer -p {plans}"),
+                code(f"nnUNetv2_crln_report {fold.folder.parent} --baseline {other}"),
+            ],
+        )
+    found = _foreground_difference(fold, baseline, pairs)
+    if found is None:
+        return Answer(question, "Unknown: no case was scored by both models", "open")
+    test, cases, where = found
+    difference, low, high = (100 * test[key] for key in ("difference", "ci_low", "ci_high"))
+    verdict, state = "Not clear", "open"
+    if low > 0:
+        verdict, state = "Yes", "good"
+    elif high < 0:
+        verdict, state = "No", "bad"
+    return Answer(
+        question,
+        f"{verdict}: {difference:+.1f} Dice points",
+        state,
+        [
+            f"{100 * test['mean_a']:.1f} against {100 * test['mean_b']:.1f} of {baseline.trainer}; 95 % interval "
+            f"{low:+.1f} to {high:+.1f}, {cases} {where} cases."
+        ],
+    )
+
+
+def _foreground_difference(
+    fold: Fold, baseline: Fold, pairs: Sequence[tuple[Mapping, Mapping]]
+) -> tuple[Mapping, int, str] | None:
+    """Return the paired test of the mean foreground Dice, the number of cases and their kind."""
+    for ours, theirs in pairs:
+        try:
+            comparison = compare_evaluations(ours, theirs)
+        except UserError:  # shown in its own section
+            continue
+        return comparison["foreground_mean"]["Dice"], comparison["num_cases"], "evaluated"
+    a, b = case_dice(fold), case_dice(baseline)
+    cases = [case for case in a if case in b and a[case] and b[case]]
+    if not cases or fold.folder.name == "fold_all":
+        return None
+    ours, theirs = (np.array([np.nanmean(list(side[case].values())) for case in cases]) for side in (a, b))
+    return paired_difference(ours, theirs), len(cases), "validation"
+
+
+def pseudo_labels(fold: Fold) -> Answer:
+    """Tell how good the pseudo labels are: measured where hidden labels exist, otherwise what the teacher believes."""
+    question = "Are the pseudo labels good?"
+    measured, raw = (_last(fold, f"crln_pseudo_dice{kind}") for kind in ("", "_raw"))
+    if not math.isnan(measured):
+        details = [f"Dice {measured:.3f} against the hidden labels of the monitored patches; {raw:.3f} unrectified."]
+        good = measured >= GOOD_PSEUDO_LABELS
+        return Answer(question, "Yes" if good else "Not yet", "good" if good else "bad", details)
+    confident, expected = _last(fold, "crln_confident"), _expected_dice(fold)
+    details = []
+    if not math.isnan(confident):
+        details.append(f"The teacher is confident in {confident:.0%} of the voxels.")
+    if not math.isnan(expected):
+        details.append(f"It expects a Dice of {expected:.2f} (median case); that is usually too much.")
+    verdict = "Not measured: no hidden labels (labelsUl)" if details else "Unknown: nothing was recorded"
+    return Answer(question, verdict, "open", details)
+
+
+def _last(fold: Fold, key: str) -> float:
+    values = finite_points(fold.logging, key)[1] if key in fold.logging else []
+    return values[-1] if values else math.nan
+
+
+def _expected_dice(fold: Fold) -> float:
+    cases = (fold.quality or {}).get("cases", {})
+    values = [entry["expected_dice"] for entry in cases.values() if entry.get("expected_dice") is not None]
+    return median(values) if values else math.nan
+
+
+def annotate_next(fold: Fold) -> Answer:
+    """Name the cases that the teacher is least sure of."""
+    question = "What to annotate next?"
+    cases = list((fold.quality or {}).get("cases", {}))
+    if not cases:
+        return Answer(question, "Known at the end of the training", "open")
+    shown = [case for case in cases if case in fold.overlays][:THUMBNAILS]
+    pictures = [Picture(thumbnail(fold.overlays[case][max(fold.overlays[case])]), case, code(case)) for case in shown]
+    verdict = ", ".join(cases[:THUMBNAILS])
+    details = [f"The teacher is least sure of these, of {len(cases)} cases. All of them are ranked below."]
+    if pictures:
+        details.append("Pictures exist of the monitored cases; the least sure of them:")
+    return Answer(question, verdict, "open", details, pictures)
+
+
+def thumbnail(picture: Path) -> str:
+    """Return a small copy of the left part of an overlay: image, raw and rectified pseudo label.
+
+    Args:
+        picture: PNG file of an overlay.
+
+    Returns:
+        Data URI.
+    """
+    with Image.open(picture) as image:
+        width = min(image.width, round(THUMBNAIL_PANELS * PANEL_INCHES * DPI))
+        small = image.convert("RGB").crop((0, 0, width, image.height))
+        small.thumbnail((THUMBNAIL_WIDTH, 10 * THUMBNAIL_WIDTH))
+        buffer = io.BytesIO()
+        small.save(buffer, "PNG")
+    return bytes_uri(buffer.getvalue())
+
+
+def what_to_change(fold: Fold) -> Answer:
+    """Repeat the first remark on the curves."""
+    question = "What to change?"
+    found = remarks(fold.logging)
+    if found:
+        return Answer(question, "See the remarks", "bad", found[:2])
+    if len(fold.logging.get("crln_supervised", [])) < FEWEST_EPOCHS:
+        return Answer(question, "Too early to tell", "open", [f"Fewer than {FEWEST_EPOCHS} epochs were trained."])
+    return Answer(question, "Nothing stands out", "good", ["The curves look as they should."])

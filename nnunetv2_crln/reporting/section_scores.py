@@ -1,0 +1,156 @@
+"""Sections of the report about scores: validation, evaluations, comparison with a baseline."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
+from nnunetv2_crln.evaluation.metrics import METRICS
+from nnunetv2_crln.evaluation.summary_file import load_summary
+from nnunetv2_crln.reporting.blocks import Block, Heading, Paragraph, Picture, Remarks, Table, code
+from nnunetv2_crln.reporting.figures import draw_comparison, png_uri
+from nnunetv2_crln.reporting.formatting import class_name, metric_value, metric_with_sd, p_value, plain_number
+from nnunetv2_crln.reporting.model_folder import Fold
+
+
+def validation_section(fold: Fold) -> list[Block]:
+    """Show the scores of nnU-Net's own validation, if it has been done."""
+    if not fold.validation:
+        return []
+    parts: list[Block] = [Heading(2, "Validation (nnU-Net)")]
+    if fold.folder.name == "fold_all":
+        parts.append(Paragraph("Fold all: these cases were trained on. The numbers say nothing about new ones."))
+    rows = [
+        [class_name(fold.dataset, key), *(plain_number(values.get(m)) for m in ("Dice", "IoU"))]
+        for key, values in fold.validation.get("mean", {}).items()
+    ]
+    foreground = fold.validation.get("foreground_mean", {})
+    rows.append(["foreground mean", *(plain_number(foreground.get(m)) for m in ("Dice", "IoU"))])
+    return [*parts, Table(["Class", "Dice", "IoU"], rows), _case_count(fold.validation)]
+
+
+def _case_count(validation: Mapping) -> Block:
+    return Paragraph(f"{len(validation.get('metric_per_case', []))} cases, sliding window over whole images.", "note")
+
+
+def evaluation_section(evaluations: Sequence[Mapping], paths: Sequence[Path]) -> list[Block]:
+    """Show results of nnUNetv2_crln_evaluate.
+
+    Args:
+        evaluations: Contents of the files.
+        paths: Their paths.
+
+    Returns:
+        Heading and table of each.
+    """
+    parts: list[Block] = []
+    for evaluation, path in zip(evaluations, paths, strict=True):
+        rows = [
+            [name, *(metric_with_sd(metric, metrics[metric.key]) for metric in METRICS)]
+            for name, metrics in [*evaluation["mean"].items(), ("foreground mean", evaluation["foreground_mean"])]
+        ]
+        parts += [
+            Heading(2, f"Evaluation of {Path(evaluation['predictions_folder']).name or path.parent.name}"),
+            Table(["Class", *(f"{m.title} [{m.unit}]" for m in METRICS)], rows),
+            Paragraph(
+                f"{evaluation['num_cases']} cases; mean ± sd by bootstrap, {evaluation['bootstrap']['resamples']} "
+                "resamples; (n): undefined values left out. Definitions: docs/evaluation.md.",
+                "note",
+            ),
+            Paragraph(code(path), "note"),
+        ]
+    return parts
+
+
+def comparison_section(fold: Fold, baseline: Fold, pairs: Sequence[tuple[Mapping, Mapping]]) -> list[Block]:
+    """Compare a fold with the baseline's.
+
+    Args:
+        fold: Fold of the model.
+        baseline: Fold of the baseline.
+        pairs: Evaluations of both, see :func:`paired_evaluations`.
+
+    Returns:
+        Heading, curves and tables.
+    """
+    parts: list[Block] = [
+        Heading(2, f"Comparison with {baseline.trainer} ({fold.folder.name})"),
+        Paragraph(code(baseline.folder), "lead"),
+    ]
+    if fold.plan.get("patch_size") != baseline.plan.get("patch_size"):
+        parts.append(Remarks(["The two trainings have different patch sizes."]))
+    figure = draw_comparison(fold.logging, baseline.logging)
+    if figure is not None:
+        parts.append(Picture(png_uri(figure), "Validation curves of both trainings"))
+    parts += _validation_comparison(fold, baseline)
+    for ours, theirs in pairs:
+        parts += _evaluation_comparison(ours, theirs)
+    return parts
+
+
+def paired_evaluations(
+    fold: Fold, baseline: Fold, evaluations: Sequence[Path], baseline_evaluations: Sequence[Path]
+) -> list[tuple[Mapping, Mapping]]:
+    """Pair the evaluations of a fold with the baseline's: first those given, then those inside the folders."""
+    pairs = [(load_summary(a), load_summary(b)) for a, b in zip(evaluations, baseline_evaluations, strict=False)]
+    inside = ((path, baseline.folder / path.relative_to(fold.folder)) for path in fold.evaluations)
+    return pairs + [(fold.evaluations[a], baseline.evaluations[b]) for a, b in inside if b in baseline.evaluations]
+
+
+def _validation_comparison(fold: Fold, baseline: Fold) -> list[Block]:
+    ours, theirs = case_dice(fold), case_dice(baseline)
+    cases = [case for case in ours if case in theirs]
+    if not cases:
+        return []
+    classes = sorted({key for case in cases for key in ours[case] if key in theirs[case]})
+    rows = []
+    for key in classes:
+        a, b = (np.array([side[case].get(key, math.nan) for case in cases]) for side in (ours, theirs))
+        test = paired_difference(a, b)
+        numbers = (plain_number(test[name]) for name in ("mean_a", "mean_b", "difference"))
+        interval = f"{plain_number(test['ci_low'])} to {plain_number(test['ci_high'])}"
+        rows.append([class_name(fold.dataset, key), *numbers, interval, p_value(test["p_value"])])
+    return [
+        Heading(3, "Dice of the validation cases"),
+        Table(["Class", "this model", "baseline", "difference", "95 % interval", "p"], rows),
+        Paragraph(f"{len(cases)} cases. {_TEST_NOTE}", "note"),
+    ]
+
+
+_TEST_NOTE = (
+    "Interval: paired bootstrap. p: Wilcoxon signed-rank, two-sided. Both describe the choice of cases, not of a "
+    "training's seed."
+)
+
+
+def case_dice(fold: Fold) -> dict[str, dict[str, float]]:
+    """Return the Dice of nnU-Net's validation by case and class."""
+    found = {}
+    for entry in (fold.validation or {}).get("metric_per_case", []):
+        name = Path(entry["reference_file"]).name
+        found[name] = {key: float(metrics["Dice"]) for key, metrics in entry["metrics"].items()}
+    return found
+
+
+def _evaluation_comparison(ours: Mapping, theirs: Mapping) -> list[Block]:
+    title = Heading(3, f"Evaluation of {Path(ours['predictions_folder']).name}")
+    try:
+        comparison = compare_evaluations(ours, theirs)
+    except UserError as error:
+        return [title, Paragraph(str(error), "note")]
+    rows = []
+    for name, tests in [*comparison["difference"].items(), ("foreground mean", comparison["foreground_mean"])]:
+        for metric in METRICS:
+            test = tests[metric.key]
+            numbers = (metric_value(metric, test[key]) for key in ("mean_a", "mean_b", "difference"))
+            interval = f"{metric_value(metric, test['ci_low'])} to {metric_value(metric, test['ci_high'])}"
+            rows.append([name, f"{metric.title} [{metric.unit}]", *numbers, interval, p_value(test["p_value"])])
+    header = ["Class", "Metric", "this model", "baseline", "difference", "95 % interval", "p"]
+    return [
+        title,
+        Table(header, rows, text_columns=2),
+        Paragraph(f"{comparison['num_cases']} cases. {_TEST_NOTE}", "note"),
+    ]
