@@ -1,4 +1,4 @@
-"""Judge all unlabelled cases of a model, one after the other, and keep what is finished."""
+"""Evaluate a model's confidence in all unlabelled cases, one after the other, and keep finished results."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from nnunetv2_crln.utilities.files import read_json, write_json
 
 @dataclass(frozen=True)
 class JudgedCase:
-    """Result that is kept of one prediction.
+    """Stored result of one prediction.
 
     Attributes:
-        structures: By name.
+        structures: Confidence and size of each structure, by name.
         descriptor: Vector for comparing scans.
-        extra: What the caller's ``also`` returned.
+        extra: Result of the caller's ``also``.
     """
 
     structures: Mapping[str, Structure]
@@ -43,7 +43,7 @@ def judge_cases(
 
     Args:
         predictor: The model and its cases.
-        kept_in: Folder for one file a case; an interrupted run continues from there.
+        kept_in: Folder for one file per case, from which an interrupted run continues.
         also: Called with each prediction; what it returns is kept too. What it writes is there before the case counts
             as done.
         settings: What ``also`` depends on: cases kept under others are done again.

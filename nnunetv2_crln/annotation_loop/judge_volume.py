@@ -1,4 +1,4 @@
-"""Measure how sure a model is of each structure of one scan."""
+"""Measure a model's confidence in each structure of one scan."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def _structure(probability: Tensor, mask: Tensor, voxel_ml: float) -> Structure:
 
 
 def voxel_confidence(probabilities: np.ndarray, has_regions: bool) -> np.ndarray:
-    """Compute how sure a model is of the label of each voxel.
+    """Compute a model's confidence in the label of each voxel.
 
     Args:
-        probabilities: (heads, *grid).
-        has_regions: The heads are regions: a voxel's label is as sure as the least sure of them.
+        probabilities: Probabilities of the heads, (heads, *grid).
+        has_regions: True if the heads are regions: the least confident of them determines the confidence of a voxel.
 
     Returns:
-        (*grid), in [0, 1].
+        Confidence in [0, 1], (*grid).
     """
     if has_regions:
         return np.maximum(probabilities, 1 - probabilities).min(0)

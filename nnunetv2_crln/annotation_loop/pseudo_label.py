@@ -1,4 +1,4 @@
-"""Write a stock nnU-Net dataset whose new labels are a model's own, where it is sure: gated self-training."""
+"""Write a stock nnU-Net dataset with a model's confident pseudo labels: gated self-training."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Gate:
     """Conditions that a pseudo label must pass.
 
     Attributes:
-        keep: Share of the unlabelled cases that become labelled ones, the surest first.
-        confidence: Voxels below it get the ignore label.
+        keep: Share of the unlabelled cases that become labelled ones, the most confident first.
+        confidence: Smallest confidence; voxels below it get the ignore label.
     """
 
     keep: float = 0.5
@@ -58,7 +58,7 @@ class Written:
     """Result of writing a dataset.
 
     Attributes:
-        folder: The new dataset.
+        folder: Folder of the new dataset.
         accepted: Cases with a pseudo label, the surest first.
         rejected: Cases without, the surest first.
     """
@@ -92,7 +92,7 @@ def write_pseudo_labels(
     refuse_other_names(dataset_id, target.name)
     if target.exists():
         raise UserError(f"{target} exists already. Choose another number with -d, or remove it.")
-    # A leading dot, so that nnU-Net does not find it by its number while it grows.
+    # The leading dot hides the growing folder from nnU-Net's search by number.
     building = target.with_name(f".{target.name}_building")
     building.mkdir(exist_ok=True)
     with FolderLock(building / RAW_LOCK) as lock:
@@ -117,7 +117,7 @@ def write_pseudo_labels(
 
 
 class _Exporter:
-    """Writes one pseudo label on the grid of its scan, doubtful voxels ignored."""
+    """Write one pseudo label on the grid of its scan, with the ignore label for unconfident voxels."""
 
     def __init__(self, predictor: VolumePredictor, confidence: float, folder: Path) -> None:
         self._predictor, self._confidence, self._folder = predictor, confidence, folder
@@ -139,7 +139,7 @@ class _Exporter:
 
 
 class _Assembly:
-    """Puts the new dataset together: links to all scans, true labels, accepted pseudo labels, folds."""
+    """Assemble the new dataset: links to all scans, true labels, accepted pseudo labels, folds."""
 
     def __init__(self, predictor: VolumePredictor, folder: Path, ignore_label: int, ending: str) -> None:
         self.folder = folder
@@ -182,7 +182,7 @@ class _Assembly:
         write_json(content, self.folder / "dataset.json")
 
     def _split(self, labelled: list[str], accepted: list[str]) -> list[dict]:
-        """Folds that validate on true labels alone: those of the source, else nnU-Net's own of the labelled cases."""
+        """Return folds that validate on true labels only: those of the source, or nnU-Net's for the labelled cases."""
         file = self._preprocessed / SPLITS_FILE
         if file.is_file():
             folds = read_json(file)
@@ -204,7 +204,7 @@ def _copy_split_for_nnunet(split: Path, dataset_name: str) -> None:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Make a link that does not depend on where the new dataset lies while it is written."""
+    """Make a link that does not depend on the temporary place of the new dataset."""
     try:
         target.symlink_to(source.resolve())
     except OSError:  # a file system without links

@@ -1,4 +1,4 @@
-"""Rank the unlabelled scans by what their annotation would teach: a CSV, and a page with thumbnails."""
+"""Rank the unlabelled scans by the benefit of annotating them: a CSV file, and a page with thumbnails."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class RankingFiles:
     """Files of one ranking.
 
     Attributes:
-        table: The CSV.
+        table: CSV file.
     """
 
     table: Path
 
     @property
     def page(self) -> Path:
-        """The page with thumbnails."""
+        """Page with thumbnails."""
         return self.table.with_suffix(".html")
 
     @property
@@ -78,7 +78,7 @@ def rank_unlabelled(choice: ModelChoice, output: Path, show_progress: bool = Tru
 
 
 class _Thumbnails:
-    """Draws the slice of a scan in which the model is least sure."""
+    """Draw the slice of a scan in which the model is least confident."""
 
     def __init__(self, predictor: VolumePredictor, folder: Path) -> None:
         self._labels, self._folder = predictor.label_manager, folder
@@ -95,7 +95,7 @@ class _Thumbnails:
 
 
 def ranking_table(ranking: list[Ranked], judged: Mapping[str, JudgedCase]) -> str:
-    """Format the ranking as CSV, one line a case, the one to annotate first at the top.
+    """Format the ranking as CSV, one line per case, the one to annotate first at the top.
 
     Args:
         ranking: The ranking.

@@ -1,4 +1,4 @@
-"""The order in which scans are worth annotating: pure functions of what a model says of each."""
+"""Order scans by the benefit of annotating them: pure functions of a model's confidence in each."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ USUAL = 0.9
 
 @dataclass(frozen=True)
 class Structure:
-    """A class or region as a model sees it in one scan.
+    """Class or region as predicted by a model in one scan.
 
     Attributes:
-        expected_dice: The Dice the model's own probabilities promise; NaN where it sees nothing.
-        volume_ml: Predicted volume.
+        expected_dice: Dice that the model's own probabilities predict; NaN if it finds nothing.
+        volume_ml: Predicted volume in ml.
     """
 
     expected_dice: float
@@ -29,13 +29,13 @@ class Structure:
 
 @dataclass(frozen=True)
 class Ranked:
-    """A place in the ranking.
+    """Place in the ranking.
 
     Attributes:
         case: Name of the case.
-        uncertainty: 0 for the surest scan of its kind, 1 for the least sure.
-        novelty: How unlike it is to all scans ranked before it, in [0, 1].
-        most_like: The one ranked before it that it is most like; empty for the first.
+        uncertainty: 0 for the most confident scan of its kind, 1 for the least confident.
+        novelty: Difference from all scans ranked before it, in [0, 1].
+        most_like: Most similar scan among those ranked before it; empty for the first.
     """
 
     case: str
@@ -45,17 +45,17 @@ class Ranked:
 
 
 def stratified_uncertainty(cases: Mapping[str, Mapping[str, Structure]]) -> dict[str, float]:
-    """Measure how unsure a model is of each scan, compared with scans in which the structures are as large.
+    """Measure a model's uncertainty about each scan, compared with scans whose structures have a similar size.
 
     Small structures have a lower expected Dice than large ones and rare classes a lower one than common ones, whatever
     the scan: a plain order would put all scans of one kind first. So each structure is compared among the scans where
-    it has a similar volume, and its place there, from 0 (surest) to 1, is averaged over the structures.
+    it has a similar volume, and its place there, from 0 (most confident) to 1, is averaged over the structures.
 
     Args:
         cases: Structures by name, for each case.
 
     Returns:
-        In [0, 1] for each case; 1 where nothing was found at all.
+        Uncertainty in [0, 1] by case; 1 if nothing was found.
 
     Example:
         >>> scans = {name: {"heart": Structure(dice, 5.0)} for name, dice in (("a", 0.9), ("b", 0.7), ("c", 0.8))}
@@ -75,7 +75,7 @@ def stratified_uncertainty(cases: Mapping[str, Mapping[str, Structure]]) -> dict
 
 
 def _strata(present: Mapping[str, Structure]) -> list[dict[str, float]]:
-    """Places in [0, 1] of the cases of one structure, in each group of similar volume."""
+    """Return the places in [0, 1] of the cases of one structure, within each group of similar volume."""
     if not present:
         return []
     number = min(MOST_STRATA, max(1, len(present) // SMALLEST_STRATUM))
@@ -89,14 +89,14 @@ def _strata(present: Mapping[str, Structure]) -> list[dict[str, float]]:
 
 
 def rank(uncertainty: Mapping[str, float], descriptors: Mapping[str, np.ndarray]) -> list[Ranked]:
-    """Put the least sure scans first, but none that is like one before it.
+    """Put the least confident scans first, but none that is similar to one before it.
 
     One scan after the other is taken: the one with the largest product of uncertainty and novelty. Novelty is the
     distance to the nearest scan taken before, as a share of the median distance between scans, at most 1: a near-copy
     of an uncertain scan falls behind, ordinary differences do not matter.
 
     Args:
-        uncertainty: In [0, 1], by case.
+        uncertainty: Uncertainty in [0, 1], by case.
         descriptors: A vector for each case, all of one length; of length 0 if nothing is known: no order but that of
             uncertainty then.
 
@@ -115,7 +115,7 @@ def rank(uncertainty: Mapping[str, float], descriptors: Mapping[str, np.ndarray]
     ranking = []
     for _ in cases:
         novelty = np.minimum(1.0, distance / scale) if scale > 0 else np.ones(len(cases))
-        # Where the product is 0, the less sure one still comes first.
+        # If the product is 0, the less confident one still comes first.
         value = np.where(left, unsure * novelty + 1e-6 * unsure, -1.0)
         chosen = int(value.argmax())
         before = cases[nearest[chosen]] if nearest[chosen] >= 0 else ""
@@ -133,7 +133,7 @@ def _standardised(points: np.ndarray) -> np.ndarray:
 
 
 def _median_distance(points: np.ndarray, sample: int = 300) -> float:
-    """Median distance of two different points; of a fixed sample of them if there are many."""
+    """Compute the median distance of two different points, for a fixed sample of them if there are many."""
     chosen = points[np.linspace(0, len(points) - 1, min(sample, len(points))).round().astype(int)]
     distances = np.linalg.norm(chosen[:, None] - chosen[None], axis=2)[~np.eye(len(chosen), dtype=bool)]
     return float(np.median(distances)) if distances.size else 0.0

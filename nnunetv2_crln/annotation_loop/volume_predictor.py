@@ -1,4 +1,4 @@
-"""A trained model's opinion of whole unlabelled scans, from their preprocessed files."""
+"""Predict whole unlabelled scans with a trained model, from their preprocessed files."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class ModelChoice:
 
     Attributes:
         model: ``TRAINER__PLANS__CONFIGURATION`` in nnUNet_results, or one fold_X in it.
-        folds: Their networks are averaged; empty: all that are trained.
-        checkpoint: File in each fold.
-        device: ``cpu``, ``cuda`` or ``mps``.
+        folds: Folds whose networks are averaged; if empty, all trained ones.
+        checkpoint: File name of the checkpoint in each fold.
+        device: Device: ``cpu``, ``cuda`` or ``mps``.
         mirroring: Average over mirrored images, as nnU-Net does.
         step_size: Step of the sliding window, as a share of the patch.
     """
@@ -48,9 +48,9 @@ class VolumePrediction:
 
     Attributes:
         case: Name of the case.
-        image: (channels, *grid), float32.
-        logits: (heads, *grid), float32.
-        properties: nnU-Net's, of the preprocessed case.
+        image: Preprocessed image, (channels, *grid), float32.
+        logits: Output of the network, (heads, *grid), float32.
+        properties: Properties of the preprocessed case from nnU-Net.
         descriptor: Mean of the encoder's deepest features over the scan, (F,); empty without an encoder.
     """
 
@@ -69,13 +69,13 @@ class VolumePrediction:
 
 
 class VolumePredictor:
-    """A trained model and the preprocessed unlabelled cases of its dataset.
+    """Predict the preprocessed unlabelled cases of a dataset with a trained model.
 
     Args:
         choice: The model.
 
     Raises:
-        UserError: There is no such model, or its unlabelled cases are not preprocessed.
+        UserError: The model does not exist, or its unlabelled cases are not preprocessed.
     """
 
     def __init__(self, choice: ModelChoice) -> None:
@@ -107,7 +107,7 @@ class VolumePredictor:
         }
 
     def record(self, case: str) -> dict:
-        """Return what a result for this case depends on: the checkpoints and the preprocessed file."""
+        """Return a record of what a result for this case depends on: the checkpoints and the preprocessed file."""
         return {**self.made_from, "case": source_record([str(self._folder / f"{case}.b2nd")])}
 
     def __call__(self, case: str) -> VolumePrediction:
@@ -119,7 +119,7 @@ class VolumePredictor:
         return VolumePrediction(case, image, logits, properties, descriptor.mean())
 
     def in_original_space(self, prediction: VolumePrediction) -> tuple[np.ndarray, np.ndarray]:
-        """Bring a prediction to the grid of the scan, as nnU-Net exports it.
+        """Resample a prediction to the grid of the scan, as nnU-Net exports it.
 
         Returns:
             Label map (*grid), and probabilities (heads, *grid).
@@ -136,7 +136,7 @@ class VolumePredictor:
 
 
 class _Descriptor:
-    """Collects the deepest features of an encoder while the network predicts the windows of one scan."""
+    """Collect the deepest features of an encoder while the network predicts the windows of one scan."""
 
     def __init__(self, network: nn.Module) -> None:
         self._encoder = getattr(network, "encoder", None)
@@ -176,7 +176,7 @@ def _trained_folds(choice: ModelChoice) -> list[Path]:
             f"No fold of {choice.model} has a {choice.checkpoint}. Train it to its end, or name another checkpoint "
             "with -chk, such as checkpoint_best.pth."
         )
-    # Fold "all" was trained on every case: averaging it with the others means nothing.
+    # Fold "all" was trained on every case: averaging it with the others is meaningless.
     others = [fold for fold in chosen if fold.name != "fold_all"]
     return others or chosen
 

@@ -1,4 +1,4 @@
-"""``nnUNetv2_crln_compare``: do the unlabelled cases help on my data?"""
+"""``nnUNetv2_crln_compare``: test whether the unlabelled cases help on a dataset."""
 
 from collections.abc import Sequence
 from pathlib import Path

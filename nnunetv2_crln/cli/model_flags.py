@@ -1,4 +1,4 @@
-"""The flags that say which model predicts, named as those of ``nnUNetv2_predict``."""
+"""Define the flags that select the model, named as those of ``nnUNetv2_predict``."""
 
 from __future__ import annotations
 

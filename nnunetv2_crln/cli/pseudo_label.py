@@ -1,4 +1,4 @@
-"""``nnUNetv2_crln_pseudo_label``: a stock dataset with the model's labels of the scans it is sure of."""
+"""``nnUNetv2_crln_pseudo_label``: write a stock dataset with the model's labels for confident scans."""
 
 from collections.abc import Sequence
 

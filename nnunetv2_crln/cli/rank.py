@@ -1,4 +1,4 @@
-"""``nnUNetv2_crln_rank``: in which order to annotate the unlabelled scans."""
+"""``nnUNetv2_crln_rank``: rank the unlabelled scans by the benefit of annotating them."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""Comparison of methods on a user's own data: they are trained, and judged on held-out cases."""
+"""Compare methods on a user's own data: train them and evaluate them on held-out cases."""

@@ -30,13 +30,13 @@ TABLE, LOCK, MEASURED = "comparison.md", ".crln_comparison.lock", "measured_step
 def compare(options: CompareOptions) -> str:
     """Compare methods on the held-out labelled cases of a preprocessed dataset.
 
-    Trainings that ended are not repeated, whoever started them; an interrupted one is continued.
+    Finished trainings are not repeated, whoever started them; an interrupted one is continued.
 
     Returns:
-        The table, which also lies in the output folder.
+        The table, which is also written to the output folder.
 
     Raises:
-        UserError: Bad input, or a training failed; what is finished is kept.
+        UserError: Input is wrong, or a training failed; finished results are kept.
     """
     folders = find_dataset(options.dataset_id)
     labelled = list(find_labelled_cases(folders.raw, read_dataset_json(folders.raw)))
@@ -61,10 +61,10 @@ def _results() -> Path:
 
 
 def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
-    """Return the name of the plans to train with; for a number of epochs a copy that says so.
+    """Return the name of the plans to train with; for a given number of epochs, that of a copy with this number.
 
     Raises:
-        UserError: There are no such plans, or they lack the configuration.
+        UserError: The plans do not exist or lack the configuration.
     """
     path = folders.preprocessed / f"{options.plans_name}.json"
     if not path.is_file():
@@ -107,15 +107,15 @@ def _train(runs: list[Training], options: CompareOptions, plans_name: str) -> No
 
 
 def training_command(run: Training, options: CompareOptions, plans_name: str) -> Command:
-    """Return nnU-Net's command for a training, or for what is left of it.
+    """Return nnU-Net's command for a training or for its remaining part.
 
     Args:
         run: Training that has not ended.
-        options: Command line.
+        options: Options of the command.
         plans_name: Name of the plans to train with.
 
     Returns:
-        The command, with its log.
+        The command and its log file.
     """
     arguments = ["nnUNetv2_train", str(options.dataset_id), options.configuration, str(run.fold), "-tr", run.trainer]
     arguments += ["-p", plans_name, "-device", options.device]

@@ -19,19 +19,19 @@ from nnunetv2_crln.utilities.files import read_json, write_json
 def measure_methods(
     todo: Sequence[Training], options: CompareOptions, plans_name: str, kept_in: Path
 ) -> dict[str, dict[str, float]]:
-    """Measure a few steps of each method that has something to train; what is known already is not measured again.
+    """Measure a few steps of each method that must be trained, unless they were measured before.
 
     Args:
         todo: Trainings to come.
-        options: Command line.
+        options: Options of the command.
         plans_name: Name of the plans to train with.
         kept_in: File that keeps the measurements.
 
     Returns:
-        What ``measure_step`` measures, by method.
+        Results of ``measure_step``, by method.
 
     Raises:
-        UserError: A method cannot train; shows why.
+        UserError: A method cannot be trained; the message shows the reason.
     """
     setting = f"{plans_name} {options.configuration} {options.device}"
     known = read_json(kept_in) if kept_in.is_file() else {}
@@ -59,20 +59,20 @@ def _measure(training: Training, options: CompareOptions, plans_name: str) -> di
 
 
 def gpu_environment(gpus: Sequence[int]) -> dict[str, str]:
-    """Return the variable that shows a process these GPUs alone; empty for all."""
+    """Return the environment variable that restricts a process to these GPUs; empty for all."""
     return {"CUDA_VISIBLE_DEVICES": ",".join(map(str, gpus))} if gpus else {}
 
 
 def describe_cost(
     todo: Sequence[Training], measured: Mapping[str, Mapping[str, float]], places: int, device: str
 ) -> str:
-    """Say in words how long the trainings will take and how much memory they need.
+    """Describe how long the trainings will take and how much memory they need.
 
     Args:
         todo: Trainings to come.
-        measured: By method.
-        places: Trainings that run at a time.
-        device: Device that trains.
+        measured: Measurements by method.
+        places: Number of trainings that run at a time.
+        device: Device of the trainings.
 
     Returns:
         A few lines of text.

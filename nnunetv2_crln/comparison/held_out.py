@@ -1,4 +1,4 @@
-"""The cases that a comparison is judged on, and how much they can tell."""
+"""Find the cases on which a comparison is evaluated, and warn if they are few."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FEW = 20
 
 
 def held_out_cases(preprocessed: Path, labelled: Sequence[str], folds: Sequence[int]) -> list[str]:
-    """Return the validation cases of some folds: those of splits_final.json, or of the split nnU-Net will make.
+    """Return the validation cases of some folds, from splits_final.json or from the split that nnU-Net will make.
 
     Args:
         preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
@@ -28,7 +28,7 @@ def held_out_cases(preprocessed: Path, labelled: Sequence[str], folds: Sequence[
         Names of the cases.
 
     Raises:
-        UserError: There is no such fold, or it has no validation case.
+        UserError: A fold does not exist or has no validation case.
     """
     file = preprocessed / SPLITS_FILE
     if file.is_file():
@@ -48,14 +48,14 @@ def held_out_cases(preprocessed: Path, labelled: Sequence[str], folds: Sequence[
 
 
 def warn_about_few(number: int, all_folds: bool) -> str:
-    """Say what a number of held-out cases can tell; empty if it is many.
+    """Describe what a small number of held-out cases can show.
 
     Args:
         number: Number of held-out cases.
-        all_folds: Every fold takes part already.
+        all_folds: True if all folds are already used.
 
     Returns:
-        A warning, or an empty text.
+        A warning; empty if there are enough cases.
     """
     more = "" if all_folds else " More folds (-f 0 1 2 3 4) hold out more cases."
     if number < FEWEST_FOR_A_TEST:

@@ -1,4 +1,4 @@
-"""A few steps of one training, in a process of its own: their time and memory, as one line of JSON."""
+"""Measure time and memory of a few steps of one training, in a separate process; the result is one line of JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def measure(trainer: Any) -> dict[str, float]:
     """Run a few training steps of one of nnU-Net's trainers.
 
     Args:
-        trainer: Fresh; its weights and output folder are used up.
+        trainer: New trainer; its weights and its output folder are changed.
 
     Returns:
         ``seconds`` of a step with its batch, ``memory_gb`` at its peak (of the GPU; on a CPU of the process), and
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     result = measure(trainer)
     print(PREFIX + json.dumps(result), flush=True)
-    # Loader workers need not be asked to end: nothing is left to lose.
+    # Loader workers need not end properly: there is nothing left to lose.
     for loader in (trainer.dataloader_train, trainer.dataloader_val):
         if hasattr(loader, "_finish"):
             loader._finish()

@@ -1,4 +1,4 @@
-"""The methods that can be compared, and their trainings."""
+"""List the methods that can be compared, and their trainings."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ SHORT = "_short"
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """The command line as values.
+    """Values of the command line.
 
     Attributes:
         dataset_id: Number of the dataset.
         configuration: Name of a configuration in the plans.
         methods: Names in :data:`TRAINERS`; the first one is the baseline.
-        folds: Numbers; each fold's validation cases are the held-out ones.
+        folds: Numbers of the folds, whose validation cases are the held-out ones.
         plans_name: Name of the plans.
-        epochs: Train with the short schedule for this many epochs; None: nnU-Net's own length.
-        device: ``cuda``, ``cpu`` or ``mps``.
-        gpus: Train on these at a time, one training each; empty: one after the other.
+        epochs: Number of epochs with the short schedule; None trains for nnU-Net's own number.
+        device: Device: ``cuda``, ``cpu`` or ``mps``.
+        gpus: GPUs that train at the same time, one training each; if empty, one training after the other.
         output: Folder for logs, predictions, table and report.
     """
 
@@ -81,7 +81,7 @@ class Training:
 
     @property
     def is_finished(self) -> bool:
-        """Tell whether it ended, held-out cases included."""
+        """Check whether the training and the prediction of its held-out cases have ended."""
         return (self.folder / "checkpoint_final.pth").is_file() and (self.validation / "summary.json").is_file()
 
 
@@ -89,7 +89,7 @@ def trainings(options: CompareOptions, results: Path, plans_name: str) -> list[T
     """List the trainings of a comparison, all methods of a fold before the next fold.
 
     Args:
-        options: Command line.
+        options: Options of the command.
         results: ``nnUNet_results/DatasetXXX_Name``.
         plans_name: Name of the plans to train with.
 

@@ -1,4 +1,4 @@
-"""All methods of a comparison in one table."""
+"""Format all methods of a comparison as one table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN = ("Dice", "HD95_mm")
 
 
 def comparison_table(evaluations: Mapping[str, Mapping], comparisons: Mapping[str, Mapping]) -> str:
-    """Return a Markdown table: a row for each method, the mean over the foreground classes.
+    """Format a Markdown table with one row per method and the means over the foreground classes.
 
     Args:
         evaluations: Results of ``evaluate_folder`` by method, the baseline first.

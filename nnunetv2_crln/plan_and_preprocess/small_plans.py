@@ -40,7 +40,7 @@ def write_small_plans(plans_file: str | Path) -> Path:
 
 
 def small_configuration(configuration: dict) -> dict:
-    """Reduce patch, batch and network of a configuration; what its data were preprocessed with stays.
+    """Reduce patch, batch and network of a configuration; entries that affect preprocessing stay.
 
     Args:
         configuration: Configuration of nnU-Net's plans.

@@ -1,4 +1,4 @@
-"""The page of ``nnUNetv2_crln_rank``: the scans to annotate next, with a thumbnail each."""
+"""Build the page of ``nnUNetv2_crln_rank``: the scans to annotate next, each with a thumbnail."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ SHOWN = 30
 
 @dataclass(frozen=True)
 class RankedScan:
-    """One place in the ranking.
+    """Place in the ranking.
 
     Attributes:
         case: Name of the case.
-        uncertainty: In [0, 1].
-        novelty: In [0, 1].
-        most_like: The case ranked before it that it is most like; empty for the first.
+        uncertainty: Uncertainty in [0, 1].
+        novelty: Difference from the scans ranked before it, in [0, 1].
+        most_like: Most similar case among those ranked before it; empty for the first.
         structures: Expected Dice and volume in ml, by name.
-        thumbnail: A PNG; may be missing.
+        thumbnail: PNG file; it may be missing.
     """
 
     case: str
@@ -39,7 +39,7 @@ def build_ranking_page(title: str, model: str, scans: Sequence[RankedScan]) -> s
 
     Args:
         title: Title of the page.
-        model: Folder of the model that judged.
+        model: Folder of the model.
         scans: The ranking, the scan to annotate first at the front.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A small picture of one scan: the slice in which a model is least sure, its label, and where it doubts."""
+"""Draw a small picture of one scan: the slice in which a model is least confident, its label and its confidence."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def draw_thumbnail(image: np.ndarray, labels: np.ndarray, confidence: np.ndarray
     """Draw image, label and confidence of one slice side by side.
 
     Args:
-        image: One channel, (X, Y, Z).
-        labels: Predicted classes, same shape.
-        confidence: In [0, 1], same shape.
-        spacing: In mm, one number an axis.
+        image: One channel of the image, (X, Y, Z).
+        labels: Predicted classes, (X, Y, Z).
+        confidence: Confidence in [0, 1], (X, Y, Z).
+        spacing: Spacing of each axis, in mm.
 
     Returns:
-        A figure that belongs to no pyplot state, so nothing has to be closed.
+        Figure outside pyplot's state, so that nothing has to be closed.
     """
     axis = slice_axis(3, spacing) or 0
     others = tuple(other for other in range(3) if other != axis)

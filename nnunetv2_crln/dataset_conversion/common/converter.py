@@ -197,7 +197,7 @@ def _folds(split: Split, report: Report, cases: Collection[str]) -> list[dict[st
 
 
 def _splits_files(folder: Path, folds: list[dict[str, list[str]]]) -> list[Path]:
-    """Return the files that tell nnU-Net the folds; none if there are no folds to tell."""
+    """Return the files that tell nnU-Net the folds; an empty list without folds."""
     if not folds:
         return []
     files = [folder / SPLITS]

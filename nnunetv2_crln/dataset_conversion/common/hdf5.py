@@ -27,7 +27,7 @@ def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     """Read the data sets ``image`` and, if it exists, ``label``.
 
     Returns:
-        Image and label, both (X, Y, Z); None if there is no label.
+        Image and label, both (X, Y, Z); the label is None if it is missing.
 
     Raises:
         UserError: The file is truncated or not HDF5, has no image, or image and label differ in shape.
