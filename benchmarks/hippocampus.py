@@ -28,12 +28,12 @@ import oracle
 from runs import Run, environment, link, networks, parse_override, run_queue, segmenter, set_paths, write_result
 
 METHODS = {
-    "supervised": "nnUNetTrainer_demo",
-    "recipe": "nnUNetTrainer_demo",  # train, predict imagesUl, train again on both
-    "mean_teacher": "nnUNetTrainer_MeanTeacher_demo",
-    "oracle": "nnUNetTrainer_Oracle_demo",  # hidden labels as pseudo labels: an upper bound
-    "crln_no_cps": "nnUNetTrainer_CRLN_noCPS_demo",
-    "crln": "nnUNetTrainer_CRLN_demo",
+    "supervised": "nnUNetTrainer_short",
+    "recipe": "nnUNetTrainer_short",  # train, predict imagesUl, train again on both
+    "mean_teacher": "nnUNetTrainer_MeanTeacher_short",
+    "oracle": "nnUNetTrainer_Oracle_short",  # hidden labels as pseudo labels: an upper bound
+    "crln_no_cps": "nnUNetTrainer_CRLN_noCPS_short",
+    "crln": "nnUNetTrainer_CRLN_short",
 }
 COUNTS = (4, 8)
 SEEDS = (0, 1, 2)
@@ -46,6 +46,16 @@ REDUCED_PLANS = {
     "wide": {"patch_size": [32, 48, 32], "features": [8, 32, 64, 128], "batch_size": 2},
 }
 ITERATIONS_PER_EPOCH = 50
+# In names of runs, which are names of folders too. What changes no training is left out.
+SHORT_NAMES = {
+    "pseudo_label_loss": "loss",
+    "confidence_threshold": "tau",
+    "copy_paste_probability": "paste",
+    "rectification": "rect",
+    "disagreement_weight": "differ",
+    "cps_balance": "balance",
+}
+UNNAMED = {"monitor_every", "monitor_cases", "overlay_every", "quality_cases", "gradient_norm_every"}
 LEARNING_RATE = 0.1
 RESULTS = Path(__file__).parent / "results" / "hippocampus"
 
@@ -257,7 +267,7 @@ def measure(segment, cases: list[tuple[str, Path, Path]], labels: dict[str, int]
 
 
 def run_name(args: argparse.Namespace, method: str, labelled: int, seed: int) -> str:
-    changed = "".join(f"__{key}={value}" for key, value in args.override)
+    changed = "".join(f"__{SHORT_NAMES.get(key, key)}={value}" for key, value in args.override if key not in UNNAMED)
     if args.learning_rate != LEARNING_RATE:
         changed += f"__lr={args.learning_rate:g}"
     if args.warm_start:
@@ -268,6 +278,37 @@ def run_name(args: argparse.Namespace, method: str, labelled: int, seed: int) ->
 
 def result_file(args: argparse.Namespace, method: str, labelled: int, seed: int) -> Path:
     return args.results / f"{run_name(args, method, labelled, seed)}.json"
+
+
+def last_epoch(trainer) -> dict[str, float]:
+    """Last finite value of each curve of the training; the curves themselves stay in its checkpoint."""
+    found = {}
+    for key, logged in trainer.logger.get_checkpoint().items():
+        finite = [value for value in logged if isinstance(value, float) and np.isfinite(value)]
+        if finite and not key.startswith("epoch_"):
+            found[key] = round(finite[-1], 4)
+    return found
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Write the trained network's labels of the images in ``--images`` as one tar.xz of NIfTI files."""
+    import tarfile
+    import tempfile
+
+    import SimpleITK as sitk
+
+    method, labelled, seed = args.methods[0], args.counts[0], args.seeds[0]
+    trainer = build_trainer(args, method, labelled, seed, dataset_name(labelled, seed))
+    trainer.load_checkpoint(str(Path(trainer.output_folder) / "checkpoint_final.pth"))
+    segment = segmenter(trainer, next(iter(networks(trainer).values())))
+    args.predictions.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(args.predictions, "w:xz") as archive, tempfile.TemporaryDirectory() as folder:
+        for image in sorted(args.images.glob("[!.]*.nii.gz")):
+            labels = sitk.GetImageFromArray(segment(image).astype(np.uint8))
+            labels.CopyInformation(sitk.ReadImage(str(image)))
+            file = Path(folder) / image.name
+            sitk.WriteImage(labels, str(file))
+            archive.add(file, arcname=f"{method}/{image.name}")
 
 
 def run_one(args: argparse.Namespace, method: str, labelled: int, seed: int) -> None:
@@ -302,7 +343,7 @@ def run_one(args: argparse.Namespace, method: str, labelled: int, seed: int) -> 
         "plan": args.plan,
         "labelled_cases": trainer.dataset_json["crln"]["labelled_cases"],
         "seconds": round(seconds),
-        "curves": trainer.logger.get_checkpoint(),
+        "last_epoch": last_epoch(trainer),
         "test": {
             network: measure(segmenter(trainer, module), judged_cases(args, labelled, seed), labels)
             for network, module in networks(trainer).items()
@@ -417,8 +458,10 @@ def difference(runs: list[dict], network: str, base: list[dict], base_network: s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["prepare", "run", "one", "table"])
+    parser.add_argument("command", choices=["prepare", "run", "one", "table", "predict"])
     parser.add_argument("--data", type=Path, help="Task04_Hippocampus in the Decathlon's layout")
+    parser.add_argument("--images", type=Path, help="predict: folder of images")
+    parser.add_argument("--predictions", type=Path, help="predict: tar.xz to write")
     parser.add_argument("--work", type=Path, required=True, help="folder for datasets, models and logs")
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
@@ -440,7 +483,7 @@ def main() -> None:
     args.work = args.work.resolve()
     args.work.mkdir(parents=True, exist_ok=True)
     set_paths(args.work)
-    {"prepare": prepare, "run": run, "one": one, "table": table}[args.command](args)
+    {"prepare": prepare, "run": run, "one": one, "table": table, "predict": predict}[args.command](args)
 
 
 if __name__ == "__main__":

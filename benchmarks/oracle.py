@@ -32,7 +32,7 @@ class OracleDataset(UnlabelledDataset):
 
 
 class _Remembering:
-    """Iterates over a loader and keeps its last batch."""
+    """Loader that keeps its last batch."""
 
     def __init__(self, loader) -> None:
         self.loader = loader
@@ -43,11 +43,13 @@ class _Remembering:
         return self.last
 
     def __getattr__(self, name: str):
+        if name == "loader":  # while a copy of this object is being made
+            raise AttributeError(name)
         return getattr(self.loader, name)
 
 
 class OracleBatches(UnlabelledBatches):
-    """Adds the hidden labels of the weak view, ``hidden`` (B, 1, *patch)."""
+    """Unlabelled batches with the hidden labels of the weak view, ``hidden`` (B, 1, *patch)."""
 
     def __init__(self, *args) -> None:
         super().__init__(*args)
@@ -88,5 +90,5 @@ class nnUNetTrainer_Oracle(nnUNetTrainer_MeanTeacher):
         return truth, {"confident_raw": certain, "confident": certain}
 
 
-class nnUNetTrainer_Oracle_demo(ShortSchedule, nnUNetTrainer_Oracle):
-    """The oracle, short schedule."""
+class nnUNetTrainer_Oracle_short(ShortSchedule, nnUNetTrainer_Oracle):
+    """Oracle with the short schedule."""
