@@ -1,5 +1,6 @@
 # Needs Python 3.10 or later, make and a package index. Every target can be interrupted and run again.
 #   make demo       set up, then the whole workflow on generated data: supervised against CRLN (about 8 minutes)
+#                   make demo FAST=1: a quarter of it, to see the workflow
 #   make test       set up, then all tests (about 25 minutes on 2 cores)
 #   make test-fast  set up, then the unit tests that are not marked slow (about a minute)
 #   make lint       set up, then ruff, codespell and mypy
@@ -8,6 +9,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 DEMO_OUTPUT ?= demo_output
+FAST ?=
 DEMO_ARGUMENTS ?=
 PYTEST_ARGUMENTS ?=
 
@@ -22,10 +24,10 @@ SOURCES_OF_INSTALLATION := pyproject.toml $(wildcard startup/*)
 
 .PHONY: help
 help:
-	@sed -n '2,6s/^#   //p' Makefile
+	@sed -n '2,7s/^#   //p' Makefile
 
 demo: $(INSTALLED)
-	$(BIN)/nnUNetv2_crln_demo -o $(DEMO_OUTPUT) $(DEMO_ARGUMENTS)
+	$(BIN)/nnUNetv2_crln_demo -o $(DEMO_OUTPUT) $(if $(FAST),--fast) $(DEMO_ARGUMENTS)
 
 test: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest $(PYTEST_ARGUMENTS)

@@ -19,8 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     # Imported after parsing: --help need not wait for SciPy.
-    from nnunetv2_crln.demo.pipeline import BASELINE, METHOD, Demo, DemoSettings, comparison_table
+    from nnunetv2_crln.demo.pipeline import BASELINE, FAST, METHOD, Demo, DemoSettings, comparison_table
 
+    if arguments.fast:
+        vars(arguments).update(FAST)
     _check(arguments)
     settings = DemoSettings(
         labelled=arguments.labelled,
@@ -40,6 +42,8 @@ def _demo(arguments: argparse.Namespace) -> None:
     summaries = demo.run()
     print(f"\n{settings.test} test hearts, {settings.labelled} labelled, {settings.unlabelled} unlabelled\n")
     print(comparison_table(summaries))
+    if arguments.fast:
+        print("\nThese few steps train nothing worth comparing: run without --fast for that.")
     for trainer in settings.trainers[1:]:
         print(f"\nReport: {demo.report_file(trainer)}")
     print(f"Models, predictions, evaluations and logs: {demo.output}")
@@ -62,6 +66,9 @@ def build_parser() -> CommandParser:
     parser.add_argument("-o", type=Path, default=Path("demo_output"), metavar="FOLDER", help="default: %(default)s")
     parser.add_argument("-tr", nargs="+", metavar="TRAINER", help="trainers to compare, the baseline first")
     parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s")
+    parser.add_argument(
+        "--fast", action="store_true", help="a quarter of the work: shows the workflow, compares nothing"
+    )
     parser.add_argument("--epochs", type=int, default=18, help="epochs of 50 iterations; default: %(default)s")
     parser.add_argument("--labelled", type=int, default=4, help="labelled cases; default: %(default)s")
     parser.add_argument("--unlabelled", type=int, default=24, help="unlabelled cases; default: %(default)s")

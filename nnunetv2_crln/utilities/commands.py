@@ -19,7 +19,10 @@ from nnunetv2_crln.errors import UserError
 
 _SECONDS_TO_STOP = 10
 _SECONDS_TO_READ = 5  # a worker left behind may keep the pipe open
-_EPOCH = re.compile(r"Epoch (\d+)\s*$")
+_SECONDS_BETWEEN_LINES = 60  # of a log, where progress cannot be shown in place
+_ESTIMATE = re.compile(r"About (.+ for \d+ epochs, until [^(]+?) \(")
+_OUR_EPOCH = re.compile(r"Epoch (\d+ of \d+): .*pseudo Dice ([\d.]+)(?:.*, ([^,]+ left),)?")
+_NNUNET_EPOCH = re.compile(r"Epoch (\d+)\s*$")
 
 
 def find_command(name: str) -> str | None:
@@ -46,7 +49,7 @@ class Command:
     result: Path
     epochs: int = 0
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))
-    epoch: int = -1
+    progress: str = ""
     reader: threading.Thread | None = None
 
     @property
@@ -85,7 +88,7 @@ def run_queue(commands: Sequence[Command], places: Sequence[Mapping[str, str]]) 
     Raises:
         UserError: A command is missing or failed; the others were stopped.
     """
-    started = time.perf_counter()
+    progress = _Progress()
     running: dict[subprocess.Popen, tuple[Command, Mapping[str, str]]] = {}
     waiting, free = deque(commands), deque(places)
     try:
@@ -101,9 +104,9 @@ def run_queue(commands: Sequence[Command], places: Sequence[Mapping[str, str]]) 
                 running[process] = command, place  # before anything else: what is listed here is stopped
                 command.reader = threading.Thread(target=_keep_output, args=(process, command), daemon=True)
                 command.reader.start()
-            free.extend(_collect_ended(running, started))
+            free.extend(_collect_ended(running, progress.started))
             if running:
-                _show_progress([command for command, _ in running.values()], started)
+                progress.show([command for command, _ in running.values()])
                 time.sleep(0.2)
     finally:
         _stop(list(running))
@@ -132,7 +135,7 @@ def _start(command: Command, environment: Mapping[str, str]) -> subprocess.Popen
 
 
 def _keep_output(process: subprocess.Popen, command: Command) -> None:
-    """Copy a command's output into its log, noting the epoch it is in."""
+    """Copy a command's output into its log, noting how far it is."""
     assert process.stdout is not None
     with open(command.log, "w", encoding="utf-8") as log:
         log.write(f"$ {shlex.join(command.arguments)}\n")
@@ -140,8 +143,7 @@ def _keep_output(process: subprocess.Popen, command: Command) -> None:
             log.write(line)
             log.flush()
             command.last_lines.append(line)
-            if match := _EPOCH.search(line):
-                command.epoch = int(match[1])
+            command.progress = progress_of(line, command.epochs) or command.progress
 
 
 def _collect_ended(
@@ -162,7 +164,7 @@ def _collect_ended(
             continue
         if command.reader is not None:
             command.reader.join(_SECONDS_TO_READ)
-        _clear_line()
+        _clear_progress()
         del running[process]
         if status:
             raise UserError(
@@ -175,22 +177,47 @@ def _collect_ended(
     return free
 
 
-def _show_progress(commands: Sequence[Command], started: float) -> None:
-    if not sys.stdout.isatty():
-        return
-    line = f"  {', '.join(_state(command) for command in commands)} … {time.perf_counter() - started:.0f} s"
-    print("\r" + line[: shutil.get_terminal_size().columns - 1] + "\033[K", end="", flush=True)
+def progress_of(line: str, epochs: int) -> str:
+    """Read how far a training is from a line that it prints.
+
+    Args:
+        line: A line of the output, of this package's trainers or of nnU-Net's own.
+        epochs: Epochs of the training, which nnU-Net's line does not tell.
+
+    Returns:
+        Epoch, Dice and time left as far as the line tells them; empty for any other line.
+    """
+    if match := _OUR_EPOCH.search(line):
+        left = f", {match[3]}" if match[3] else ""
+        return f"epoch {match[1]}, pseudo Dice {match[2]}{left}"
+    if match := _ESTIMATE.search(line):
+        return f"about {match[1]}"
+    if epochs and (match := _NNUNET_EPOCH.search(line)):
+        return f"epoch {int(match[1]) + 1} of {epochs}"
+    return ""
 
 
-def _state(command: Command) -> str:
-    if not command.epochs or command.epoch < 0:
-        return command.title
-    return f"{command.title} (epoch {command.epoch + 1} of {command.epochs})"
+class _Progress:
+    """Show running commands: in place on a terminal, a line each per minute in a log."""
+
+    def __init__(self) -> None:
+        self.started = self.shown = time.perf_counter()
+
+    def show(self, commands: Sequence[Command]) -> None:
+        now = time.perf_counter()
+        lines = [f"  {command.title}: {command.progress or f'{now - self.started:.0f} s'}" for command in commands]
+        if sys.stdout.isatty():
+            columns = shutil.get_terminal_size().columns - 1
+            up = f"\033[{len(lines) - 1}A" if len(lines) > 1 else ""
+            print("\r" + "\n".join(f"{line[:columns]}\033[K" for line in lines) + up, end="", flush=True)
+        elif now - self.shown >= _SECONDS_BETWEEN_LINES:
+            self.shown = now
+            print("\n".join(lines), flush=True)
 
 
-def _clear_line() -> None:
+def _clear_progress() -> None:
     if sys.stdout.isatty():
-        print("\r\033[K", end="")
+        print("\r\033[J", end="")
 
 
 def _stop(processes: Sequence[subprocess.Popen]) -> None:

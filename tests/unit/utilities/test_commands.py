@@ -10,7 +10,8 @@ import time
 import pytest
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.commands import Command, find_command, run_queue, run_together
+from nnunetv2_crln.utilities import commands
+from nnunetv2_crln.utilities.commands import Command, find_command, progress_of, run_queue, run_together
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the commands of these tests are shell scripts")
 
@@ -40,6 +41,34 @@ def test_output_goes_to_the_log_and_variables_arrive(script, tmp_path, capsys):
     run_together([command(tmp_path, name, "you", str(tmp_path / "result"))], {"WHERE": "here"})
     assert "hello you from here" in (tmp_path / "logs" / "step.log").read_text(encoding="utf-8")
     assert "$ greet you" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        (
+            "…: Epoch 2 of 18: loss 0.5 (cps 0.1), pseudo Dice 0.512 (0.4, 0.6), 3 s, 2 min 9 s left, until 9",
+            "epoch 2 of 18, pseudo Dice 0.512, 2 min 9 s left",
+        ),
+        ("…: Epoch 18 of 18: loss 0.5, pseudo Dice 0.612 (0.4, 0.6), 3.1 s", "epoch 18 of 18, pseudo Dice 0.612"),
+        (
+            "…: About 4 min 2 s for 18 epochs, until 09:30 (0.2 s a step",
+            "about 4 min 2 s for 18 epochs, until 09:30",
+        ),
+        ("2026-01-01 12:00:00: Epoch 4 ", "epoch 5 of 20"),
+        ("Epochs are counted", ""),
+    ],
+)
+def test_progress_is_read_from_what_trainings_print(line, shown):
+    assert progress_of(line, 20) == shown
+
+
+def test_a_log_gets_progress_now_and_then(script, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(commands, "_SECONDS_BETWEEN_LINES", 0.5)
+    line = "Epoch 1 of 2: pseudo Dice 0.5 (0.5), 1 s, 1 s left, until 09:30"
+    name = script("train", f'echo "{line}"; sleep 1.5; touch "{tmp_path}/result"')
+    run_together([command(tmp_path, name)], {})
+    assert "  a step: epoch 1 of 2, pseudo Dice 0.5, 1 s left\n" in capsys.readouterr().out
 
 
 def test_what_is_done_is_skipped_until_its_result_is_removed(script, tmp_path):
