@@ -8,6 +8,7 @@ import io
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -65,8 +66,10 @@ def examine_dataset(dataset_id: int, processes: int = 1) -> list[Finding]:
     Returns:
         Findings, in the order of the checks.
     """
-    checks = (_files, _duplicates, _preprocessed)
-    return [finding for check in checks for finding in _call_safely(check, dataset_id, processes)]
+    checks = (_files, _images, _labels, _hidden_labels, _preprocessed)
+    findings = [finding for check in checks for finding in _call_safely(check, dataset_id, processes)]
+    # One mistake in dataset.json is met by several checks.
+    return list({(finding.state, finding.found): finding for finding in reversed(findings)}.values())[::-1]
 
 
 def _call_safely(check: Callable[..., Iterator[Finding]], *arguments: int) -> Iterator[Finding]:
@@ -145,7 +148,7 @@ def _trainer_fix(listed: bool, folder: str) -> str:
         return (
             "The folder is known to nnU-Net, the error is in a module that it imports: repair the package named above."
         )
-    return f"pip install --force-reinstall --no-deps nnunetv2_crln, or export {EXTERNAL_TRAINERS}={folder}"
+    return f"pip install --force-reinstall --no-deps nnunetv2_crln, or export {EXTERNAL_TRAINERS}={shlex.quote(folder)}"
 
 
 def _device() -> Iterator[Finding]:
@@ -192,7 +195,12 @@ def _folders() -> Iterator[Finding]:
                 f"export {variable}=/path/to/folder   ({purpose})",
             )
         elif not Path(value).is_dir():
-            yield Finding(PROBLEM, variable, f"{value} is not a folder", f"mkdir -p {value}, or correct the variable.")
+            yield Finding(
+                PROBLEM,
+                variable,
+                f"{value} is not a folder",
+                f"mkdir -p {shlex.quote(value)}, or correct the variable.",
+            )
         elif not os.access(value, os.W_OK):
             yield Finding(WARNING, variable, f"{value} cannot be written to", "Ask for write permission.")
         elif (free := shutil.disk_usage(value).free) < _LITTLE_SPACE and variable != "nnUNet_raw":
@@ -215,11 +223,17 @@ def _files(dataset_id: int, _: int) -> Iterator[Finding]:
     yield Finding(OK, raw.name, f"{labelled} labelled and {unlabelled} unlabelled cases")
 
 
-def _duplicates(dataset_id: int, processes: int) -> Iterator[Finding]:
-    from nnunetv2_crln.raw_dataset.check_images import find_duplicate_images, leaks
+def _images(dataset_id: int, processes: int) -> Iterator[Finding]:
+    from nnunetv2_crln.raw_dataset.check_images import image_faults, image_oddities, leaks
     from nnunetv2_crln.raw_dataset.folders import find_dataset
+    from nnunetv2_crln.raw_dataset.survey import Survey
 
-    groups = find_duplicate_images(find_dataset(dataset_id).raw, processes)
+    survey = Survey(find_dataset(dataset_id).raw, processes, show_progress=False)
+    for text in image_faults(survey):
+        yield Finding(PROBLEM, "images", text)
+    for text in image_oddities(survey):
+        yield Finding(WARNING, "images", text)
+    groups = survey.duplicates()
     leaking = leaks(groups)
     for group in leaking:
         yield Finding(PROBLEM, "same image", " = ".join(group), "Keep it in one folder, or results mean nothing.")
@@ -230,35 +244,78 @@ def _duplicates(dataset_id: int, processes: int) -> Iterator[Finding]:
         yield Finding(OK, "same images", "none in imagesTr, imagesUl and imagesTs")
 
 
-def _preprocessed(dataset_id: int, _: int) -> Iterator[Finding]:
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
+def _labels(dataset_id: int, processes: int) -> Iterator[Finding]:
+    from nnunetv2_crln.raw_dataset.check_labels import verify_labels
     from nnunetv2_crln.raw_dataset.folders import find_dataset
 
-    folder = find_dataset(dataset_id).preprocessed
-    command = f"nnUNetv2_crln_plan_and_preprocess -d {dataset_id}"
-    plans = [path for path in sorted(folder.glob("*.json")) if '"plans_name"' in path.read_text(encoding="utf-8")]
-    if not plans:
-        yield Finding(NOTE, "plans", f"none in {folder}", command)
-    for path in plans:
-        manager = PlansManager(str(path))
-        for configuration in manager.available_configurations:
-            yield _configuration(folder, manager, configuration, f"{command} -c {configuration}")
+    for text in verify_labels(find_dataset(dataset_id).raw, processes, show_progress=False):
+        yield Finding(WARNING, "labels", text)
 
 
-def _configuration(folder: Path, manager, configuration: str, command: str) -> Finding:
+def _hidden_labels(dataset_id: int, processes: int) -> Iterator[Finding]:
+    from nnunetv2_crln.raw_dataset.check_hidden_labels import verify_hidden_labels
+    from nnunetv2_crln.raw_dataset.folders import find_dataset
+
+    for text in verify_hidden_labels(find_dataset(dataset_id).raw, processes, show_progress=False):
+        yield Finding(WARNING, "hidden labels", text)
+
+
+def _preprocessed(dataset_id: int, _: int) -> Iterator[Finding]:
+    from nnunetv2_crln.plan_and_preprocess.plans import check_plans
+    from nnunetv2_crln.raw_dataset.folders import find_dataset
+    from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
+    from nnunetv2_crln.utilities.files import read_json
+
+    folders = find_dataset(dataset_id)
+    found = False
+    for path in sorted(folders.preprocessed.glob("*.json")):
+        try:
+            plans = read_json(path)
+        except ValueError as error:
+            yield Finding(PROBLEM, path.name, f"{path} is not valid JSON: {error}", "Correct or remove the file.")
+            continue
+        if not isinstance(plans, dict) or "plans_name" not in plans:
+            continue
+        found = True
+        try:
+            check_plans(plans, path)
+        except UserError as error:
+            yield Finding(PROBLEM, path.name, str(error))
+            continue
+        yield from _plans(folders.preprocessed, plans, path.stem)
+    if not found:
+        yield Finding(NOTE, "plans", f"none in {folders.preprocessed}", command_line(PREPROCESS, "-d", dataset_id))
+
+
+def _plans(folder: Path, plans: dict, name: str) -> Iterator[Finding]:
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    manager = PlansManager(plans)
+    for configuration in manager.available_configurations:
+        yield _configuration(folder, manager, configuration, name)
+
+
+def _configuration(folder: Path, manager, configuration: str, plans: str) -> Finding:
     from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import unlabelled_status
     from nnunetv2_crln.settings import CRLNSettings
+    from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
-    name = f"{manager.plans_name} {configuration}"
+    name = f"{plans} {configuration}"
+    entry = manager.get_configuration(configuration)
     try:
-        CRLNSettings.from_plans(manager.get_configuration(configuration).configuration)
+        CRLNSettings.from_plans(entry.configuration)
     except UserError as error:
-        return Finding(PROBLEM, name, str(error), f"Correct it in {folder / manager.plans_name}.json.")
+        return Finding(PROBLEM, name, str(error), f"Correct it in {folder / plans}.json.")
+    labelled = folder / entry.data_identifier
+    is_labelled = labelled.is_dir() and any(labelled.iterdir())
+    command = preprocess_unlabelled_command(manager.dataset_name, [configuration], plans)
+    if not is_labelled:
+        first = preprocess_labelled_command(manager.dataset_name, [configuration], plans)
+        return Finding(NOTE, name, "not preprocessed; to train it, two commands", f"{first} && {command}")
     try:
         status = unlabelled_status(folder, manager, configuration)
     except UserError:
-        return Finding(NOTE, name, "unlabelled cases not preprocessed", command)
+        return Finding(PROBLEM, name, "labelled cases are preprocessed, unlabelled ones are not", command)
     if status.stale or status.missing:
         found = f"{len(status.ready)} ready, {len(status.stale)} of other plans, {len(status.missing)} missing"
         return Finding(PROBLEM, name, found, command)

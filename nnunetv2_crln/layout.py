@@ -81,10 +81,10 @@ EVALUATION_FILE = "summary_crln.json"
 
 
 def dataset_number(dataset_name: str) -> str:
-    """Return the three digits of ``DatasetXXX_Name``, as ``-d`` takes them.
+    """Return the number in ``DatasetXXX_Name``, as ``-d`` takes it.
 
     Example:
-        >>> dataset_number("Dataset104_Heart")
-        '104'
+        >>> dataset_number("Dataset104_Heart"), dataset_number("Dataset1042_Heart")
+        ('104', '1042')
     """
-    return dataset_name[len("Dataset") : len("DatasetXXX")]
+    return dataset_name.removeprefix("Dataset").split("_", 1)[0]

@@ -32,6 +32,7 @@ from nnunetv2_crln.layout import (
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import info_file, remove_case
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases, list_files
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
+from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.raw_dataset.survey import image_endings, reader_class_of
@@ -155,8 +156,8 @@ def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes:
         for label in new
         if label.label.name.endswith(ending)
     }
-    faults, errors = run_all(check_label, tasks, processes, "Opening every label", show_progress)
-    texts = [*errors.values(), *(text for found in faults.values() for text in found)]
+    reports, errors = run_all(check_label, tasks, processes, "Opening every label", show_progress)
+    texts = [*errors.values(), *(text for report in reports.values() for text in report.faults)]
     texts += [
         f"{label.label.name} does not end in {ending}, as the dataset's files do: convert it"
         for label in new
@@ -177,11 +178,14 @@ def _move(raw: Path, ending: str, new: NewLabel) -> None:
     target = raw / LABELS_LABELLED / f"{new.case}{ending}"
     if not target.exists() or not filecmp.cmp(target, new.label, shallow=False):
         target.parent.mkdir(exist_ok=True)
-        with finished_file(target) as temporary:
-            shutil.copyfile(new.label, temporary)
+        for source, destination in with_companions(new.label, target, is_label=True):
+            with finished_file(destination) as temporary:
+                shutil.copyfile(source, temporary)
     for image in new.images:
         if image.parent.name == IMAGES_UNLABELLED:
-            os.replace(image, raw / IMAGES_LABELLED / image.name)
+            # The companions first: all channels share the spacing of a TIFF case.
+            for source, destination in reversed(with_companions(image, raw / IMAGES_LABELLED / image.name)):
+                os.replace(source, destination)
 
 
 def _count_again(folders: DatasetFolders) -> dict:

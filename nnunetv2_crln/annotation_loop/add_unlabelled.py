@@ -23,6 +23,7 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, RAW_LOCK
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
 from nnunetv2_crln.raw_dataset.check_images import SPACING_FACTOR
+from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case, is_flat, reader_class_of
@@ -174,15 +175,19 @@ def stage_scan(
             write_image(read_series(source), target)
         elif not source.name.endswith(ending):
             write_image(read_image(source), target)
-        elif copy:
-            with finished_file(target) as temporary:
-                shutil.copyfile(source, temporary)
         else:
-            _link(source, target)
+            for file, place in with_companions(source, target):
+                _place(file, place, copy)
     return inspect_case([str(target) for target in targets], reader_class)
 
 
-def _link(source: Path, target: Path) -> None:
+def _place(source: Path, target: Path, copy: bool) -> None:
+    if copy:
+        with finished_file(target) as temporary:
+            shutil.copyfile(source, temporary)
+        return
+    if os.path.lexists(target):  # all channels share the spacing of a TIFF case
+        return
     try:
         target.symlink_to(source.resolve())
     except OSError as error:

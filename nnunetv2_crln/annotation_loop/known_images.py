@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,11 @@ def known_images(
         UserError: An image of the dataset cannot be read and therefore not be compared.
     """
     files = _all_files(folder, dataset_json)
-    records = {name: {"reader": reader_class.__name__, "files": source_record(paths)} for name, paths in files.items()}
+    described = [field.name for field in dataclasses.fields(ChannelReport)]  # another version may describe more
+    records = {
+        name: {"reader": reader_class.__name__, "described": described, "files": source_record(paths)}
+        for name, paths in files.items()
+    }
     path = folder / IMAGE_DIGESTS_FILE
     kept = _read(path)
     reports = {

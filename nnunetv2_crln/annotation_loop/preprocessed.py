@@ -14,7 +14,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import data_lock_file, dataset_number, unlabelled_folder
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans
+from nnunetv2_crln.plan_and_preprocess.plans import check_plans, plans_identifier
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     SUFFIXES,
     info_file,
@@ -22,6 +22,7 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     unlabelled_status,
 )
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
 from nnunetv2_crln.utilities.files import read_json
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
@@ -89,10 +90,9 @@ def preprocess_new_unlabelled(folders: DatasetFolders, processes: int, show_prog
     for data in preprocessed_data(folders):
         unlabelled = unlabelled_folder(folders.preprocessed, data.folder.name)
         if not info_file(unlabelled).is_file():
-            print(
-                f"{data.configuration}: no unlabelled case is preprocessed. "
-                "Do it with nnUNetv2_crln_plan_and_preprocess --unlabelled_only."
-            )
+            plans = plans_identifier(folders.preprocessed, data.plans_manager.plans)
+            command = preprocess_unlabelled_command(folders.name, [data.configuration], plans)
+            print(f"{data.configuration}: no unlabelled case is preprocessed. Do it with {command}")
             continue
         result = preprocess_unlabelled(
             folders.raw,

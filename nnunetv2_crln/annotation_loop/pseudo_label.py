@@ -29,6 +29,7 @@ from nnunetv2_crln.layout import (
     SPLITS_FILE,
 )
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
+from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
 from nnunetv2_crln.utilities.files import finished_file, read_json, write_json, write_text
@@ -155,13 +156,15 @@ class _Assembly:
         labelled = find_labelled_cases(self._raw, dataset_json)
         for case, files in labelled.items():
             self._link_images(case, files["images"])
-            _link(Path(files["label"]), self.folder / LABELS_LABELLED / f"{case}{self._ending}")
+            target = self.folder / LABELS_LABELLED / f"{case}{self._ending}"
+            for source, place in with_companions(files["label"], target, is_label=True):
+                _link(source, place)
         unlabelled = find_unlabelled_cases(self._raw, dataset_json)
         for case in accepted:
             self._link_images(case, unlabelled[case])
-            shutil.copyfile(
-                predicted / f"{case}{self._ending}", self.folder / LABELS_LABELLED / f"{case}{self._ending}"
-            )
+            target = self.folder / LABELS_LABELLED / f"{case}{self._ending}"
+            for source, place in with_companions(predicted / target.name, target, is_label=True):
+                shutil.copyfile(source, place)
         for name in (IMAGES_TEST, LABELS_TEST):
             for file in list_files(self._raw / name):
                 (self.folder / name).mkdir(exist_ok=True)
@@ -172,7 +175,10 @@ class _Assembly:
 
     def _link_images(self, case: str, files: list[str]) -> None:
         for channel, file in enumerate(files):
-            _link(Path(file), self.folder / IMAGES_LABELLED / f"{case}_{channel:04d}{self._ending}")
+            target = self.folder / IMAGES_LABELLED / f"{case}_{channel:04d}{self._ending}"
+            for source, place in with_companions(file, target):
+                if not place.is_symlink():
+                    _link(source, place)
 
     def _write_dataset_json(self, source: dict, labelled: list[str], accepted: list[str]) -> None:
         content = {key: value for key, value in source.items() if key not in ("dataset", DATASET_RECORD)}

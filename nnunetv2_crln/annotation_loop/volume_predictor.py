@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nnunetv2_crln.annotation_loop.preprocessed import unlabelled_cases_of
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.cases import source_record
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.model_folder import find_folds
@@ -96,7 +97,7 @@ class VolumePredictor:
         self.configuration_manager: Any = predictor.configuration_manager
         self.label_manager: Any = predictor.label_manager
         self.dataset_json: dict = predictor.dataset_json  # type: ignore[assignment]
-        self.folders: DatasetFolders = find_dataset(int(self.plans_manager.dataset_name[7:10]))
+        self.folders: DatasetFolders = find_dataset(int(dataset_number(self.plans_manager.dataset_name)))
         folder, self.cases = unlabelled_cases_of(self.folders, self.plans_manager, _configuration(self.model))
         self._dataset = nnUNetDatasetBlosc2(str(folder), self.cases)
         self._folder = folder

@@ -1,6 +1,7 @@
 """``nnUNetv2_crln_evaluate``: Dice, Jaccard, ASD and 95HD of a folder of predictions."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,12 +40,15 @@ def _evaluate(arguments: argparse.Namespace) -> None:
             resamples=arguments.bootstrap,
             seed=arguments.seed,
             allow_missing=arguments.chill,
+            ignore_origin=arguments.ignore_origin,
         )
         for folder in folders
     ]
     for other in others:
         resamples = max(arguments.bootstrap, COMPARISON_RESAMPLES)
         summary["comparison"] = compare_evaluations(summary, other, arguments.seed, resamples)
+    for remark in summary.get("remarks", []):
+        print(f"Warning: {remark}", file=sys.stderr)
     print(terminal_table(summary))
     save_summary(summary, output)
     written = [output]
@@ -92,6 +96,11 @@ def build_parser() -> CommandParser:
         type=Path,
         metavar="FOLDER",
         help="predictions of another model for the same labels: difference with 95 %% interval and Wilcoxon test",
+    )
+    parser.add_argument(
+        "--ignore_origin",
+        action="store_true",
+        help="compare voxel by voxel although the origins in the headers differ, as nnUNetv2_evaluate_folder does",
     )
     parser.add_argument(
         "--chill", action="store_true", help="evaluate only the labels that have a prediction, such as one fold's"

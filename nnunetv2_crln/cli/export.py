@@ -1,6 +1,7 @@
 """``nnUNetv2_crln_export``: a model folder for computers without this package."""
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,8 +28,9 @@ def _export(arguments: argparse.Namespace) -> None:
     print(
         f"Written: {output}\n"
         "On a computer with nnU-Net alone:\n"
-        f"  nnUNetv2_predict_from_modelfolder -m {output} -f {folds} -chk {arguments.chk} -i IMAGES -o OUTPUT\n"
-        f"or, with nnUNet_results={arguments.o}:\n"
+        f"  nnUNetv2_predict_from_modelfolder -m {shlex.quote(str(output))} -f {folds} -chk {arguments.chk} "
+        "-i IMAGES -o OUTPUT\n"
+        f"or, with nnUNet_results={shlex.quote(str(arguments.o))}:\n"
         f"  nnUNetv2_predict -d {arguments.d} -c {arguments.c} -f {folds} -tr {arguments.tr} -p {arguments.p} "
         f"-chk {arguments.chk} -i IMAGES -o OUTPUT"
     )

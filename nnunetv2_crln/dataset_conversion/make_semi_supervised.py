@@ -9,6 +9,7 @@ from nnunetv2_crln.dataset_conversion.common.hide_labels_write import write
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import listing
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
@@ -81,8 +82,9 @@ def _make(options: argparse.Namespace) -> None:
         return
     notes = write(plan, options.copy, options.np)
     for note in notes:
-        print(f"Corrected {note}")
-    print(f"Wrote {plan.target}. Next: nnUNetv2_crln_plan_and_preprocess -d {options.o} --verify_dataset_integrity")
+        print(note)
+    command = command_line(PREPROCESS, "-d", options.o, "--verify_dataset_integrity")
+    print(f"Wrote {plan.target}. Next: {command}")
 
 
 def _describe(plan: Plan) -> str:

@@ -1,5 +1,7 @@
 """Evaluate a folder of predictions against a folder of labels, in parallel."""
 
+import contextlib
+import io
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -9,10 +11,12 @@ import numpy as np
 
 from nnunetv2_crln.errors import UserError, did_you_mean_path, listing
 from nnunetv2_crln.evaluation.bootstrap import CONFIDENCE_LEVEL, bootstrap_mean
-from nnunetv2_crln.evaluation.case import Case, evaluate_case
+from nnunetv2_crln.evaluation.case import Case, Measured, evaluate_case
 from nnunetv2_crln.evaluation.classes import LabelDefinition, find_dataset_json, label_definition, required_entry
 from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.reading import explain_read_error
+from nnunetv2_crln.utilities.names import with_hint
 from nnunetv2_crln.utilities.parallel import run_parallel
 
 FORMAT_VERSION = 1
@@ -28,6 +32,7 @@ def evaluate_folder(
     seed: int = 0,
     allow_missing: bool = False,
     show_progress: bool = True,
+    ignore_origin: bool = False,
 ) -> dict:
     """Evaluate every case and class, and compute the means with their bootstrap standard deviation and interval.
 
@@ -42,6 +47,7 @@ def evaluate_folder(
         seed: Seed of the bootstrap.
         allow_missing: Evaluate the cases that have a prediction (e.g. a fold's validation cases) and list the others.
         show_progress: Show a progress bar on stderr.
+        ignore_origin: Compare voxel by voxel although the origins in the headers differ.
 
     Returns:
         The evaluation, as described in docs/evaluation.md; undefined numbers are NaN.
@@ -55,7 +61,9 @@ def evaluate_folder(
     content, source = _dataset_json(dataset_json, labels, predictions)
     definition = label_definition(content)
     cases, missing = pair_cases(labels, predictions, required_entry(content, "file_ending"), allow_missing)
-    measured = _evaluate_cases(cases, _reader_class(content, cases[0]), definition, num_processes, show_progress)
+    reader_class = _reader_class(content, cases[0])
+    measured = _evaluate_cases(cases, reader_class, definition, num_processes, show_progress, ignore_origin)
+    remarks = [measured[case.name].remark for case in cases if measured[case.name].remark]
     result = {
         "format_version": FORMAT_VERSION,
         "labels_folder": str(labels.resolve()),
@@ -69,12 +77,12 @@ def evaluate_folder(
             case.name: {
                 "reference_file": str(case.reference_file.resolve()),
                 "prediction_file": str(case.prediction_file.resolve()),
-                "metrics": measured[case.name],
+                "metrics": measured[case.name].metrics,
             }
             for case in cases
         },
     }
-    return {**result, **_means(result, resamples, seed)}
+    return {**result, **({"remarks": remarks} if remarks else {}), **_means(result, resamples, seed)}
 
 
 def check_folders(
@@ -136,16 +144,22 @@ def pair_cases(
     extra = sorted(set(predicted) - set(references))
     if extra:
         raise UserError(
-            f"{len(extra)} prediction(s) in {predictions} have no label in {labels}: {listing(extra)}. "
+            f"{len(extra)} prediction(s) in {predictions} have no label in {labels}: "
+            f"{listing(with_hint(name, references) for name in extra)}. "
             f"Remove them or name the folder that holds their labels."
         )
     missing = sorted(set(references) - set(predicted))
     if missing and not allow_missing:
         raise UserError(
             f"{len(missing)} of {len(references)} label(s) in {labels} have no prediction in {predictions}: "
-            f"{listing(missing)}. Predict them, or evaluate only the others: --chill (allow_missing=True in Python)."
+            f"{listing(with_hint(name, predicted) for name in missing)}. "
+            "Predict them, or evaluate only the others: --chill (allow_missing=True in Python)."
         )
-    return [Case(name, references[name], predicted[name]) for name in sorted(predicted)], missing
+    images = labels.resolve().parent / labels.resolve().name.replace("labels", "images", 1)
+    return [
+        Case(name, references[name], predicted[name], images / f"{name}_0000{file_ending}")
+        for name in sorted(predicted)
+    ], missing
 
 
 def _files(folder: Path, file_ending: str) -> dict[str, Path]:
@@ -185,10 +199,13 @@ def _reader_class(dataset_json: Mapping, example: Case) -> type:
     from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
 
     try:
-        return determine_reader_writer_from_dataset_json(dataset_json, str(example.reference_file), verbose=False)
+        # nnU-Net prints the traceback of every reader that it tries in vain.
+        with contextlib.redirect_stderr(io.StringIO()):
+            return determine_reader_writer_from_dataset_json(dataset_json, str(example.reference_file), verbose=False)
     except RuntimeError as error:
         raise UserError(
-            f"No nnU-Net reader can open {example.reference_file}: {error} "
+            f"No nnU-Net reader can open {example.reference_file}: "
+            f"{explain_read_error(example.reference_file, error, is_label=True)} "
             f"Check the file, and file_ending and overwrite_image_reader_writer in dataset.json."
         ) from None
 
@@ -199,11 +216,12 @@ def _evaluate_cases(
     definition: LabelDefinition,
     num_processes: int | None,
     show_progress: bool,
-) -> dict[str, dict]:
+    ignore_origin: bool,
+) -> dict[str, Measured]:
     """Return the metrics by case name; stop at the fifth case that cannot be evaluated and report these together."""
-    measured: dict[str, dict] = {}
+    measured: dict[str, Measured] = {}
     problems: list[str] = []
-    tasks = {case.name: (case, reader_class, definition) for case in cases}
+    tasks = {case.name: (case, reader_class, definition, ignore_origin) for case in cases}
     processes = num_processes or _default_processes()
     with closing(run_parallel(evaluate_case, tasks, processes, "Evaluating", show_progress)) as outcomes:
         for outcome in outcomes:

@@ -17,11 +17,26 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import FINGERPRINT_RECORD
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.raw_dataset.survey import reader_class_of
 from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.nifti import find_header_fault
 from nnunetv2_crln.utilities.parallel import run_parallel
 
 FINGERPRINT = "dataset_fingerprint.json"
+
+
+class UnreadableCasesError(UserError):
+    """Some unlabelled images could not be read.
+
+    Args:
+        message: Text for the user.
+        none_left: No unlabelled image could be read.
+    """
+
+    def __init__(self, message: str, none_left: bool) -> None:
+        super().__init__(message)
+        self.none_left = none_left
 
 
 def measure_case(files: list[str], reader_class: type[BaseReaderWriter]) -> dict:
@@ -33,9 +48,17 @@ def measure_case(files: list[str], reader_class: type[BaseReaderWriter]) -> dict
 
     Returns:
         ``spacing`` in mm and ``shape_after_crop`` in voxels, in the image's own axis order, and the files' record.
+
+    Raises:
+        UserError: The image cannot be read, or has no valid spacing.
     """
     files_before = source_record(files)
-    image, properties = reader_class().read_images(files)
+    try:
+        image, properties = reader_class().read_images(files)
+    except Exception as error:
+        raise UserError(explain_read_error(files[0], error)) from error
+    if not all(0 < value < float("inf") for value in properties["spacing"]):
+        raise UserError(f"has no valid spacing ({find_header_fault(files[0]) or properties['spacing']})")
     cropped, _, _ = crop_to_nonzero(image)
     return {
         "spacing": [float(value) for value in properties["spacing"]],
@@ -64,6 +87,25 @@ def labelled_fingerprint_is_stale(raw_dataset_folder: str | Path, preprocessed_d
     if FINGERPRINT_RECORD in fingerprint:
         return fingerprint[FINGERPRINT_RECORD]["labelled"]["files"] != _labelled_record(raw_dataset_folder)
     return len(fingerprint["spacings"]) != len(find_labelled_cases(raw_dataset_folder))
+
+
+def labelled_cases_are_known(raw_dataset_folder: str | Path, preprocessed_dataset_folder: str | Path) -> bool:
+    """Tell whether the fingerprint was made by this command from the labelled cases as they are now.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``; may be missing.
+
+    Returns:
+        True if it was, so that these cases were checked before.
+    """
+    path = Path(preprocessed_dataset_folder) / FINGERPRINT
+    if not path.is_file():
+        return False
+    record = read_json(path).get(FINGERPRINT_RECORD)
+    if not record or record.get("labels") != read_dataset_json(raw_dataset_folder)["labels"]:
+        return False
+    return record["labelled"]["files"] == _labelled_record(raw_dataset_folder)
 
 
 def add_unlabelled_to_fingerprint(
@@ -107,9 +149,10 @@ def add_unlabelled_to_fingerprint(
     write_json(fingerprint, path)
     if failed:
         texts = [f"{Path(cases[case][0]).name}: {text}" for case, text in sorted(failed.items())]
-        raise UserError(
+        raise UnreadableCasesError(
             f"{len(failed)} of {len(cases)} unlabelled cases in {Path(cases[next(iter(failed))][0]).parent} cannot be "
-            f"read: {listing(texts)}. Replace or remove them and run the command again; the other cases are kept."
+            f"read: {listing(texts)}. Replace or remove them and run the command again; the other cases are kept.",
+            none_left=not measured,
         )
     return fingerprint
 
@@ -122,7 +165,7 @@ def _reader_class(raw_dataset_folder: str | Path) -> type[BaseReaderWriter]:
 
 def _labelled_record(raw_dataset_folder: str | Path) -> dict[str, dict]:
     return {
-        case: source_record([*files["images"], files["label"]])
+        case: source_record(files["images"], files["label"])
         for case, files in find_labelled_cases(raw_dataset_folder).items()
     }
 
@@ -138,5 +181,9 @@ def _combine(fingerprint: dict, raw_dataset_folder: str | Path, unlabelled: dict
         **fingerprint,
         "spacings": labelled["spacings"] + [case["spacing"] for case in unlabelled.values()],
         "shapes_after_crop": labelled["shapes_after_crop"] + [case["shape_after_crop"] for case in unlabelled.values()],
-        FINGERPRINT_RECORD: {"labelled": labelled, "unlabelled": unlabelled},
+        FINGERPRINT_RECORD: {
+            "labels": read_dataset_json(raw_dataset_folder)["labels"],
+            "labelled": labelled,
+            "unlabelled": unlabelled,
+        },
     }

@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
-from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, did_you_mean, listing
 from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SPLITS_FILE, data_lock_file
 from nnunetv2_crln.plan_and_preprocess import article
-from nnunetv2_crln.plan_and_preprocess.fingerprint import add_unlabelled_to_fingerprint, labelled_fingerprint_is_stale
+from nnunetv2_crln.plan_and_preprocess.checked_steps import (
+    check_written_labelled,
+    explaining_nnunet_errors,
+    one_configuration_per_data,
+    print_warnings,
+    verify,
+)
+from nnunetv2_crln.plan_and_preprocess.fingerprint import (
+    UnreadableCasesError,
+    add_unlabelled_to_fingerprint,
+    labelled_cases_are_known,
+    labelled_fingerprint_is_stale,
+)
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
 from nnunetv2_crln.plan_and_preprocess.plans import check_block, check_plans, describe_configuration, keep_crln_blocks
 from nnunetv2_crln.plan_and_preprocess.small_plans import SUFFIX, TRAINER, write_small_plans
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
-from nnunetv2_crln.raw_dataset.check_images import verify_images
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.files import read_json
 from nnunetv2_crln.utilities.locking import FolderLock
 
@@ -36,7 +46,7 @@ def plan_and_preprocess(options: Options) -> None:
     """
     datasets = {dataset_id: find_dataset(dataset_id) for dataset_id in options.datasets}
     for folders in datasets.values():
-        _print_warnings(check_dataset(folders.raw))
+        print_warnings(check_dataset(folders.raw))
     if options.verify:
         for folders in datasets.values():
             verify(folders, options)
@@ -50,15 +60,15 @@ def plan_and_preprocess(options: Options) -> None:
         failed += _one_dataset(dataset_id, folders, protocols.get(dataset_id), options)
     if failed:
         raise UserError(
-            f"{len(failed)} unlabelled case(s) could not be preprocessed: {listing(failed)}. "
-            "Replace or remove their images and run the command again; all others are kept."
+            f"{len(failed)} case(s) could not be preprocessed: {listing(failed)}. Replace or remove their files and "
+            "run the command again; all other unlabelled cases are kept."
         )
 
 
 def _one_dataset(
     dataset_id: int, folders: DatasetFolders, protocol: article.Protocol | None, options: Options
 ) -> list[str]:
-    """Do all steps after the checks and return a text for each unlabelled case that failed."""
+    """Do all steps after the checks and return a text for each case that failed."""
     if options.unlabelled_only:
         plans_name = options.expected_plans_name()
     else:
@@ -72,27 +82,11 @@ def _one_dataset(
     if options.preprocessing:
         if not options.unlabelled_only:
             preprocess_labelled(dataset_id, folders, plans_manager, configurations, options)
-        failed = preprocess_all_unlabelled(folders, plans_manager, configurations, options)
+        if options.part_id == 0:
+            failed += check_written_labelled(folders, plans_manager, configurations, options)
+        failed += preprocess_all_unlabelled(folders, plans_manager, configurations, options)
     print_summary(dataset_id, folders, plans_manager, list(configurations), options)
     return failed
-
-
-def verify(folders: DatasetFolders, options: Options) -> None:
-    """Open every image and every label in labelsTr for the plugin's checks and nnU-Net's.
-
-    Args:
-        folders: Folders of the dataset.
-        options: Options of the command.
-
-    Raises:
-        UserError: Images or labels are wrong.
-    """
-    _print_warnings(verify_images(folders.raw, options.fingerprint_processes, options.show_progress))
-    verify_labels(folders.raw, options.fingerprint_processes, options.show_progress)
-    try:
-        verify_dataset_integrity(str(folders.raw), options.fingerprint_processes)
-    except (AssertionError, RuntimeError) as error:
-        raise UserError(f"nnU-Net's check of the labelled cases of {folders.raw} failed: {error}") from error
 
 
 def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
@@ -106,24 +100,34 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
     Returns:
         Name of the plans.
     """
+    # nnU-Net plans with labels of any value, and fails on some with an error of NumPy. One look is enough.
+    if not options.verify and not labelled_cases_are_known(folders.raw, folders.preprocessed):
+        print_warnings(verify_labels(folders.raw, options.fingerprint_processes, options.show_progress))
     print("Fingerprint extraction ...")
     stale = labelled_fingerprint_is_stale(folders.raw, folders.preprocessed)
     if stale and not options.clean:
         print("The labelled cases changed since the last run: extracting their fingerprint again.")
-    extract_fingerprints(
-        [dataset_id],
-        options.fingerprint_extractor,
-        options.fingerprint_processes,
-        False,
-        options.clean or stale,
-        options.verbose,
-        show_progress_bar=options.show_progress,
-    )
-    add_unlabelled_to_fingerprint(
-        folders.raw, folders.preprocessed, options.fingerprint_processes, options.show_progress
-    )
+    with explaining_nnunet_errors("fingerprint extraction", folders, options):
+        extract_fingerprints(
+            [dataset_id],
+            options.fingerprint_extractor,
+            options.fingerprint_processes,
+            False,
+            options.clean or stale,
+            options.verbose,
+            show_progress_bar=options.show_progress,
+        )
+    try:
+        add_unlabelled_to_fingerprint(
+            folders.raw, folders.preprocessed, options.fingerprint_processes, options.show_progress
+        )
+    except UnreadableCasesError as error:
+        if error.none_left or not options.preprocessing:
+            raise
+        # Preprocessing names them again at its end; until then all others go on.
+        print_warnings([str(error)])
     print("Experiment planning ...")
-    with keep_crln_blocks(folders.preprocessed) as kept:
+    with keep_crln_blocks(folders.preprocessed) as kept, explaining_nnunet_errors("planning", folders, options):
         plans_name = plan_experiments(
             [dataset_id],
             options.planner,
@@ -189,22 +193,6 @@ def add_article_configuration(folders: DatasetFolders, plans_name: str, protocol
         print(f"{article.CONFIGURATION} in {plans_name}.json is the paper's protocol for {name}.")
 
 
-def one_configuration_per_data(plans_manager: PlansManager, configurations: Iterable[str]) -> list[str]:
-    """Select the configurations that need preprocessed data of their own.
-
-    Args:
-        plans_manager: nnU-Net's plans.
-        configurations: Names of configurations.
-
-    Returns:
-        The first configuration for each folder of preprocessed data.
-    """
-    by_data: dict[str, str] = {}
-    for name in configurations:
-        by_data.setdefault(plans_manager.get_configuration(name).data_identifier, name)
-    return list(by_data.values())
-
-
 def available_configurations(plans_manager: PlansManager, requested: dict[str, int]) -> dict[str, int]:
     """Return the requested configurations that the plans have, with their numbers of processes.
 
@@ -261,7 +249,8 @@ def preprocess_labelled(
                 f"{data} is in use by a training, or is being preprocessed. Wait for its end. "
                 "--unlabelled_only adds unlabelled cases without touching the labelled ones."
             )
-        preprocess([dataset_id], plans_manager.plans_name, names, processes, options.verbose, options.show_progress)
+        with explaining_nnunet_errors("preprocessing", folders, options):
+            preprocess([dataset_id], plans_manager.plans_name, names, processes, options.verbose, options.show_progress)
 
 
 def preprocess_all_unlabelled(
@@ -302,6 +291,7 @@ def preprocess_all_unlabelled(
         if result.removed:
             print(f"Removed {len(result.removed)} case(s) whose images left imagesUl: {listing(result.removed)}.")
         print(f"{configuration}: {len(result.done)} unlabelled cases preprocessed, {len(result.kept)} already there.")
+        print_warnings([f"{Path(cases[case][0]).name} ({configuration}): {odd}" for case, odd in result.odd.items()])
         for case, error in sorted(result.failed.items()):
             text = f"{Path(cases[case][0]).name} ({configuration}): {error}"
             print(f"Failed: {text}", file=sys.stderr)
@@ -338,7 +328,7 @@ def print_summary(
             f"training needs parts {listing(map(str, rest))} too."
         )
     chosen = "3d_fullres" if "3d_fullres" in configurations else configurations[0]
-    plans = "" if plans_manager.plans_name == "nnUNetPlans" else f" -p {plans_manager.plans_name}"
+    plans = () if plans_manager.plans_name == "nnUNetPlans" else ("-p", plans_manager.plans_name)
     fold = "0"
     split = folders.preprocessed / SPLITS_FILE
     if labelled < NUM_FOLDS and not split.is_file():
@@ -348,17 +338,13 @@ def print_summary(
         )
         fold = "all"
     if chosen != article.CONFIGURATION:
-        print(f"Next: nnUNetv2_train {dataset_id} {chosen} {fold} -tr nnUNetTrainer_CRLN{plans}")
+        print("Next:", command_line("nnUNetv2_train", dataset_id, chosen, fold, "-tr", "nnUNetTrainer_CRLN", *plans))
         if options.small:
-            small = f"{plans_manager.plans_name}{SUFFIX}"
-            print(f"On a CPU: nnUNetv2_train {dataset_id} {chosen} {fold} -tr {TRAINER} -p {small} -device cpu")
+            words = ("-tr", TRAINER, "-p", f"{plans_manager.plans_name}{SUFFIX}", "-device", "cpu")
+            print("On a CPU:", command_line("nnUNetv2_train", dataset_id, chosen, fold, *words))
     if options.article:
         # The paper trains on all labelled cases; BraTS has validation cases of its own.
         fold = "0" if split.is_file() else "all"
-        print(f"Next: nnUNetv2_train {dataset_id} {article.CONFIGURATION} {fold} -tr {article.TRAINER}{plans}")
+        words = ("nnUNetv2_train", dataset_id, article.CONFIGURATION, fold, "-tr", article.TRAINER, *plans)
+        print("Next:", command_line(*words))
     print()
-
-
-def _print_warnings(warnings: list[str]) -> None:
-    for warning in warnings:
-        print(f"Warning: {warning}", file=sys.stderr)

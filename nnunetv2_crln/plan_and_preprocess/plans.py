@@ -14,8 +14,9 @@ from nnunetv2.utilities.find_class_by_name import recursive_find_python_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, did_you_mean
-from nnunetv2_crln.layout import PLANS_BLOCK
+from nnunetv2_crln.layout import PLANS_BLOCK, dataset_number
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 
@@ -57,7 +58,9 @@ def check_plans(plans: object, path: str | Path, configuration: str | None = Non
     Raises:
         UserError: An entry is missing or of the wrong type.
     """
-    again = "Make the plans again (nnUNetv2_crln_plan_and_preprocess --no_pp), or correct the file."
+    number = dataset_number(Path(path).parent.name)
+    command = command_line(PREPROCESS, "-d", number, "-overwrite_plans_name", Path(path).stem, "--no_pp")
+    again = f"Make the plans again ({command}), or correct the file."
     if not isinstance(plans, dict):
         raise UserError(f"{path} holds a {type(plans).__name__}; expected nnU-Net's plans, an object. {again}")
     if missing := [key for key in PLANS_KEYS if key not in plans]:
@@ -82,6 +85,28 @@ def check_plans(plans: object, path: str | Path, configuration: str | None = Non
     batch = resolved["batch_size"]
     if not isinstance(batch, int) or batch < 1:
         raise UserError(f"{path}: batch_size of {configuration!r} is {batch!r}; expected an integer above 0. {again}")
+
+
+def plans_identifier(preprocessed_dataset_folder: str | Path, plans: dict) -> str:
+    """Return the name under which nnU-Net's commands find plans: that of their file.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        plans: nnU-Net's plans, as a trainer holds them.
+
+    Returns:
+        Name without ``.json``; a file that was copied keeps the former name inside.
+    """
+    inside = str(plans.get("plans_name", "nnUNetPlans"))
+    wanted = {key: value for key, value in plans.items() if key != "continue_training"}
+    paths = sorted(Path(preprocessed_dataset_folder).glob("*.json"), key=lambda path: (path.stem != inside, path.stem))
+    for path in paths:
+        try:
+            if read_json(path) == wanted:
+                return path.stem
+        except (OSError, ValueError):
+            continue
+    return inside
 
 
 def planner_default(planner: type, argument: str) -> Any:

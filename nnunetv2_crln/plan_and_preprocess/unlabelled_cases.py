@@ -24,11 +24,15 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import CASE_RECORD, dataset_number, unlabelled_folder
+from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder
+from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
+from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_image
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.reading import explain_read_error
+from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
 from nnunetv2_crln.utilities.files import read_json, write_json
-from nnunetv2_crln.utilities.nifti import check_nifti_is_complete
+from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_parallel
 
 # Ordered as the files get their final names: nnU-Net lists cases by the image, so it comes last.
@@ -61,6 +65,7 @@ class PreprocessingResult:
     kept: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
+    odd: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,6 +154,8 @@ def preprocess_unlabelled(
         for outcome in run_parallel(preprocess_case, tasks, processes, description, show_progress):
             if outcome.error is None:
                 result.done.append(outcome.name)
+                if outcome.value:
+                    result.odd[outcome.name] = outcome.value
             else:
                 result.failed[outcome.name] = outcome.error
     finally:
@@ -175,8 +182,8 @@ def preprocess_case(
     configuration: str,
     dataset_json: dict,
     verbose: bool = False,
-) -> None:
-    """Preprocess and save one case; it appears in ``folder`` completely or not at all.
+) -> str:
+    """Preprocess and save one case; it appears in `folder` whole or not at all.
 
     Args:
         case: Identifier of the case.
@@ -189,26 +196,33 @@ def preprocess_case(
         dataset_json: Content of the raw dataset's dataset.json.
         verbose: Let nnU-Net's preprocessor print details.
 
+    Returns:
+        What is odd about the result, or an empty text.
+
     Raises:
-        RuntimeError: A NIfTI file is shorter than its header promises, damaged, or has complex voxels.
-        UserError: The preprocessed image has NaN or infinite voxels.
+        UserError: The image cannot be read, or has voxels that are not finite.
     """
     remove_case(folder, case)
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
     record = {"plan_key": key, "files": source_record(files)}
-    for file in files:
-        check_nifti_is_complete(file)
-    image, nonzero, properties = configuration_manager.preprocessor_class(verbose=verbose).run_case(
-        files, None, plans_manager, configuration_manager, dataset_json
-    )
-    if not np.isfinite(image).all():
-        # One such voxel turns the loss of its batch, and then the network's weights, into NaN.
-        raise UserError("the image has NaN or infinite voxels; replace them or remove the case")
+    try:
+        for file in files:
+            if not nifti_is_finite(file):  # ITK reads NaN as 0
+                raise UserError(f"{Path(file).name} has NaN or infinite voxels: replace them or remove the case")
+        image, nonzero, properties = configuration_manager.preprocessor_class(verbose=verbose).run_case(
+            files, None, plans_manager, configuration_manager, dataset_json
+        )
+    except Exception as error:
+        raise UserError(explain_read_error(files[0], error)) from error
+    written = inspect_image(image)
+    if written.fault:
+        raise UserError(written.fault)
     properties[CASE_RECORD] = record
     save_case(image, nonzero, properties, temporary / case, configuration_manager.patch_size)
     for suffix in SUFFIXES:
         os.replace(temporary / f"{case}{suffix}", folder / f"{case}{suffix}")
+    return written.oddity
 
 
 def save_case(image: np.ndarray, nonzero: np.ndarray, properties: dict, path: Path, patch_size: list[int]) -> None:
@@ -329,10 +343,10 @@ def unlabelled_status(
     configuration_manager = plans_manager.get_configuration(configuration)
     folder = unlabelled_folder(preprocessed_dataset_folder, configuration_manager.data_identifier)
     if not info_file(folder).is_file():
+        plans = plans_identifier(preprocessed_dataset_folder, plans_manager.plans)
         raise UserError(
             f"{folder} has no preprocessed unlabelled cases. "
-            "Run nnUNetv2_crln_plan_and_preprocess "
-            f"-d {dataset_number(plans_manager.dataset_name)} -c {configuration} first."
+            f"Run: {preprocess_unlabelled_command(plans_manager.dataset_name, [configuration], plans)}"
         )
     key = plan_key(plans_manager, configuration_manager)
     cases = read_json(info_file(folder))["cases"]

@@ -10,6 +10,7 @@ from pathlib import Path
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
 from nnunetv2_crln.layout import IMAGES_UNLABELLED
+from nnunetv2_crln.raw_dataset.companions import companions_of_image, companions_of_label
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 
 Cases = dict[str, list[str]]
@@ -97,6 +98,27 @@ def number_of_channels(dataset_json: dict) -> int:
     return len(dataset_json["channel_names"] if "channel_names" in dataset_json else dataset_json["modality"])
 
 
-def source_record(files: list[str]) -> dict[str, list[int]]:
-    """Return size (bytes) and modification time (ns) of each file, which show that a case was replaced or corrected."""
-    return {Path(file).name: [(stat := Path(file).stat()).st_size, stat.st_mtime_ns] for file in files}
+def source_record(files: list[str], label: str | None = None) -> dict[str, list[int]]:
+    """Note size in bytes and modification time in ns of each file: enough to see that a case was replaced or corrected.
+
+    Args:
+        files: Channel files of a case; what nnU-Net reads beside them (spacing of TIFF files) is added.
+        label: Label file of a labelled case.
+
+    Returns:
+        Size and time of each file, by its name.
+    """
+    paths = [path for file in files for path in (Path(file), *companions_of_image(file))]
+    record = {path.name: _stamp(path) for path in paths}
+    if label is not None:
+        # Image and label may have companions of one name, in two folders.
+        own = (Path(label), *companions_of_label(label))
+        record |= {
+            f"{path.parent.name}/{path.name}" if path.name in record else path.name: _stamp(path) for path in own
+        }
+    return record
+
+
+def _stamp(path: Path) -> list[int]:
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns]

@@ -15,6 +15,7 @@ import numpy as np
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_UNLABELLED
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, Survey, is_flat, short_name
+from nnunetv2_crln.utilities.nifti import find_header_fault
 
 # A factor between spacings that no scanner protocol explains, but a header in metres or without spacing does.
 SPACING_FACTOR = 10
@@ -57,10 +58,20 @@ def verify_images(raw_dataset_folder: str | Path, processes: int = 1, show_progr
         UserError: Images are wrong; the message has one paragraph per kind of error.
     """
     survey = Survey(raw_dataset_folder, processes, show_progress)
-    errors = [*_unreadable(survey), *_broken_voxels(survey), *_broken_geometry(survey), *_leaking(survey)]
+    errors = [*image_faults(survey), *_leaking(survey)]
     if errors:
         raise UserError(f"{survey.folder} has {len(errors)} kind(s) of error:\n" + "\n".join(f"- {e}" for e in errors))
-    return [*_odd_voxels(survey), *_odd_geometry(survey), *_repeated(survey)]
+    return [*image_oddities(survey), *_repeated(survey)]
+
+
+def image_faults(survey: Survey) -> list[str]:
+    """Return what is wrong with single images, one text for each kind; duplicates are another matter."""
+    return [*_unreadable(survey), *_broken_voxels(survey), *_broken_geometry(survey)]
+
+
+def image_oddities(survey: Survey) -> list[str]:
+    """Return what may be wrong with single images, one text for each kind."""
+    return [*_odd_voxels(survey), *_odd_geometry(survey)]
 
 
 def _unreadable(survey: Survey) -> Iterator[str]:
@@ -76,6 +87,17 @@ def _broken_voxels(survey: Survey) -> Iterator[str]:
             f"{len(infinite)} image(s) with NaN or infinite voxels: {listing(infinite)}. "
             "Replace these voxels, for example by the intensity of air, or remove the cases."
         )
+    overflowing = [
+        f"{short_name(r)} ({r.lowest:.3g} to {r.highest:.3g})"
+        for reports in survey.reports.values()
+        for r in reports
+        if r.overflows
+    ]
+    if overflowing:
+        yield (
+            f"{len(overflowing)} image(s) with values too large to normalise: {listing(overflowing)}. They would "
+            "become NaN. Such values often mark missing data: replace these voxels, for example by that of air."
+        )
     miscounted = [
         name for name, reports in survey.reports.items() if sum(r.shape[0] for r in reports) != survey.channels
     ]
@@ -88,9 +110,17 @@ def _broken_voxels(survey: Survey) -> Iterator[str]:
 
 
 def _broken_geometry(survey: Survey) -> Iterator[str]:
+    unknown = [short_name(r) for reports in survey.reports.values() for r in reports if not has_valid_geometry(r)]
+    if unknown:
+        causes = {find_header_fault(survey.folder / name) for name in unknown[:1]} - {None}
+        yield (
+            f"{len(unknown)} image(s) without valid spacing, origin or direction: {listing(unknown)}"
+            f"{'; '.join(['', *map(str, causes)])}. Correct the headers."
+        )
+    valid = {name: r for name, r in survey.reports.items() if all(map(has_valid_geometry, r))}
     mismatch = [
         name
-        for name, reports in survey.reports.items()
+        for name, reports in valid.items()
         if not all(r.shape[1:] == reports[0].shape[1:] and np.allclose(r.spacing, reports[0].spacing) for r in reports)
     ]
     if mismatch:
@@ -100,7 +130,7 @@ def _broken_geometry(survey: Survey) -> Iterator[str]:
         )
     turned = [
         name
-        for name, reports in survey.reports.items()
+        for name, reports in valid.items()
         # Directions of different lengths mean different numbers of dimensions: an error of its own.
         if any(
             len(report.direction) == len(reports[0].direction)
@@ -176,6 +206,11 @@ def _repeated(survey: Survey) -> Iterator[str]:
     groups = [" = ".join(group) for group in survey.duplicates()]
     if groups:
         yield f"{len(groups)} image(s) are in one folder more than once: {listing(groups)}."
+
+
+def has_valid_geometry(report: ChannelReport) -> bool:
+    """Tell whether spacing, origin and direction are finite, and the spacing above 0."""
+    return bool(np.isfinite(report.placement).all() and np.isfinite(report.spacing).all() and min(report.spacing) > 0)
 
 
 def _median_spacing(survey: Survey) -> np.ndarray:

@@ -1,29 +1,47 @@
-"""Check the labels of the labelled cases; unlike in nnU-Net's own check, the error message names each wrong file."""
+"""Check the labels of the labelled cases, and name each wrong file."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import LABELS_LABELLED
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.raw_dataset.survey import direction_of, reader_class_of
-from nnunetv2_crln.utilities.nifti import nifti_is_finite
-from nnunetv2_crln.utilities.parallel import run_parallel
+from nnunetv2_crln.utilities.nifti import find_header_fault, nifti_is_finite
+from nnunetv2_crln.utilities.parallel import run_all
 
 
-def verify_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = True) -> None:
-    """Open every label of the labelled cases and compare it with dataset.json and its image.
+@dataclass(frozen=True)
+class LabelReport:
+    """Faults and values of one label.
+
+    Attributes:
+        faults: Faults of it or of its image, each starting with the label's file name.
+        values: Values that occur in it.
+    """
+
+    faults: list[str]
+    values: tuple[int, ...] = ()
+
+
+def verify_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = True) -> list[str]:
+    """Open every labelled case, and compare its label with dataset.json and its image.
 
     Args:
         raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``, already checked by ``check_dataset``.
         processes: Number of processes that read images.
         show_progress: Show a progress bar.
+
+    Returns:
+        Warnings for the user.
 
     Raises:
         UserError: Labels are wrong; the message names the first few of them.
@@ -34,14 +52,44 @@ def verify_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progr
     labelled = find_labelled_cases(folder, dataset_json)
     reader_class = reader_class_of(dataset_json, {case: files["images"] for case, files in labelled.items()})
     tasks = {case: (files["images"], files["label"], allowed, reader_class) for case, files in labelled.items()}
-    errors = []
-    for outcome in run_parallel(check_label, tasks, processes, "Opening every label", show_progress):
-        texts = outcome.value if outcome.error is None else [outcome.error]
-        errors += [f"{Path(labelled[outcome.name]['label']).parent.name}/{text}" for text in texts]
+    reports, failures = run_all(check_label, tasks, processes, "Opening every label", show_progress)
+    texts = {case: report.faults for case, report in reports.items()} | {c: [text] for c, text in failures.items()}
+    errors = [f"{Path(labelled[case]['label']).parent.name}/{text}" for case in texts for text in texts[case]]
     if errors:
         raise UserError(
             f"{folder} has {len(errors)} wrong label(s): {listing(sorted(errors))}. Correct these files, or remove "
             "their cases from imagesTr and labelsTr."
+        )
+    found = {value for report in reports.values() for value in report.values}
+    return list(missing_classes(folder, dataset_json, found))
+
+
+def missing_classes(folder: Path, dataset_json: dict, found: Collection[int]) -> Iterator[str]:
+    """Yield a warning for classes that no labelled case holds.
+
+    Args:
+        folder: Folder of the dataset, for the message.
+        dataset_json: Content of dataset.json, which names the classes.
+        found: All values in the labels.
+
+    Yields:
+        One warning, or none.
+
+    Raises:
+        UserError: There is no foreground at all.
+    """
+    classes = {name: entry for name, entry in dataset_json["labels"].items() if entry != 0 and name != "ignore"}
+    values = {name: set(entry if isinstance(entry, (list, tuple)) else [entry]) for name, entry in classes.items()}
+    missing = [name for name in values if not values[name] & set(found)]
+    if missing and len(missing) == len(values):
+        raise UserError(
+            f"None of the labels in {folder / LABELS_LABELLED} has foreground: they hold the value(s) "
+            f"{sorted(found)} alone. Add or choose labelled cases that show {listing(missing)}, or correct the labels."
+        )
+    if missing:
+        yield (
+            f"{len(missing)} class(es) occur in no label of {folder / LABELS_LABELLED}: {listing(missing)}. They "
+            "cannot be learned: add a labelled case that shows them."
         )
 
 
@@ -71,8 +119,8 @@ def allowed_values(path: Path, dataset_json: dict) -> list[int]:
     return values
 
 
-def check_label(images: list[str], label: str, allowed: list[int], reader_class: type[BaseReaderWriter]) -> list[str]:
-    """Describe the faults of one label.
+def check_label(images: list[str], label: str, allowed: list[int], reader_class: type[BaseReaderWriter]) -> LabelReport:
+    """Read one label and its image, and compare them.
 
     Args:
         images: Channel files of the image.
@@ -81,26 +129,58 @@ def check_label(images: list[str], label: str, allowed: list[int], reader_class:
         reader_class: Reader of nnU-Net for both.
 
     Returns:
-        One text per fault; empty if the label is correct.
+        Faults, and the values that occur.
     """
     name = Path(label).name
     try:
         if not nifti_is_finite(label):
-            return [f"{name} has NaN or infinite voxels"]
+            return LabelReport([f"{name} has NaN or infinite voxels"])
         voxels, properties = reader_class().read_seg(label)
-        image, image_properties = reader_class().read_images(images[:1])
     except Exception as error:
-        return [f"{name} or its image cannot be read ({textwrap.shorten(str(error), 160) or type(error).__name__})"]
-    return [f"{name} {text}" for text in _faults(voxels, properties, image, image_properties, allowed)]
+        return LabelReport([f"{name} cannot be read ({explain_read_error(label, error, is_label=True)})"])
+    for image in images:
+        about = f"{name}: its image {Path(image).name}"
+        try:
+            finite = nifti_is_finite(image)
+            channel, image_properties = reader_class().read_images([image])
+        except Exception as error:
+            return LabelReport([f"{about} cannot be read ({explain_read_error(image, error)})"])
+        if not finite or not np.isfinite(channel).all():
+            return LabelReport([f"{about} has NaN or infinite voxels"])
+    values = np.unique(voxels)
+    faults = [f"{name} {text}" for text in _faults(voxels, properties, channel, image_properties)]
+    if (unknown := np.setdiff1d(values, allowed)).size:
+        shown = listing(f"{value:g}" for value in unknown)
+        faults.insert(0, f"{name} has the value(s) {shown}, but dataset.json knows {allowed}{_why(unknown, allowed)}")
+    if not faults and (fault := _header_fault(properties, label) or _header_fault(image_properties, images[0])):
+        faults.append(f"{name}: {fault}")
+    return LabelReport(faults, tuple(int(value) for value in values if value in allowed))
 
 
-def _faults(voxels: np.ndarray, properties: dict, image: np.ndarray, image_properties: dict, allowed) -> Iterator[str]:
-    unknown = np.setdiff1d(np.unique(voxels), allowed)
-    if unknown.size:
-        yield f"has the value(s) {listing(f'{value:g}' for value in unknown)}, but dataset.json knows {allowed}"
+def _why(unknown: np.ndarray, allowed: list[int]) -> str:
+    """Return the usual reason for such values."""
+    if (unknown != np.round(unknown)).any():
+        return " (was it resampled with interpolation?)"
+    if unknown.tolist() == [255] and len(allowed) <= 3:
+        return " (a mask of 0 and 255: divide it by 255)"
+    return ""
+
+
+def _header_fault(properties: dict, file: str) -> str | None:
+    """Return what is not finite in the geometry that was read."""
+    stuff = properties.get("sitk_stuff") or properties.get("nibabel_stuff") or {}
+    numbers = [*properties["spacing"], *(value for entry in stuff.values() for value in np.ravel(entry))]
+    if np.isfinite(np.asarray(numbers, dtype=float)).all() and min(properties["spacing"]) > 0:
+        return None
+    return f"{Path(file).name} has no valid spacing, origin or direction ({find_header_fault(file) or numbers})"
+
+
+def _faults(voxels: np.ndarray, properties: dict, image: np.ndarray, image_properties: dict) -> Iterator[str]:
+    """Yield how a label's grid differs from its image's; what is not finite is not compared."""
+    own, images = (np.asarray(direction_of(each), dtype=float) for each in (properties, image_properties))
     if voxels.shape[1:] != image.shape[1:]:
         yield f"has {voxels.shape[1:]} voxels, its image {image.shape[1:]}"
-    elif not np.allclose(properties["spacing"], image_properties["spacing"]):
+    elif not np.allclose(properties["spacing"], image_properties["spacing"], equal_nan=True):
         yield f"has the spacing {properties['spacing']} mm, its image {image_properties['spacing']} mm"
-    elif not np.allclose(direction_of(properties), direction_of(image_properties), atol=1e-2):
+    elif np.isfinite([*own, *images]).all() and not np.allclose(own, images, atol=1e-2):
         yield "has another direction than its image: one of them is flipped or turned"

@@ -6,7 +6,13 @@ import re
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_TEST, IMAGES_UNLABELLED, LABELS_UNLABELLED
+from nnunetv2_crln.layout import (
+    IMAGES_LABELLED,
+    IMAGES_TEST,
+    IMAGES_UNLABELLED,
+    LABELS_LABELLED,
+    LABELS_UNLABELLED,
+)
 from nnunetv2_crln.raw_dataset.cases import (
     Cases,
     files_without_channel,
@@ -16,8 +22,13 @@ from nnunetv2_crln.raw_dataset.cases import (
     list_files,
     number_of_channels,
 )
+from nnunetv2_crln.raw_dataset.companions import spacing_file
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
-from nnunetv2_crln.raw_dataset.survey import image_endings
+from nnunetv2_crln.raw_dataset.unused import Kind, Unused, describe_unused, find_unused, how_to_remove_mac_files
+from nnunetv2_crln.utilities.names import explain_near_name, with_hint
+
+# Where a broken link means a case that silently takes no part.
+_NEEDED = (IMAGES_LABELLED, LABELS_LABELLED, IMAGES_UNLABELLED)
 
 
 def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
@@ -36,11 +47,72 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
     dataset_json = read_dataset_json(folder)
     _check_dataset_json(folder / "dataset.json", dataset_json)
     labelled = find_labelled_cases(folder, dataset_json)
-    _check_labelled(folder, dataset_json, labelled)
-    unlabelled = _require_unlabelled(folder, dataset_json)
+    unused = find_unused(folder, dataset_json)
+    _check_broken_links(folder, unused)
+    _check_what_nnunet_would_take(folder, dataset_json)
+    _check_labelled(folder, dataset_json, labelled, unused)
+    unlabelled = _require_unlabelled(folder, dataset_json, unused)
     _check_channel_files(folder, dataset_json, labelled, unlabelled)
     _check_shared_names(folder, dataset_json, labelled, unlabelled)
-    return _suspicious_labels(folder, dataset_json, unlabelled)
+    suspicious = _suspicious_labels(folder, dataset_json, unlabelled)
+    rest = [entry for entry in unused if not (entry.folder == LABELS_LABELLED and entry.name in suspicious)]
+    return [
+        *_hidden_in_plain_sight(folder, suspicious),
+        *_missing_spacing_files(folder, labelled, unlabelled),
+        *describe_unused(folder, rest),
+    ]
+
+
+def _check_broken_links(folder: Path, unused: list[Unused]) -> None:
+    """Refuse links that lead nowhere: to nnU-Net and to us their cases would not exist."""
+    broken = [entry for entry in unused if entry.kind is Kind.LINK and entry.folder in _NEEDED]
+    if broken:
+        raise UserError(
+            f"{folder} has {len(broken)} broken link(s): "
+            f"{listing((f'{entry.folder}/{entry.name} → {entry.hint[3:]}' for entry in broken), 3)}. Their targets "
+            "were moved or removed: move them back, or remove the links and make them again (python -m "
+            "nnunetv2_crln.dataset_conversion.make_semi_supervised makes them, or copies with --copy)."
+        )
+
+
+def _check_what_nnunet_would_take(folder: Path, dataset_json: dict) -> None:
+    """Refuse names in imagesTr that nnU-Net takes for cases, although they are none: it lists them by ending alone."""
+    images, ending = folder / IMAGES_LABELLED, dataset_json["file_ending"]
+    if "dataset" in dataset_json or not images.is_dir():
+        return
+    hidden = sorted(e.name for e in images.iterdir() if e.name.startswith(".") and e.name.endswith(ending))
+    if hidden:
+        raise UserError(
+            f"{images} has {len(hidden)} hidden file(s) that nnU-Net takes for images: {listing(hidden, 3)}. "
+            f"{how_to_remove_mac_files(folder) if hidden[0].startswith('._') else 'Remove them.'}"
+        )
+    if unnamed := files_without_channel(images, ending):
+        raise UserError(
+            f"{images} has {len(unnamed)} file(s) without a channel number: {listing(unnamed)}. "
+            f"{_rename(unnamed[0], ending)}"
+        )
+
+
+def _rename(name: str, ending: str) -> str:
+    return f"Expected CASE_0000{ending}. Rename them, for example {name} to {name.removesuffix(ending)}_0000{ending}."
+
+
+def _missing_spacing_files(folder: Path, labelled: dict[str, dict], unlabelled: Cases) -> list[str]:
+    """Warn of TIFF files without spacing among others with one: nnU-Net takes 1 mm for them."""
+    expected = [path for files in labelled.values() for path in _spacing_files(files["images"], files["label"])]
+    expected += [path for files in unlabelled.values() for path in _spacing_files(files)]
+    missing = [f"{path.parent.name}/{path.name}" for path in dict.fromkeys(expected) if not path.is_file()]
+    if not missing or len(missing) == len(set(expected)):
+        return []
+    return [
+        f"{len(missing)} spacing file(s) are missing beside TIFF images and labels of {folder}, while others are "
+        f'there: {listing(missing)}. nnU-Net takes 1 mm for each axis of these: add {{"spacing": [Z, Y, X]}}.'
+    ]
+
+
+def _spacing_files(images: list[str], label: str | None = None) -> list[Path]:
+    files = [spacing_file(images[0], is_label=False)] + ([spacing_file(label, is_label=True)] if label else [])
+    return [path for path in files if path is not None]
 
 
 def _check_dataset_json(path: Path, dataset_json: dict) -> None:
@@ -99,27 +171,38 @@ def _is_label_map(value: object) -> bool:
     return all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
 
 
-def _check_labelled(folder: Path, dataset_json: dict, labelled: dict[str, dict]) -> None:
+def _check_labelled(folder: Path, dataset_json: dict, labelled: dict[str, dict], unused: list[Unused]) -> None:
+    ending = dataset_json["file_ending"]
     if not labelled:
         raise UserError(
-            f"{folder / IMAGES_LABELLED} has no image named CASE_0000{dataset_json['file_ending']}. "
+            f"{folder / IMAGES_LABELLED} has no image named CASE_0000{ending}. "
             "CRLN needs labelled cases too: put their images into imagesTr and their labels into labelsTr."
+            f"{_not_used(unused, IMAGES_LABELLED)}"
         )
     without_label = [case for case, files in labelled.items() if not Path(files["label"]).is_file()]
     if without_label:
+        names = {entry.name for entry in unused if entry.folder == LABELS_LABELLED}
+        cases = [with_hint(f"{case}{ending}", names).replace(f"{case}{ending}", case, 1) for case in without_label]
         raise UserError(
             f"{folder / IMAGES_LABELLED} has {len(without_label)} case(s) without a label in labelsTr: "
-            f"{listing(without_label)}. Move the images of unlabelled cases to {IMAGES_UNLABELLED} "
+            f"{listing(cases)}. Move the images of unlabelled cases to {IMAGES_UNLABELLED} "
             "(and lower numTraining in dataset.json), or add the labels."
         )
     if dataset_json["numTraining"] != len(labelled):
         raise UserError(
             f"{folder / 'dataset.json'} says numTraining {dataset_json['numTraining']}, but there are {len(labelled)} "
             f"labelled cases. It counts labelled cases only: set it to {len(labelled)}, or add the missing cases."
+            f"{_not_used(unused, IMAGES_LABELLED)}"
         )
 
 
-def _require_unlabelled(folder: Path, dataset_json: dict) -> Cases:
+def _not_used(unused: list[Unused], folder: str) -> str:
+    """Return a sentence on the images of a folder that are there under other names."""
+    names = [str(entry) for entry in unused if entry.folder == folder and entry.kind in (Kind.IMAGE, Kind.FOLDER)]
+    return f" Not used there: {listing(names)}." if names else ""
+
+
+def _require_unlabelled(folder: Path, dataset_json: dict, unused: list[Unused]) -> Cases:
     images = folder / IMAGES_UNLABELLED
     ending = dataset_json["file_ending"]
     how = (
@@ -128,19 +211,19 @@ def _require_unlabelled(folder: Path, dataset_json: dict) -> Cases:
         "Without unlabelled images use nnU-Net alone: nnUNetv2_plan_and_preprocess works with this dataset."
     )
     if not images.is_dir():
-        raise UserError(f"{images} does not exist. {how}")
-    unnamed = files_without_channel(images, ending)
-    if unnamed:
+        near = explain_near_name(IMAGES_UNLABELLED, (entry.name for entry in folder.iterdir()))
+        raise UserError(f"{images} does not exist{f' ({near})' if near else ''}. {how}")
+    if unnamed := files_without_channel(images, ending):
         raise UserError(
             f"{images} has {len(unnamed)} file(s) without a channel number: {listing(unnamed)}. "
-            f"Expected CASE_0000{ending}. Rename them, for example {unnamed[0]} to "
-            f"{unnamed[0].removesuffix(ending)}_0000{ending}."
+            f"{_rename(unnamed[0], ending)}"
         )
-    foreign = [name for name in list_files(images) if not name.endswith(ending) and name.endswith(image_endings())]
-    if foreign:
+    ignored = [entry for entry in unused if entry.folder == IMAGES_UNLABELLED]
+    if foreign := [str(entry) for entry in ignored if entry.kind in (Kind.IMAGE, Kind.FOLDER)]:
         raise UserError(
-            f"{images} has {len(foreign)} image(s) in another format than dataset.json's file_ending {ending!r}: "
-            f"{listing(foreign)}. They would be ignored: convert or remove them."
+            f"{images} has {len(foreign)} image(s) or folder(s) in another place or in another format than "
+            f"CASE_0000{ending} (file_ending of dataset.json): {listing(foreign)}. They would be left out of the "
+            "unlabelled cases: rename or convert them, move images out of folders, or remove them."
         )
     cases = find_unlabelled_cases(folder, dataset_json)
     if not cases:
@@ -153,18 +236,25 @@ def _check_channel_files(folder: Path, dataset_json: dict, labelled: dict[str, d
     # Some formats hold all channels in one file (RGB, 4D NIfTI): follow the labelled cases.
     if {len(files["images"]) for files in labelled.values()} == {1}:
         channels = 1
-    ending = dataset_json["file_ending"]
+    folders = {IMAGES_UNLABELLED: unlabelled}
+    if "dataset" not in dataset_json:  # else the files have names of their own
+        folders[IMAGES_LABELLED] = {case: files["images"] for case, files in labelled.items()}
+    for name, cases in folders.items():
+        if wrong := _wrong_channels(cases, channels, dataset_json["file_ending"]):
+            raise UserError(
+                f"{folder / name} does not hold exactly {channels} channel file(s) per case, as dataset.json "
+                f"and imagesTr do: {listing(wrong)}. Add the missing files, or remove the case or the surplus files."
+            )
+
+
+def _wrong_channels(cases: Cases, channels: int, ending: str) -> list[str]:
     wrong = []
-    for case, files in unlabelled.items():
+    for case, files in cases.items():
         names = {Path(file).name for file in files}
         expected = {f"{case}_{channel:04d}{ending}" for channel in range(channels)}
         wrong += [f"{name} (missing)" for name in sorted(expected - names)]
         wrong += [f"{name} (too many)" for name in sorted(names - expected)]
-    if wrong:
-        raise UserError(
-            f"{folder / IMAGES_UNLABELLED} does not hold exactly {channels} channel file(s) per case, as dataset.json "
-            f"and imagesTr do: {listing(wrong)}. Add the missing files, or remove the case or the surplus files."
-        )
+    return wrong
 
 
 def _check_shared_names(folder: Path, dataset_json: dict, labelled: dict[str, dict], unlabelled: Cases) -> None:
@@ -186,11 +276,15 @@ def _check_shared_names(folder: Path, dataset_json: dict, labelled: dict[str, di
 
 
 def _suspicious_labels(folder: Path, dataset_json: dict, unlabelled: Cases) -> list[str]:
-    names = set(list_files(folder / "labelsTr"))
-    found = [case for case in unlabelled if f"{case}{dataset_json['file_ending']}" in names]
-    if not found:
+    names = set(list_files(folder / LABELS_LABELLED))
+    ending = dataset_json["file_ending"]
+    return [f"{case}{ending}" for case in unlabelled if f"{case}{ending}" in names]
+
+
+def _hidden_in_plain_sight(folder: Path, labels: list[str]) -> list[str]:
+    if not labels:
         return []
     return [
-        f"labelsTr of {folder} has labels of {len(found)} unlabelled case(s): {listing(found)}. They are not used. "
+        f"labelsTr of {folder} has labels of {len(labels)} unlabelled case(s): {listing(labels)}. They are not used. "
         f"Move them to {LABELS_UNLABELLED} to keep them hidden, or the images to {IMAGES_LABELLED} to train on them."
     ]

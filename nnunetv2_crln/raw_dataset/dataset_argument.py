@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nnunetv2_crln.errors import closest
+from nnunetv2_crln.layout import dataset_number
 
 
 def dataset_id(text: str) -> int:
@@ -17,10 +18,10 @@ def dataset_id(text: str) -> int:
     Raises:
         ArgumentTypeError: The text is none of these; the message names the dataset that was probably meant.
     """
-    if match := re.fullmatch(r"(?:Dataset(?=\d{3}_))?(\d{1,3})(?:_.*)?", text):
+    if match := re.fullmatch(r"(?:Dataset(?=\d{3,}_))?(\d+)(?:_.*)?", text):
         return int(match[1])
     names = present_datasets()
-    found = {int(name[7:10]) for name in names if name[11:].lower() == text.lower()}
+    found = {int(dataset_number(name)) for name in names if _title(name).lower() == text.lower()}
     if len(found) == 1:
         return found.pop()
     raise argparse.ArgumentTypeError(
@@ -31,7 +32,7 @@ def dataset_id(text: str) -> int:
 def present_datasets(variable: str = "nnUNet_raw") -> list[str]:
     """Return the names of the datasets in one of nnU-Net's three folders; an empty list if it is not set."""
     folder = os.environ.get(variable)
-    found = Path(folder).glob("Dataset[0-9][0-9][0-9]_*") if folder else ()
+    found = Path(folder).glob("Dataset[0-9][0-9][0-9]*_*") if folder else ()
     return sorted(path.name for path in found if path.is_dir())
 
 
@@ -45,9 +46,13 @@ def suggest_dataset(wrong: str | int, names: Iterable[str]) -> str:
     Returns:
         Text to append to an error message; empty if nothing is similar.
     """
-    by_key = {key: name for name in names for key in (name, str(int(name[7:10])), name[11:])}
+    by_key = {key: name for name in names for key in (name, str(int(dataset_number(name))), _title(name))}
     meant = by_key.get(closest(str(wrong), by_key) or "")
-    return f" Did you mean {int(meant[7:10])} ({meant})?" if meant else ""
+    return f" Did you mean {int(dataset_number(meant))} ({meant})?" if meant else ""
+
+
+def _title(dataset_name: str) -> str:
+    return dataset_name.split("_", 1)[1]
 
 
 def similar_variable(missing: str) -> str:

@@ -29,7 +29,7 @@ def read_dataset_json(path: str | Path) -> dict:
             "see https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md."
         ) from None
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Correct the file at that position.") from None
+        raise UserError(f"{path} is not valid JSON: {error}. Correct the file.") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; expected an object with keys like numTraining.")
     return content

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import textwrap
+import io
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from nnunetv2_crln.raw_dataset.cases import (
     number_of_channels,
 )
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_parallel
 
@@ -36,8 +38,15 @@ class ChannelReport:
     direction: tuple[float, ...]  # direction of the axes; empty if the format has none
     placement: tuple[float, ...]  # origin and direction, or the affine; empty if the format has none
     finite: bool
-    constant: bool
-    digest: str  # hash of shape and voxels
+    lowest: float
+    highest: float
+    overflows: bool  # standard deviation is beyond float32, though every voxel is finite
+    digest: str  # of shape and voxels
+
+    @property
+    def constant(self) -> bool:
+        """Tell whether all voxels are equal."""
+        return self.lowest == self.highest
 
 
 def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelReport:
@@ -55,6 +64,9 @@ def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelRepo
     """
     finite_on_disk = nifti_is_finite(file)
     image, properties = reader_class().read_images([file])
+    finite = finite_on_disk and bool(np.isfinite(image).all())
+    with np.errstate(over="ignore", invalid="ignore"):
+        overflows = finite and not np.isfinite(image.std())  # in float32, as nnU-Net's normalisation
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
     return ChannelReport(
@@ -63,8 +75,10 @@ def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelRepo
         spacing=tuple(float(value) for value in properties["spacing"]),
         direction=direction_of(properties),
         placement=_placement(properties),
-        finite=finite_on_disk and bool(np.isfinite(image).all()),
-        constant=bool(image.min() == image.max()),
+        finite=finite,
+        lowest=float(image.min()),
+        highest=float(image.max()),
+        overflows=overflows,
         digest=digest.hexdigest(),
     )
 
@@ -105,8 +119,7 @@ def inspect_case(files: list[str], reader_class: type[BaseReaderWriter]) -> list
         try:
             reports.append(inspect_file(file, reader_class))
         except Exception as error:
-            text = textwrap.shorten(str(error), 160) or type(error).__name__
-            raise UserError(f"{Path(file).name} cannot be read ({text})") from error
+            raise UserError(f"{Path(file).name} cannot be read ({explain_read_error(file, error)})") from error
     return reports
 
 
@@ -171,12 +184,30 @@ def reader_class_of(dataset_json: dict, labelled: Cases) -> type[BaseReaderWrite
     """
     example = next(iter(labelled.values()))[0]
     try:
-        return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)
+        # nnU-Net prints the traceback of every reader that it tries in vain.
+        with contextlib.redirect_stderr(io.StringIO()):
+            return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)
     except RuntimeError as error:
+        ending = dataset_json["file_ending"]
+        if ending.lower() in image_endings():
+            raise UserError(
+                f"No reader of nnU-Net opens {example}: {_why_unreadable(example, ending)}. Correct or replace it."
+            ) from error
         raise UserError(
-            f"No reader of nnU-Net opens {example} (file_ending {dataset_json['file_ending']!r}). "
+            f"No reader of nnU-Net opens {example} (file_ending {ending!r}). "
             f"Expected a valid image in one of {', '.join(sorted(image_endings()))}. Convert or replace it."
         ) from error
+
+
+def _why_unreadable(example: str, ending: str) -> str:
+    for reader in LIST_OF_IO_CLASSES:
+        if ending.lower() in reader.supported_file_endings:
+            try:
+                with contextlib.redirect_stdout(io.StringIO()):
+                    reader().read_images((example,))
+            except Exception as error:
+                return explain_read_error(example, error)
+    return "unknown reason"
 
 
 def image_endings() -> tuple[str, ...]:

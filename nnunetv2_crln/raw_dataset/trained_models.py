@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, did_you_mean, did_you_mean_path, listing
+from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, similar_variable, suggest_dataset
 
 
@@ -35,7 +36,7 @@ def find_model_folder(dataset_id: int, trainer: str, plans: str, configuration: 
     if not results.is_dir():
         raise UserError(f"nnUNet_results is {value!r}, expected an existing folder.{did_you_mean_path(results)}")
     trained = present_datasets("nnUNet_results")
-    names = [name for name in trained if int(name[7:10]) == dataset_id]
+    names = [name for name in trained if int(dataset_number(name)) == dataset_id]
     if len(names) != 1:
         raise UserError(
             f"{len(names)} datasets with number {dataset_id} in {results} (nnUNet_results), expected one. "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from nnunetv2.utilities.crossval_split import generate_crossval_split
@@ -12,7 +12,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import NUM_FOLDS, SPLITS_FILE
-from nnunetv2_crln.utilities.files import write_json
+from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
+from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
+from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.names import with_hint
 
 
 def plans_file(plans: dict) -> Path:
@@ -101,8 +104,13 @@ def explaining_split_errors(preprocessed_dataset_folder: str | Path) -> Iterator
     try:
         yield
     except (ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        try:
+            read_json(Path(preprocessed_dataset_folder) / SPLITS_FILE)
+        except (OSError, ValueError) as unreadable:
+            reason = str(unreadable)
         raise UserError(
-            f"{Path(preprocessed_dataset_folder) / SPLITS_FILE} is damaged ({type(error).__name__}: {error}). Expected "
+            f"{Path(preprocessed_dataset_folder) / SPLITS_FILE} is damaged ({reason}). Expected "
             "a list of objects with 'train' and 'val'. Correct the file, or remove it to let nnU-Net make a new split."
         ) from error
 
@@ -124,8 +132,72 @@ def refuse_unknown_cases(
         UserError: Cases of the fold are not preprocessed; the message lists them.
     """
     if unknown := sorted(set(named) - set(cases)):
+        named_unknown = [with_hint(str(case), cases) for case in unknown]
         raise UserError(
             f"{Path(preprocessed_dataset_folder) / SPLITS_FILE}, fold {fold}, names {len(unknown)} case(s) that are "
-            f"not preprocessed: {listing(map(str, unknown))}. Correct the names, or remove the file to let nnU-Net "
+            f"not preprocessed: {listing(named_unknown)}. Correct the names, or remove the file to let nnU-Net "
             "make a new split."
+        )
+
+
+def refuse_empty_lists(
+    preprocessed_dataset_folder: str | Path, fold: int | str, training: Sequence[str], validation: Sequence[str]
+) -> None:
+    """Check that a fold has training and validation cases; nnU-Net fails on an empty list with an error of NumPy.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        fold: Fold of the training.
+        training: Training cases.
+        validation: Validation cases.
+
+    Raises:
+        UserError: One of the lists is empty.
+    """
+    file = Path(preprocessed_dataset_folder) / SPLITS_FILE
+    for key, kind, cases in (("train", "training", training), ("val", "validation", validation)):
+        if not cases:
+            raise UserError(
+                f"{file}, fold {fold}, has no {kind} case ('{key}' is empty). Name at least one in '{key}', or train "
+                "with fold 'all', which trains and validates on all labelled cases."
+            )
+
+
+def require_labelled_data(data_folder: str | Path, plans: dict, configuration: str) -> None:
+    """Check that the labelled cases are preprocessed for these plans.
+
+    Args:
+        data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
+        plans: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Raises:
+        UserError: They are not; the message names the commands.
+    """
+    folder = Path(data_folder)
+    if folder.is_dir() and any(folder.iterdir()):
+        return
+    name = plans_identifier(folder.parent, plans)
+    arguments = (str(plans["dataset_name"]), [configuration], name)
+    raise UserError(
+        f"{folder} has no preprocessed labelled cases. Run: {preprocess_labelled_command(*arguments)} "
+        f"and then: {preprocess_unlabelled_command(*arguments)}"
+    )
+
+
+def warn_of_unused_cases(
+    file: str | Path, cases: Sequence[str], used: Sequence[str], print_line: Callable[[str], None]
+) -> None:
+    """Name labelled cases that a fold neither trains nor validates on, such as those added after the split was made.
+
+    Args:
+        file: Path of splits_final.json.
+        cases: Preprocessed labelled cases.
+        used: Training and validation cases.
+        print_line: Function that prints a line into the training's log.
+    """
+    if unused := sorted(set(cases) - set(used)):
+        print_line(
+            f"WARNING: {file} leaves out {len(unused)} labelled case(s): {listing(unused)}. To use them, add them "
+            "to the fold, or remove the file to let nnU-Net make a new split."
         )

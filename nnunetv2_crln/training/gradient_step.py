@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 import torch
@@ -39,6 +40,7 @@ class GradientStep:
         heads: Modules added to the network.
         device: Device of the gradients.
         warn: Function that prints a line into the training's log.
+        check: Command that looks for NaN in the images, for the message.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class GradientStep:
         heads: nn.Module,
         device: torch.device,
         warn: Callable[[str], None],
+        check: str = "nnUNetv2_crln_doctor",
     ) -> None:
+        self.check_command = check
         self.optimizer = optimizer
         self.heads = heads
         self.modules: Sequence[nn.Module] = [
@@ -59,14 +63,17 @@ class GradientStep:
         self.warn = warn
         self.skipped = SkippedSteps(device)
         self._skipped_before_epoch = 0
+        self._of_epoch: list[tuple[Tensor, Sequence[str]]] = []
+        self._suspects: Counter[str] = Counter()
 
-    def __call__(self, loss: Tensor, scaler: torch.amp.GradScaler | None, step: int) -> None:
+    def __call__(self, loss: Tensor, scaler: torch.amp.GradScaler | None, step: int, cases: Sequence[str] = ()) -> None:
         """Do one step.
 
         Args:
             loss: Scalar tensor with its graph.
             scaler: Gradient scaler of half precision on CUDA, or None.
             step: Number of the step, for messages.
+            cases: Cases of the batch, named if the step is skipped.
 
         Raises:
             RuntimeError: Too many steps in a row were skipped.
@@ -82,10 +89,13 @@ class GradientStep:
         if scaler is not None:
             scaler.step(self.optimizer)  # checks the gradients itself; the count is read once per epoch
             scaler.update()
+            self._of_epoch.append((finite, cases))
         elif finite:
             self.optimizer.step()
         else:
-            self.warn(f"WARNING: non-finite gradient at iteration {step}; the step is skipped")
+            self._suspects.update(set(cases))
+            named = f" (cases of the batch: {', '.join(sorted(set(cases)))})" if cases else ""
+            self.warn(f"WARNING: non-finite gradient at iteration {step}; the step is skipped{named}")
             self.check(step)
 
     def check(self, step: int) -> int:
@@ -101,8 +111,8 @@ class GradientStep:
         if in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise RuntimeError(
                 f"{in_a_row} iterations in a row had a non-finite loss or gradient (last: {step}). "
-                "Look for NaN in the images (nnUNetv2_crln_plan_and_preprocess --verify_dataset_integrity) or lower "
-                "the learning rate, then continue from the last checkpoint with --c."
+                f"{self._named_suspects()}Look for NaN in the images ({self.check_command}) or lower the learning "
+                "rate, then continue from the last checkpoint with --c."
             )
         return total
 
@@ -115,9 +125,21 @@ class GradientStep:
         Raises:
             RuntimeError: Too many steps in a row were skipped.
         """
+        steps, self._of_epoch = self._of_epoch, []
+        if steps:
+            flags = torch.stack([finite for finite, _ in steps]).tolist()
+            for cases in (cases for finite, (_, cases) in zip(flags, steps, strict=True) if not finite):
+                self._suspects.update(set(cases))
         total = self.check(step)
+        if steps and total > self._skipped_before_epoch:
+            self.warn(f"WARNING: steps with a non-finite gradient were skipped. {self._named_suspects()}".rstrip())
         in_epoch, self._skipped_before_epoch = total - self._skipped_before_epoch, total
         return in_epoch
+
+    def _named_suspects(self) -> str:
+        """Return a sentence on the cases that most often took part in skipped steps."""
+        most = [f"{case} ({times}×)" for case, times in self._suspects.most_common(5)]
+        return f"Cases most often in skipped steps: {', '.join(most)}. " if most else ""
 
     def state_dict(self) -> dict[str, int]:
         """Return the counts, for the checkpoint."""

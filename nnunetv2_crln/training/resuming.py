@@ -11,6 +11,12 @@ import numpy as np
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import CHECKPOINT_STATE
 from nnunetv2_crln.training import checkpoint as checkpoints
+from nnunetv2_crln.training.continuing import (
+    changed_architecture,
+    changed_settings,
+    describe,
+    explaining_other_shapes,
+)
 from nnunetv2_crln.training.epoch_log import complete_log
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
@@ -83,7 +89,7 @@ class Resuming:
             filename_or_checkpoint: Path of a checkpoint, or its content.
 
         Raises:
-            UserError: The checkpoint cannot be read, or another trainer wrote it.
+            UserError: The checkpoint cannot be read, another trainer wrote it, or it does not fit the plans any more.
         """
         loaded = filename_or_checkpoint
         if isinstance(loaded, str):
@@ -96,10 +102,15 @@ class Resuming:
         if not self.was_initialized:
             self.initialize()
         state = loaded[CHECKPOINT_STATE]
+        settings = changed_settings(loaded["init_args"], self.settings, self.fixed_settings)
+        architecture = changed_architecture(loaded["init_args"], self.my_init_kwargs)
         self.seed, self.step = state["seed"], state["step"]
-        self.method.load_state_dict(state)
-        self.gradient_step.load_state_dict(state["skipped"])
-        self.optimizer.load_state_dict(loaded["optimizer_state"])
+        with explaining_other_shapes(str(filename_or_checkpoint)[:300], settings, architecture):
+            self.method.load_state_dict(state)
+            self.gradient_step.load_state_dict(state["skipped"])
+            self.optimizer.load_state_dict(loaded["optimizer_state"])
+        if settings:
+            self.print_to_log_file(f"CRLN: settings changed since the first run: {describe(settings)}")
         skip_overflows_on_the_device(self.optimizer)
         if self.grad_scaler is not None and loaded["grad_scaler_state"] is not None:
             self.grad_scaler.load_state_dict(loaded["grad_scaler_state"])

@@ -9,11 +9,12 @@ import torch
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.cpu import chosen_bfloat16, chosen_channels_last, keep_freed_memory, to_channels_last
-from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
+from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches, cases_of
 from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
 from nnunetv2_crln.training.dataloading.workers import nnunet_without_workers
@@ -31,6 +32,7 @@ from nnunetv2_crln.training.precision import autocast_context
 from nnunetv2_crln.training.progress_line import ProgressLine
 from nnunetv2_crln.training.resuming import Resuming
 from nnunetv2_crln.training.supervised_loss import at_full_resolution, without_host_sync
+from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
 
@@ -98,7 +100,12 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
             self.optimizer.add_param_group({"params": head_parameters, "lr": self.initial_lr})
         skip_overflows_on_the_device(self.optimizer)
         self.gradient_step = GradientStep(
-            self.optimizer, self.network, self.method.heads, self.device, self.print_to_log_file
+            self.optimizer,
+            self.network,
+            self.method.heads,
+            self.device,
+            self.print_to_log_file,
+            command_line("nnUNetv2_crln_doctor", "-d", dataset_number(self.plans_manager.dataset_name)),
         )
 
     def _build_loss(self):
@@ -134,6 +141,9 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
 
     def do_split(self):
         """Return nnU-Net's training and validation cases of this fold after checking them."""
+        checks.require_labelled_data(
+            self.preprocessed_dataset_folder, self.plans_manager.plans, self.configuration_name
+        )
         if self.dataset_class is None:
             self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         folder = self.preprocessed_dataset_folder_base
@@ -143,6 +153,7 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
         with checks.explaining_split_errors(folder):
             training, validation = super().do_split()
         checks.refuse_unknown_cases(folder, self.fold, [*training, *validation], cases)
+        checks.refuse_empty_lists(folder, self.fold, training, validation)
         return training, validation
 
     # ---------------------------------------------------------------- training
@@ -171,7 +182,12 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
         labelled = self.dataset_class(self.preprocessed_dataset_folder)
         view = TeacherView(self.method, self.device, self.autocast)
         reader = build_patch_reader(
-            self.unlabelled, labelled, self.plans_manager, self.configuration_name, self.dataset_json["file_ending"]
+            self.unlabelled,
+            labelled,
+            self.plans_manager,
+            self.configuration_name,
+            self.dataset_json,
+            self.print_to_log_file,
         )
         names = class_names(self.dataset_json, self.method.num_classes)
         return Monitor(reader, view, self.settings, names, self.output_folder, self.seed, self.print_to_log_file)
@@ -201,7 +217,7 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
         phase = self.phase
         with self.autocast():
             forward = self.method.forward(Batch.on_device(batch, self.device), phase, self.step)
-        self.gradient_step(forward.losses["loss"], self.grad_scaler, self.step)
+        self.gradient_step(forward.losses["loss"], self.grad_scaler, self.step, cases_of(batch))
         self.method.after_gradient_step(forward, phase, self.step)
         self.step += 1
         self.after_step()

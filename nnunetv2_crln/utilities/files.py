@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import uuid
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_crln.errors import UserError
+
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
 @contextmanager
@@ -73,8 +76,19 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises:
+        ValueError: It is not JSON as nnU-Net reads it; a byte order mark, which editors hide, is named.
+    """
+    content = Path(path).read_bytes()
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
+        if content.startswith(mark):
+            raise ValueError(
+                f"it starts with a byte order mark ({encoding}), which nnU-Net cannot read; save it as UTF-8 without "
+                "byte order mark (in Notepad: Save as, encoding UTF-8)"
+            )
+    return json.loads(content.decode("utf-8"))
 
 
 def write_json(content: Any, path: str | Path) -> None:

@@ -1,33 +1,38 @@
-"""Find faults that NIfTI readers silently accept: truncated files, complex voxels, NaN and infinity."""
+"""Check what readers of NIfTI files accept in silence: missing ends, complex voxels, NaN, odd headers."""
 
 import gzip
-import struct
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti1 import data_type_codes as types
 
-_COMPLEX = (32, 1792, 2048)  # NIfTI-1's codes of complex64, complex128 and complex256
-_FLOAT = {16: "f4", 64: "f8"}
-_HEADER = 348
+_HEADER = Nifti1Header.sizeof_hdr
 _BLOCK = 1 << 24
+_RIGHT_ANGLE = 1e-3  # cosine between two axes; ITK refuses more than about this
+_GEOMETRY = (
+    *("pixdim", "srow_x", "srow_y", "srow_z"),
+    *("quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y", "qoffset_z"),
+)
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Header fields of a NIfTI-1 file; all zero if the header is not NIfTI-1 (ITK reports that on reading)."""
+    """Layout of a single-file NIfTI-1 image; empty if the header is not NIfTI-1 (ITK reports that on reading)."""
 
     offset: int = 0
     length: int = 0  # of the file, in bytes
-    datatype: int = 0
-    order: str = "<"
+    voxel: np.dtype | None = None
 
 
 def check_nifti_is_complete(path: str | Path) -> None:
-    """Check that a NIfTI file is as long as its header says and its voxels are real; files of other formats pass.
+    """Compare a NIfTI file's length with its header; files of other formats pass.
 
-    ITK 5.4 silently fills a truncated NIfTI file with zeros, and nnU-Net drops the imaginary part of complex voxels.
+    ITK 5.4 fills what is missing at the end of a NIfTI file with zeros and says nothing; nnU-Net drops the imaginary
+    part of complex voxels.
 
     Raises:
         RuntimeError: The file is shorter than its header promises, its compression is damaged, or its voxels are
@@ -37,16 +42,58 @@ def check_nifti_is_complete(path: str | Path) -> None:
 
 
 def nifti_is_finite(path: str | Path) -> bool:
-    """Check that a complete NIfTI file is free of NaN and infinity, which ITK reads as 0.
-
-    Returns:
-        True if all voxels are finite, and for other formats.
+    """Tell whether a complete NIfTI file is free of NaN and infinity, which ITK reads as 0; True for other formats.
 
     Raises:
-        RuntimeError: The file is shorter than its header promises, its compression is damaged, or its voxels are
-            complex.
+        RuntimeError: As :func:`check_nifti_is_complete`.
     """
     return _read(Path(path), look_at_voxels=True)
+
+
+def find_header_fault(path: str | Path) -> str | None:
+    """Look in a NIfTI header for what makes readers fail with a text about something else.
+
+    Args:
+        path: Any file; formats other than NIfTI-1 have no fault.
+
+    Returns:
+        The fault and the way out, or None.
+    """
+    header = _header(Path(path))
+    if header is None:
+        return None
+    if broken := [name for name in _GEOMETRY if not np.isfinite(header[name]).all()]:
+        return (
+            f"its header holds NaN or infinity in {', '.join(broken)}: write the header anew from its series, or copy "
+            "these fields from another image of the scanner"
+        )
+    axes = header.get_best_affine()[:3, :3]
+    lengths = np.linalg.norm(axes, axis=0)
+    if not lengths.all() or not np.allclose((axes / lengths).T @ (axes / lengths), np.eye(3), atol=_RIGHT_ANGLE):
+        return (
+            "the axes in its header (sform) are not at right angles (not orthonormal), which SimpleITK refuses: set "
+            '"overwrite_image_reader_writer": "NibabelIO" in dataset.json for all files, or resample this one'
+        )
+    return None
+
+
+def _header(path: Path) -> Nifti1Header | None:
+    try:
+        with _open(path) as file:
+            return _parse(file.read(_HEADER))
+    except (OSError, EOFError, zlib.error):
+        return None
+
+
+def _open(path: Path):
+    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+
+
+def _parse(block: bytes) -> Nifti1Header | None:
+    if len(block) != _HEADER:
+        return None
+    header = Nifti1Header(block, check=False)
+    return header if header["sizeof_hdr"] == _HEADER else None
 
 
 def _read(path: Path, look_at_voxels: bool) -> bool:
@@ -54,17 +101,17 @@ def _read(path: Path, look_at_voxels: bool) -> bool:
         return True
     finite = True
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with _open(path) as file:
             header = file.read(_HEADER)
-            layout = _layout(header)
-            if layout.datatype in _COMPLEX:
+            layout = _layout(_parse(header))
+            if layout.voxel is not None and layout.voxel.kind == "c":
                 raise RuntimeError("its voxels are complex numbers; save their magnitude")
             found = len(header) + len(file.read(max(0, layout.offset - _HEADER)))
-            kind = layout.order + _FLOAT[layout.datatype] if look_at_voxels and layout.datatype in _FLOAT else None
+            kind = layout.voxel if look_at_voxels and _is_float(layout.voxel) else None
             while block := file.read(_BLOCK):
                 found += len(block)
-                if kind:
-                    whole = block[: len(block) - len(block) % int(kind[-1])]
+                if kind is not None:
+                    whole = block[: len(block) - len(block) % kind.itemsize]
                     finite = finite and bool(np.isfinite(np.frombuffer(whole, kind)).all())
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise RuntimeError(str(error)) from error
@@ -73,12 +120,18 @@ def _read(path: Path, look_at_voxels: bool) -> bool:
     return finite
 
 
-def _layout(header: bytes) -> _Layout:
-    for order in "<>":
-        if len(header) == _HEADER and struct.unpack_from(f"{order}i", header)[0] == _HEADER:
-            dimensions = struct.unpack_from(f"{order}8h", header, 40)
-            voxels = np.prod([max(1, size) for size in dimensions[1 : 1 + dimensions[0]]], dtype=np.int64)
-            datatype, bits = struct.unpack_from(f"{order}2h", header, 70)
-            offset = int(struct.unpack_from(f"{order}f", header, 108)[0])
-            return _Layout(offset, offset + int(voxels) * bits // 8, datatype, order)
-    return _Layout()
+def _is_float(voxel: np.dtype | None) -> bool:
+    # numpy's longest floats are not stored as NIfTI stores them.
+    return voxel is not None and voxel.kind == "f" and voxel.itemsize <= 8
+
+
+def _layout(header: Nifti1Header | None) -> _Layout:
+    if header is None:
+        return _Layout()
+    sizes = [max(1, int(size)) for size in header["dim"][1 : 1 + int(header["dim"][0])]]
+    voxels = int(np.prod(sizes, dtype=np.int64))
+    offset = int(np.nan_to_num(header["vox_offset"]))
+    code = int(header["datatype"])
+    known: Any = types.dtype.get(code)
+    voxel = None if known is None else known.newbyteorder(header.endianness)
+    return _Layout(offset, offset + voxels * int(header["bitpix"]) // 8, voxel)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from types import SimpleNamespace
 
+import damage
 import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet_trainer
 import pytest
 import torch
@@ -91,3 +93,27 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
     yield build
     for trainer in built:
         trainer.locks.close()  # a training that was stopped half way holds them as long as its process lives
+
+
+@pytest.fixture(scope="session")
+def finished_dataset(tmp_path_factory):
+    """Make a raw and preprocessed dataset of two channels."""
+    root = tmp_path_factory.mktemp("finished")
+    write_dataset(root / "raw", labelled=2, unlabelled=2, channels=2, shape=(20, 20, 20))
+    with pytest.MonkeyPatch.context() as patch:
+        damage.set_up(patch, root)
+        damage.run(patch)
+        plans_file = root / "preprocessed" / damage.NAME / damage.PLANS
+        plans = json.loads(plans_file.read_text())
+        shrink(plans["configurations"]["3d_fullres"])
+        plans_file.write_text(json.dumps(plans))
+    return root
+
+
+@pytest.fixture
+def dataset(finished_dataset, tmp_path, monkeypatch):
+    """Root of a private copy."""
+    root = tmp_path / "copy"
+    shutil.copytree(finished_dataset, root)
+    damage.set_up(monkeypatch, root)
+    return root

@@ -8,15 +8,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import tifffile
 from conversion_sources import files_in, truncate, voxels, write_list
 from synthetic import write_dataset
 
 from nnunetv2_crln.dataset_conversion import make_semi_supervised as script
 from nnunetv2_crln.raw_dataset.check_images import verify_images
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
+from nnunetv2_crln.raw_dataset.survey import Survey
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +76,71 @@ def test_links_survive_moving_nnunet_raw(make, source):
     moved = source.parent.rename(source.parent.with_name("moved"))
     for path in (moved / dataset.name).rglob("*.nii.gz"):
         assert path.resolve().is_file()
+
+
+def test_links_survive_moving_a_linked_nnunet_raw(make, source, monkeypatch):
+    root = source.parent
+    linked = root.with_name("linked")
+    linked.symlink_to(root)
+    monkeypatch.setenv("nnUNet_raw", str(linked))
+    dataset, status = make("--num_labelled", "2")
+    assert status == 0
+    moved = root.rename(root.with_name("moved"))
+    linked.unlink()
+    files = list((moved / dataset.name).rglob("*.nii.gz"))
+    assert files and all(path.resolve().is_file() for path in files)
+
+
+def test_links_of_links_lead_to_the_files(make, source):
+    make("--num_labelled", "4")
+    script.main(["-d", "104", "-o", "105", "--num_labelled", "2", "-np", "1"])
+    shutil.rmtree(source.with_name("Dataset104_Source"))
+    files = list(source.with_name("Dataset105_Source").rglob("*.nii.gz"))
+    assert files and all(path.resolve().is_file() for path in files)
+
+
+def write_tiff(folder, labelled=4):
+    """Write a 3D TIFF dataset; its spacing lies in JSON files beside images and labels."""
+    for index in range(labelled):
+        for name, kind in ((f"imagesTr/lab_{index}_0000", np.float32), (f"labelsTr/lab_{index}", np.uint8)):
+            path = folder / f"{name}.tif"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(path, np.arange(8 * 9 * 10).reshape(8, 9, 10).astype(kind) % 2)
+            path.with_name(f"lab_{index}.json").write_text('{"spacing": [3.0, 0.5, 0.5]}')
+    content = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}}
+    (folder / "dataset.json").write_text(json.dumps({**content, "numTraining": labelled, "file_ending": ".tif"}))
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_spacing_files_of_tiff_come_along(nnunet_folders, copy):
+    write_tiff(nnunet_folders.raw / "Dataset004_Source")
+    options = ["--copy"] if copy else []
+    script.main(["-d", "4", "-o", "104", "--num_labelled", "2", "-np", "1", *options])
+    dataset = nnunet_folders.raw / "Dataset104_Source"
+    for folder in ("imagesTr", "labelsTr", "imagesUl", "labelsUl"):
+        assert sorted(path.suffix for path in (dataset / folder).iterdir()) == [".json"] * 2 + [".tif"] * 2
+    reports = Survey(dataset, 1, False).reports
+    assert {report.spacing for channels in reports.values() for report in channels} == {(3.0, 0.5, 0.5)}
+    assert check_dataset(dataset) == []
+
+
+def test_labels_are_opened_with_the_datasets_reader(nnunet_folders):
+    """SimpleITK refuses headers whose axes are not at right angles."""
+    folder = nnunet_folders.raw / "Dataset004_Source"
+    affine = np.array([[1, 0.05, 0, 3], [0, 1, 0, 4], [0, 0.04, 1.2, 5], [0, 0, 0, 1.0]])
+    for index in range(4):
+        for name, kind in ((f"imagesTr/lab_{index}_0000", np.float32), (f"labelsTr/lab_{index}", np.uint8)):
+            path = folder / f"{name}.nii.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            image = nibabel.Nifti1Image(np.arange(720).reshape(8, 9, 10).astype(kind) % 2, affine)
+            image.set_sform(affine, 1)
+            image.set_qform(None, 0)
+            nibabel.save(image, path)
+    content = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "numTraining": 4}
+    content |= {"file_ending": ".nii.gz", "overwrite_image_reader_writer": "NibabelIO"}
+    (folder / "dataset.json").write_text(json.dumps(content))
+    script.main(["-d", "4", "-o", "104", "--num_labelled", "2", "-np", "1"])
+    assert len(list(nnunet_folders.raw.glob("Dataset104_Source/labelsUl/*.nii.gz"))) == 2
 
 
 def test_smaller_choices_are_part_of_larger_ones(make, source):

@@ -35,14 +35,16 @@ def test_the_watch_sees_this_process_its_children_and_c_libraries(make_dataset):
     assert watch.written == set()
 
 
-def test_planning_preprocessing_and_checks_open_no_hidden_label(make_dataset, monkeypatch):
+def test_planning_and_preprocessing_open_no_hidden_label_and_checks_read_them_on_demand(make_dataset, monkeypatch):
     use_light_workers(monkeypatch)  # but for ours, which are processes
     raw = make_dataset(labelled=2, unlabelled=2, shape=(20, 20, 20))
     with OpenedFiles(raw / "labelsUl") as hidden, OpenedFiles(raw / "imagesUl") as images:
-        command(["-d", "999", "-c", "3d_fullres", "-npfp", "2", "-np", "2", "--no_pbar", "--verify_dataset_integrity"])
-        examine_dataset(999)
+        command(["-d", "999", "-c", "3d_fullres", "-npfp", "2", "-np", "2", "--no_pbar"])
     assert hidden.opened == hidden.written == set()
     assert len(images.opened) == 2
+    with OpenedFiles(raw / "labelsUl") as hidden:
+        examine_dataset(999)
+    assert len(hidden.opened) == 2 and hidden.written == set()
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -32,8 +32,15 @@ def check_case_name(name: str, where: str | Path) -> str:
     return name
 
 
-def read_case_list(path: str | Path) -> list[str]:
+def read_case_list(path: str | Path, check: bool = True) -> list[str]:
     """Read case names from a text file (one per line, ``#`` starts a comment) or from a JSON list.
+
+    Args:
+        path: Path of the file.
+        check: Refuse names that are not safe as part of a new file name.
+
+    Returns:
+        Names in the order of the file.
 
     Raises:
         UserError: The file cannot be read, is empty, or names a case twice.
@@ -48,7 +55,7 @@ def read_case_list(path: str | Path) -> list[str]:
         raise UserError(f"Cannot read the case list {path}: {error}. Expected one case name per line.") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path} is not a list of case names. Expected a JSON list of strings.")
-    names = [check_case_name(name, path) for name in names if name]
+    names = [check_case_name(name, path) if check else name for name in names if name]
     if not names:
         raise UserError(f"The case list {path} is empty. Expected one case name per line.")
     twice = [name for name, count in Counter(names).items() if count > 1]

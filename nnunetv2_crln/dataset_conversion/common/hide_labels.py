@@ -15,6 +15,7 @@ from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
+from nnunetv2_crln.utilities.names import with_hint
 
 
 @dataclass(frozen=True)
@@ -148,11 +149,12 @@ def _labelled_names(choice: Choice, labelled: dict[str, dict], test_names: list[
 def _names_from_file(path: Path | None, labelled: dict[str, dict], source: Path) -> list[str]:
     if path is None:
         return []
-    names = read_case_list(path)
+    names = read_case_list(path, check=False)  # only names of the source pass
     unknown = [name for name in names if name not in labelled]
     if unknown:
         raise UserError(
-            f"{path} names {len(unknown)} case(s) that {source} has no label for: {listing(unknown)}. "
+            f"{path} names {len(unknown)} case(s) that {source} has no label for: "
+            f"{listing(with_hint(name, labelled) for name in unknown)}. "
             f"Expected names such as {next(iter(labelled))}, without channel number and file ending."
         )
     return names

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 
 from nnunetv2_crln.dataset_conversion.common.geometry import ROUNDING, Grid, corner_distance
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.raw_dataset.reading import explain_read_error, last_line
 from nnunetv2_crln.utilities.files import finished_file
 from nnunetv2_crln.utilities.nifti import check_nifti_is_complete
 
@@ -44,16 +45,10 @@ def _reading(path: str | Path) -> Iterator[sitk.ImageFileReader]:
     try:
         yield reader
     except RuntimeError as error:
-        raise UserError(
-            f"Cannot read {path}: it is truncated, damaged or not an image ({last_line(error)}). "
-            "Download or copy it again."
-        ) from error
-
-
-def last_line(error: Exception) -> str:
-    """Return the reason at the end of an ITK message, without the C++ source line above it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+        reason = explain_read_error(path, error)
+        if reason == last_line(error):
+            reason = f"it is truncated, damaged or not an image ({reason}). Download or copy it again"
+        raise UserError(f"Cannot read {path}: {reason}.") from error
 
 
 def write_image(image: sitk.Image, path: Path) -> None:

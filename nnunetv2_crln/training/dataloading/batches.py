@@ -11,6 +11,7 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
+from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import StrongGeometry, strong_intensity_transforms, weak_transforms
@@ -87,6 +88,7 @@ class UnlabelledBatches:
         return {
             "unlabelled_weak": weak,
             "unlabelled_strong": geometry.apply(strong, labelled),
+            "unlabelled_keys": batch["keys"],
             "boxes": geometry.boxes,
             "flips": geometry.flips,
             "pasted": geometry.pasted,
@@ -98,10 +100,17 @@ class WorkerFailure:
     """Message to the training in place of a batch.
 
     Attributes:
-        text: Traceback of the worker.
+        text: Traceback of the worker, or the message of a ``UserError``.
+        input_is_bad: The text is the message of a ``UserError``.
     """
 
     text: str
+    input_is_bad: bool = False
+
+
+def cases_of(batch: dict) -> list[str]:
+    """Return the names of the labelled and unlabelled cases of a batch."""
+    return [str(case) for key in ("keys", "unlabelled_keys") for case in batch.get(key, ())]
 
 
 class SeededBatches:
@@ -118,6 +127,7 @@ class SeededBatches:
         first_step: Step of the first batch; the current one if a training is resumed.
         num_workers: Number of workers, W; 0 to use only the main process.
         rank: Rank of this process in distributed training.
+        highest_label: Largest value that the targets may hold; None does not look.
     """
 
     def __init__(
@@ -129,7 +139,9 @@ class SeededBatches:
         first_step: int,
         num_workers: int,
         rank: int = 0,
+        highest_label: int | None = None,
     ) -> None:
+        self.highest_label = highest_label
         self.labelled = labelled
         self.unlabelled = unlabelled
         self.seed = seed
@@ -155,6 +167,8 @@ class SeededBatches:
             return self._batch()
         try:
             return share_memory(self._batch())
+        except UserError as error:
+            return WorkerFailure(str(error), input_is_bad=True)
         except Exception:
             return WorkerFailure(traceback.format_exc())
 
@@ -168,9 +182,39 @@ class SeededBatches:
         self.next_step += max(1, self.num_workers)
         seed_everything(seed)
         batch = next(self.labelled)
+        if self.highest_label is not None:
+            refuse_unknown_labels(batch, self.highest_label)
         if self.unlabelled is not None:
             batch.update(self.unlabelled.draw(np.random.default_rng(seed), batch["data"]))
         return {**batch, "step": step}
+
+
+def refuse_unknown_labels(batch: dict, highest: int) -> None:
+    """Refuse a batch whose target holds values that the network has no output for.
+
+    On a GPU the loss would end the process with an assertion that names nothing.
+
+    Args:
+        batch: nnU-Net's, with ``target`` (B, 1, *patch) or a list of them, and ``keys``.
+        highest: Largest allowed value.
+
+    Raises:
+        UserError: Names the cases and the values.
+    """
+    target = batch["target"]
+    target = target[0] if isinstance(target, list) else target
+    bad = {
+        str(case): sorted({int(labels.min()), int(labels.max())} - set(range(highest + 1)))
+        for case, labels in zip(batch["keys"], target, strict=True)
+        if labels.min() < 0 or labels.max() > highest
+    }
+    if bad:
+        values = sorted({value for found in bad.values() for value in found})
+        raise UserError(
+            f"The preprocessed labels of {listing(sorted(bad))} hold the value(s) {listing(map(str, values))}, "
+            f"expected 0 to {highest} (dataset.json). Correct them in labelsTr (a mask of 0 and 255: divide it by 255) "
+            "and preprocess again."
+        )
 
 
 def share_memory(batch: dict) -> dict:

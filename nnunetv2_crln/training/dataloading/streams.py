@@ -43,6 +43,7 @@ class Streams:
         self.labelled, self.validation = labelled, validation
         size = unlabelled_batch_size(settings.unlabelled_batch_size, labelled.batch_size)
         self.unlabelled = batches(labelled, unlabelled, size, label_manager, settings)
+        self.highest_label = highest_label(label_manager)
         self.num_cases = {
             "labelled": len(labelled.indices),
             "validation": len(validation.indices),
@@ -69,10 +70,23 @@ class Streams:
         Returns:
             Endless batches for training and for online validation.
         """
-        training = SeededBatches(self.labelled, self.unlabelled, seed, "train", step, num_workers(), rank)
+        training = SeededBatches(
+            self.labelled, self.unlabelled, seed, "train", step, num_workers(), rank, self.highest_label
+        )
         workers = num_workers(for_validation=True)
-        online = SeededBatches(self.validation, None, seed, "validation", validated, workers, rank)
+        online = SeededBatches(self.validation, None, seed, "validation", validated, workers, rank, self.highest_label)
         return in_workers(training, pin_memory), in_workers(online, pin_memory)
+
+
+def highest_label(label_manager) -> int | None:
+    """Return the largest value that a target of this training may hold; None for regions, which have no values.
+
+    Args:
+        label_manager: nnU-Net's label manager.
+    """
+    if label_manager.has_regions:
+        return None
+    return label_manager.ignore_label if label_manager.has_ignore_label else label_manager.num_segmentation_heads - 1
 
 
 def unlabelled_batch_size(wanted: int | None, labelled: int) -> int:

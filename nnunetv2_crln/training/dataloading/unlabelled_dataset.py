@@ -9,8 +9,10 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import dataset_number, unlabelled_folder
+from nnunetv2_crln.layout import unlabelled_folder
+from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import unlabelled_status
+from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
 
 
 class UnlabelledDataset(nnUNetDatasetBlosc2):
@@ -46,7 +48,8 @@ def open_unlabelled_dataset(
         UserError: No unlabelled case is ready, some belong to other plans, or some are also labelled cases.
     """
     status = unlabelled_status(preprocessed_dataset_folder, plans_manager, configuration)
-    command = f"nnUNetv2_crln_plan_and_preprocess -d {dataset_number(plans_manager.dataset_name)} -c {configuration}"
+    plans = plans_identifier(preprocessed_dataset_folder, plans_manager.plans)
+    command = preprocess_unlabelled_command(plans_manager.dataset_name, [configuration], plans)
     if status.stale or not status.ready:
         raise UserError(
             f"{plans_manager.dataset_name} has {len(status.ready)} unlabelled cases that are preprocessed for these "
@@ -60,7 +63,7 @@ def open_unlabelled_dataset(
     if both := sorted(set(status.ready) & set(labelled)):
         raise UserError(
             f"{len(both)} case(s) are both labelled and unlabelled: {listing(both)}. Remove them from "
-            f"imagesUl (or imagesTr) and run again: {command} --clean"
+            f"imagesUl (or imagesTr) and run: {command} --clean"
         )
     identifier = plans_manager.get_configuration(configuration).data_identifier
     return UnlabelledDataset(str(unlabelled_folder(preprocessed_dataset_folder, identifier)), status.ready)

@@ -9,6 +9,7 @@ from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAu
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, WorkerFailure
 
 
@@ -52,6 +53,9 @@ class WatchedWorkers(MultiThreadedAugmenter):
                 self._check_workers()
                 continue
             if isinstance(batch, WorkerFailure):
+                if batch.input_is_bad:
+                    self._finish(timeout=2, force=True)
+                    raise UserError(batch.text)
                 self._fail(f"A loader worker failed:\n{batch.text}")
             if batch["step"] != self._next_step:
                 self._fail(f"The batch of step {self._next_step} was lost on its way; the next was {batch['step']}.")

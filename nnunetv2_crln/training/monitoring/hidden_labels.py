@@ -4,12 +4,15 @@ Training, planning and preprocessing never see these labels, which are only turn
 """
 
 import os
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
+from nnunetv2_crln.errors import listing
 from nnunetv2_crln.layout import LABELS_UNLABELLED
+from nnunetv2_crln.raw_dataset.reading import explain_read_error
 
 
 class HiddenLabels:
@@ -20,6 +23,8 @@ class HiddenLabels:
         configuration_manager: Configuration in training.
         file_ending: Entry of dataset.json, for example ``.nii.gz``.
         raw_folder: ``nnUNet_raw``; None takes the environment variable. It may be missing, so that no label is found.
+        allowed: Values that may occur; None allows all.
+        log: Function that prints a line into the training's log.
     """
 
     def __init__(
@@ -28,7 +33,11 @@ class HiddenLabels:
         configuration_manager: ConfigurationManager,
         file_ending: str,
         raw_folder: str | Path | None = None,
+        allowed: Collection[int] | None = None,
+        log: Callable[[str], None] = print,
     ) -> None:
+        self._allowed, self._log = allowed, log
+        self._left_out: set[str] = set()
         self._plans = plans_manager
         self._configuration = configuration_manager
         self._ending = file_ending
@@ -49,12 +58,28 @@ class HiddenLabels:
         path = self._folder / f"{case}{self._ending}" if self._folder else None
         if path is None or not path.is_file():
             return None
-        label, _ = self._plans.image_reader_writer_class().read_seg(str(path))
+        try:
+            label, _ = self._plans.image_reader_writer_class().read_seg(str(path))
+            return self._on_the_grid(label, path, properties, shape)
+        except Exception as error:
+            # One file that cannot be read must not end the monitoring of all others.
+            return self._leave_out(path, f"cannot be read ({explain_read_error(path, error, is_label=True)})")
+
+    def _leave_out(self, path: Path, reason: str) -> None:
+        if path.name not in self._left_out:
+            self._left_out.add(path.name)
+            self._log(f"WARNING: {path} {reason}; its pseudo label is not measured. All other cases are.")
+
+    def _on_the_grid(
+        self, label: np.ndarray, path: Path, properties: dict, shape: tuple[int, ...]
+    ) -> np.ndarray | None:
+        if self._allowed is not None and (unknown := np.setdiff1d(np.unique(label), list(self._allowed))).size:
+            shown = listing(f"{value:g}" for value in unknown)
+            return self._leave_out(path, f"holds the value(s) {shown}, but dataset.json knows {sorted(self._allowed)}")
         forward = self._plans.transpose_forward
         label = label.transpose([0, *(axis + 1 for axis in forward)])
         if label.shape[1:] != tuple(properties["shape_before_cropping"]):
-            print(f"WARNING: {path} has another shape than its image; its pseudo label is not measured.")
-            return None
+            return self._leave_out(path, "has another shape than its image")
         label = label[(slice(None), *(slice(low, high) for low, high in properties["bbox_used_for_cropping"]))]
         spacing = [properties["spacing"][axis] for axis in forward]
         target = list(self._configuration.spacing)

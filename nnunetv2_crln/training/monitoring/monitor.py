@@ -60,7 +60,8 @@ class Monitor:
         draw = np.random.default_rng(derive_seed(seed, "monitored cases", 0))
         chosen = draw.choice(len(self._cases), min(settings.monitor_cases, len(self._cases)), replace=False)
         self.fixed_cases = [self._cases[i] for i in sorted(chosen)]
-        self._patches: list[Patch] = []
+        self._patches: list[Patch] | None = None
+        self._left_out: set[str] = set()
         self._broken = False
         self._next_drawing = 0.0
 
@@ -99,8 +100,8 @@ class Monitor:
         self._next_drawing = end + (end - start) * (1 / DRAWING_SHARE - 1)
 
     def _look(self, epoch: int, rectifying: bool, measure: bool, draw: bool) -> dict[str, float]:
-        if not self._patches:
-            self._patches = [self._reader.read(case) for case in self.fixed_cases]
+        if self._patches is None:
+            self._patches = [patch for case in self.fixed_cases if (patch := self._read(case))]
         measured = []
         for patch in self._patches:
             prediction = self._view(patch, rectifying)
@@ -109,6 +110,16 @@ class Monitor:
             if draw:
                 self._save_overlay(epoch, patch, prediction)
         return {key: _mean([m[key] for m in measured]) for key in MONITORED} if measure else {}
+
+    def _read(self, case: str) -> Patch | None:
+        """Read a patch; a case that cannot be read is left out and named once."""
+        try:
+            return self._reader.read(case)
+        except Exception as error:
+            if case not in self._left_out:
+                self._left_out.add(case)
+                self._log(f"WARNING: {case} is not monitored ({type(error).__name__}: {error}). All other cases are.")
+            return None
 
     def _save_overlay(self, epoch: int, patch: Patch, prediction: TeacherPrediction) -> None:
         picture = PseudoLabelPicture(
@@ -143,8 +154,9 @@ class Monitor:
         stride = max(1, math.ceil(len(self._cases) / limit))
         cases = self._cases[::stride]
         quality = {
-            case: self._quality(case, rectifying)
+            case: self._quality(patch, rectifying)
             for case in tqdm(cases, desc="Confidence of the teacher for each unlabelled case", mininterval=5)
+            if (patch := self._read(case))
         }
         content = {
             "format_version": 1,
@@ -157,8 +169,7 @@ class Monitor:
         save_summary(content, self._folder / QUALITY_FILE)
         self._log(f"CRLN: the teacher's confidence for {len(quality)} unlabelled cases: {QUALITY_FILE}")
 
-    def _quality(self, case: str, rectifying: bool) -> dict[str, float]:
-        patch = self._reader.read(case)
+    def _quality(self, patch: Patch, rectifying: bool) -> dict[str, float]:
         probabilities = self._view(patch, rectifying).rectified
         result = confidence_summary(probabilities, patch.inside, self._settings.confidence_threshold)
         if patch.truth is not None:

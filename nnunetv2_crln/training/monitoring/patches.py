@@ -1,6 +1,6 @@
 """Cut patches out of unlabelled cases for the monitor."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -133,7 +133,12 @@ def usual_foreground_centre(labelled_dataset, ndim: int = 3) -> tuple[float, ...
 
 
 def build_patch_reader(
-    unlabelled_dataset, labelled_dataset, plans_manager: PlansManager, configuration: str, file_ending: str
+    unlabelled_dataset,
+    labelled_dataset,
+    plans_manager: PlansManager,
+    configuration: str,
+    dataset_json: dict,
+    log: Callable[[str], None] = print,
 ) -> PatchReader:
     """Build the reader of one configuration.
 
@@ -142,7 +147,8 @@ def build_patch_reader(
         labelled_dataset: Dataset of nnU-Net with the labelled cases, which show where foreground is.
         plans_manager: nnU-Net's plans.
         configuration: Name of a configuration in them.
-        file_ending: Entry of dataset.json, for example ``.nii.gz``.
+        dataset_json: Content of dataset.json.
+        log: Function that prints a line into the training's log.
 
     Returns:
         The reader.
@@ -153,5 +159,10 @@ def build_patch_reader(
         manager.patch_size,
         manager.spacing,
         usual_foreground_centre(labelled_dataset),
-        HiddenLabels(plans_manager, manager, file_ending),
+        HiddenLabels(plans_manager, manager, dataset_json["file_ending"], allowed=_values(dataset_json), log=log),
     )
+
+
+def _values(dataset_json: dict) -> set[int]:
+    entries = dataset_json["labels"].values()
+    return {value for entry in entries for value in (entry if isinstance(entry, (list, tuple)) else [entry])}

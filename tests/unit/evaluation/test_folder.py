@@ -205,7 +205,7 @@ def test_geometry_of_the_nibabel_reader(dataset: Dataset) -> None:
     found, expected = dataset.evaluate(dataset_json=content)["cases"]["x"], dataset.evaluate()["cases"]["x"]
     assert found["metrics"]["b"] == pytest.approx(expected["metrics"]["b"])
     dataset.write(dataset.predictions, "x", label_map(1), origin=(0.0, 0.5, 0.0))
-    with pytest.raises(UserError, match="prediction's original_affine"):
+    with pytest.raises(UserError, match="prediction's origin"):
         dataset.evaluate(dataset_json=content)
 
 

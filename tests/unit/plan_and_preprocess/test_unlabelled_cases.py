@@ -225,7 +225,10 @@ def test_two_processes(dataset):
 
 
 def test_status_before_any_preprocessing(dataset):
-    with pytest.raises(UserError, match="Run nnUNetv2_crln_plan_and_preprocess -d 999 -c 3d_fullres first"):
+    with pytest.raises(
+        UserError,
+        match=r"Run: nnUNetv2_crln_plan_and_preprocess -d 999 .* --unlabelled_only",
+    ):
         unlabelled_status(dataset[1], plans(), "3d_fullres")
 
 

@@ -54,8 +54,8 @@ def test_too_many_bad_steps_in_a_row_end_the_training():
     step(network.weight.sum(), None, MAX_SKIPPED_IN_A_ROW)  # a good one starts the count anew
     for number in range(MAX_SKIPPED_IN_A_ROW - 1):
         step(float("nan") * network.weight.sum(), None, number)
-    with pytest.raises(RuntimeError, match=r"20 iterations in a row .*--verify_dataset_integrity.*--c"):
-        step(float("nan") * network.weight.sum(), None, 99)
+    with pytest.raises(RuntimeError, match=r"20 iterations in a row .*lab_1 .*nnUNetv2_crln_doctor.*--c"):
+        step(float("nan") * network.weight.sum(), None, 99, ["lab_1", "unl_2"])
 
 
 def test_counts_survive_a_checkpoint():
@@ -72,3 +72,9 @@ def test_one_process_averages_nothing():
     before = network.weight.grad.clone()
     average_gradients(network)
     assert torch.equal(network.weight.grad, before)
+
+
+def test_the_cases_of_a_skipped_step_are_named():
+    network, step, warnings = make_step()
+    step(float("nan") * network.weight.sum(), None, 7, ["lab_1", "unl_2", "lab_1"])
+    assert len(warnings) == 1 and "(cases of the batch: lab_1, unl_2)" in warnings[0]

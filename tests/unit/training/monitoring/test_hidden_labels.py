@@ -1,6 +1,7 @@
 """Hidden labels on the preprocessed grid: as nnU-Net's preprocessor brings labels there."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,31 @@ def test_a_label_of_another_shape_is_named_and_left_out(tmp_path, capsys):
     assert "case.nii.gz has another shape" in capsys.readouterr().out
 
 
-def test_nothing_but_the_monitoring_reads_hidden_labels():
-    package = Path(__file__).parents[3] / "nnunetv2_crln"
-    users = {path.name for path in package.rglob("*.py") if "hidden_labels" in path.read_text(encoding="utf-8")}
-    assert users <= {"hidden_labels.py", "monitoring.py", "teacher_view.py", "semi_supervised.py"}
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [(b"junk", "cannot be read"), (b"", "it is empty"), (np.full((4, 4, 4), 255, np.uint8), "holds the value.* 255")],
+)
+def test_a_label_that_cannot_be_used_is_named_once_and_left_out(tmp_path, label, text):
+    write(
+        tmp_path, np.ones((4, 4, 4), np.float32), np.zeros((4, 4, 4), np.uint8) if isinstance(label, bytes) else label
+    )
+    if isinstance(label, bytes):
+        (tmp_path / "Dataset990_Synthetic" / "labelsUl" / "case.nii.gz").write_bytes(label)
+    plans, lines = make_plans(), []
+    hidden = HiddenLabels(plans, plans.get_configuration("c"), ".nii.gz", tmp_path, allowed=[0, 1, 2], log=lines.append)
+    for _ in range(2):
+        assert hidden.load("case", {"shape_before_cropping": (4, 4, 4)}, (4, 4, 4)) is None
+    assert len(lines) == 1 and "case.nii.gz" in lines[0] and re.search(text, lines[0])
+
+
+@pytest.mark.parametrize(
+    ("module", "readers"),
+    [
+        ("training.monitoring.hidden_labels", {"patches.py"}),
+        ("raw_dataset.check_hidden_labels", {"checked_steps.py", "doctor.py"}),
+    ],
+)
+def test_nothing_but_monitoring_and_checks_reads_hidden_labels(module, readers):
+    package = Path(__file__).parents[4] / "nnunetv2_crln"
+    text = f"from nnunetv2_crln.{module} import"
+    assert {path.name for path in package.rglob("*.py") if text in path.read_text(encoding="utf-8")} == readers

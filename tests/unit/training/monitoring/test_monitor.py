@@ -1,5 +1,6 @@
 """The monitor's parts: where patches lie, what is due, what an error does."""
 
+import json
 import math
 from types import SimpleNamespace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from nnunetv2_crln.layout import QUALITY_FILE
 from nnunetv2_crln.reporting.curves import MONITORED
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring import monitor as monitoring
@@ -103,6 +105,24 @@ def test_values_by_hand():
 def test_without_hidden_label_there_is_no_dice():
     values = compare(make_patch(truth=False), predicted([[0, 1], [1, 0]]), 2)
     assert all(math.isnan(values[key]) for key in values if "dice" in key)
+
+
+def test_one_case_that_cannot_be_read_is_named_once_and_stops_no_other(tmp_path):
+    monitor, lines = make_monitor(tmp_path, cases=3, monitor_cases=3)
+
+    def read(case):
+        if case == "case_1":
+            raise OSError("damaged")
+        return make_patch()
+
+    monitor._reader.read = read
+    for epoch in range(2):
+        assert monitor.after_epoch(epoch, last=False, rectifying=True)["pseudo_dice"] == 1
+    monitor.after_training(1, rectifying=True)
+    assert list(json.loads((tmp_path / QUALITY_FILE).read_text())["cases"]) == ["case_0", "case_2"]
+    assert [line for line in lines if "WARNING" in line] == [
+        "WARNING: case_1 is not monitored (OSError: damaged). All other cases are."
+    ]
 
 
 # ---------------------------------------------------------------- when

@@ -1,0 +1,127 @@
+"""Check what nnU-Net's steps read and write, and explain their errors."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import textwrap
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
+from nnunetv2.imageio import reader_writer_registry
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.plan_and_preprocess.options import Options
+from nnunetv2_crln.plan_and_preprocess.written_cases import check_labelled_cases
+from nnunetv2_crln.raw_dataset.check_hidden_labels import verify_hidden_labels
+from nnunetv2_crln.raw_dataset.check_images import verify_images
+from nnunetv2_crln.raw_dataset.check_labels import verify_labels
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+
+
+def verify(folders: DatasetFolders, options: Options) -> None:
+    """Open every image and every label in labelsTr and labelsUl for the plugin's checks and nnU-Net's.
+
+    Args:
+        folders: Folders of the dataset.
+        options: Options of the command.
+
+    Raises:
+        UserError: Images or labels are wrong.
+    """
+    print_warnings(verify_images(folders.raw, options.fingerprint_processes, options.show_progress))
+    print_warnings(verify_labels(folders.raw, options.fingerprint_processes, options.show_progress))
+    print_warnings(list(verify_hidden_labels(folders.raw, options.fingerprint_processes, options.show_progress)))
+    with explaining_nnunet_errors("check of the labelled cases", folders, options):
+        verify_dataset_integrity(str(folders.raw), options.fingerprint_processes)
+
+
+@contextlib.contextmanager
+def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Options) -> Iterator[None]:
+    """Turn an error of one of nnU-Net's steps into what our own checks find in the files.
+
+    Args:
+        step: Step of nnU-Net, for the message.
+        folders: Folders of the dataset.
+        options: Options of the command.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: Replaces any other exception.
+    """
+    try:
+        with _quiet_search_for_a_reader():
+            yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not options.verify:
+            verify_images(folders.raw, options.fingerprint_processes, options.show_progress)
+            verify_labels(folders.raw, options.fingerprint_processes, options.show_progress)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        raise UserError(
+            f"nnU-Net's {step} failed for {folders.raw}: {type(error).__name__}: "
+            f"{textwrap.shorten(str(error), 400) or '(no text)'} ({Path(place.filename).name}, line {place.lineno}). "
+            "The files passed our checks: correct what the message names, or report it with the dataset.json."
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet_search_for_a_reader() -> Iterator[None]:
+    """Keep nnU-Net from printing the traceback of each reader that it tries in vain, as for every 3D TIFF file."""
+    with mock.patch.object(reader_writer_registry, "traceback", SimpleNamespace(print_exc=lambda: None)):
+        yield
+
+
+def check_written_labelled(
+    folders: DatasetFolders, plans_manager: PlansManager, configurations: dict[str, int], options: Options
+) -> list[str]:
+    """Check the labelled cases as they were written, by this command or by nnU-Net's own.
+
+    Args:
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configurations: Processes by configuration.
+        options: Options of the command.
+
+    Returns:
+        Text for each case that would spoil a training.
+    """
+    failed = []
+    for name in one_configuration_per_data(plans_manager, configurations):
+        data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
+        faults, oddities = check_labelled_cases(folders.raw, data, configurations[name], options.show_progress)
+        print_warnings([f"{text} ({name})" for text in oddities])
+        for text in faults:
+            print(f"Failed: {text} ({name})", file=sys.stderr)
+        failed += [f"{text} ({name})" for text in faults]
+    return failed
+
+
+def one_configuration_per_data(plans_manager: PlansManager, configurations: Iterable[str]) -> list[str]:
+    """Select the configurations that need preprocessed data of their own.
+
+    Args:
+        plans_manager: nnU-Net's plans.
+        configurations: Names of configurations.
+
+    Returns:
+        The first configuration for each folder of preprocessed data.
+    """
+    by_data: dict[str, str] = {}
+    for name in configurations:
+        by_data.setdefault(plans_manager.get_configuration(name).data_identifier, name)
+    return list(by_data.values())
+
+
+def print_warnings(warnings: Iterable[str]) -> None:
+    """Print warnings on stderr."""
+    for warning in warnings:
+        print(f"Warning: {warning}", file=sys.stderr)

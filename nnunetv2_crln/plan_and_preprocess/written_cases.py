@@ -1,0 +1,91 @@
+"""Check preprocessed cases as they were written: what training reads, nobody has looked at before."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+from nnunetv2_crln.errors import listing
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
+from nnunetv2_crln.raw_dataset.check_labels import allowed_values
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.utilities.parallel import run_all
+
+NOT_FINITE = (
+    "the preprocessed image has NaN or infinite voxels: look in the file for NaN, infinity, or a huge value that marks "
+    "missing data (often -3.4e38), and replace it, or remove the case"
+)
+CONSTANT = "the preprocessed image is constant: nothing can be learned from it"
+
+
+@dataclass(frozen=True)
+class WrittenCase:
+    """Fault and oddity of one preprocessed case; both may be empty."""
+
+    fault: str = ""
+    oddity: str = ""
+
+
+def inspect_image(image: np.ndarray) -> WrittenCase:
+    """Look at a preprocessed image, (C, X, Y, Z)."""
+    if not np.isfinite(image).all():
+        # One such voxel turns the loss of every batch it is in, and then the network, into NaN.
+        return WrittenCase(fault=NOT_FINITE)
+    return WrittenCase(oddity=CONSTANT if image.min() == image.max() else "")
+
+
+def inspect_labelled_case(folder: str, case: str, allowed: Collection[int]) -> WrittenCase:
+    """Read one preprocessed labelled case and look at it.
+
+    Args:
+        folder: Folder of the preprocessed labelled cases.
+        case: Identifier of the case.
+        allowed: Label values that may occur; -1 marks what lies outside of the image.
+
+    Returns:
+        Fault and oddity of the case.
+    """
+    image, labels, *_ = infer_dataset_class(folder)(folder, [case]).load_case(case)
+    unknown = np.setdiff1d(np.unique(labels[:]), [-1, *allowed])
+    if unknown.size:
+        return WrittenCase(
+            f"its label holds the value(s) {listing(f'{value:g}' for value in unknown)}, but dataset.json knows "
+            f"{sorted(allowed)}: correct the label"
+        )
+    return inspect_image(image[:])
+
+
+def check_labelled_cases(
+    raw_dataset_folder: str | Path,
+    data_folder: str | Path,
+    processes: int = 1,
+    show_progress: bool = True,
+) -> tuple[list[str], list[str]]:
+    """Check all preprocessed labelled cases of one configuration.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+        data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``; may be missing.
+        processes: Number of processes that read.
+        show_progress: Whether to show a progress bar.
+
+    Returns:
+        Faults and oddities, each with the source file.
+    """
+    folder = Path(data_folder)
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return [], []
+    dataset_json = read_dataset_json(raw_dataset_folder)
+    allowed = allowed_values(Path(raw_dataset_folder) / "dataset.json", dataset_json)
+    sources = find_labelled_cases(raw_dataset_folder, dataset_json)
+    present = [case for case in infer_dataset_class(str(folder)).get_identifiers(str(folder)) if case in sources]
+    tasks = {case: (str(folder), case, allowed) for case in present}
+    written, unreadable = run_all(inspect_labelled_case, tasks, processes, "Checking what was written", show_progress)
+    files = {case: "imagesTr/" + Path(sources[case]["images"][0]).name for case in present}
+    faults = [f"{files[case]}: {item.fault}" for case, item in written.items() if item.fault]
+    faults += [f"{files[case]}: cannot be read after preprocessing ({text})" for case, text in unreadable.items()]
+    return faults, [f"{files[case]}: {item.oddity}" for case, item in written.items() if item.oddity]

@@ -1,0 +1,115 @@
+"""Explain why a checkpoint does not fit the plans any more, and say what changed between two runs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.settings import CRLNSettings
+
+SHAPING = (
+    "dim",
+    "cps",
+    "num_prototypes",
+    "aggregation",
+    "spatial_awareness",
+    "integration",
+    "shared_classes",
+    "rectification",
+    "representation_kernel",
+)
+"""Settings that decide which parameters the added modules have."""
+
+
+def changed_settings(init_args: Mapping, settings: CRLNSettings, fixed: Mapping[str, Any]) -> dict[str, tuple]:
+    """Compare the settings of a checkpoint with the present ones.
+
+    Args:
+        init_args: Arguments that the trainer of the checkpoint was built with, plans included.
+        settings: Present settings.
+        fixed: Settings that the trainer fixes.
+
+    Returns:
+        Old and new value by setting; empty if the old ones cannot be read.
+    """
+    try:
+        configuration = PlansManager(init_args["plans"]).get_configuration(init_args["configuration"]).configuration
+        before = CRLNSettings.from_plans(configuration, **fixed)
+    except (UserError, KeyError, TypeError, ValueError, AttributeError):
+        return {}
+    old, new = dataclasses.asdict(before), dataclasses.asdict(settings)
+    return {key: (old[key], new[key]) for key in new if old[key] != new[key]}
+
+
+def changed_architecture(init_args: Mapping, now: Mapping) -> dict[str, tuple]:
+    """Compare what decides the shape of the network.
+
+    Args:
+        init_args: Arguments that the trainer of the checkpoint was built with.
+        now: The same of the present trainer.
+
+    Returns:
+        Old and new value by entry, such as ``architecture.arch_kwargs.n_stages``.
+    """
+    old, new = _shape_of(init_args), _shape_of(now)
+    return {key: (old.get(key), new.get(key)) for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)}
+
+
+def _shape_of(init_args: Mapping) -> dict[str, Any]:
+    try:
+        configuration = PlansManager(init_args["plans"]).get_configuration(init_args["configuration"]).configuration
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+    dataset_json = init_args.get("dataset_json") or {}
+    content = {"architecture": configuration.get("architecture")}
+    content |= {f"{key} (dataset.json)": dataset_json.get(key) for key in ("labels", "channel_names")}
+    return dict(_leaves(content, ""))
+
+
+def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(content, Mapping):
+        for key, value in content.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, content
+
+
+@contextlib.contextmanager
+def explaining_other_shapes(
+    where: str, settings: Mapping[str, tuple], architecture: Mapping[str, tuple]
+) -> Iterator[None]:
+    """Turn torch's list of tensors into the entries of the plans that were changed.
+
+    Args:
+        where: File of the checkpoint.
+        settings: Result of :func:`changed_settings`.
+        architecture: Result of :func:`changed_architecture`.
+
+    Yields:
+        Nothing.
+
+    Raises:
+        UserError: The state of the checkpoint does not fit.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        changes = describe({**architecture, **{k: v for k, v in settings.items() if k in SHAPING}})
+        cause = (
+            f"Changed since then: {changes}" if changes else f"No change of the plans explains it: {str(error)[:300]}"
+        )
+        raise UserError(
+            f"The network or the modules in {where} have another shape than the plans say now. {cause}. Change it "
+            "back, or start anew in an empty fold (remove its checkpoints). In the middle of a training "
+            f'{", ".join(SHAPING)} of the "crln" block must stay as they are; all other settings may change.'
+        ) from error
+
+
+def describe(changes: Mapping[str, tuple]) -> str:
+    """Return changes as ``key: old → new``."""
+    return listing(f"{key}: {old} → {new}" for key, (old, new) in changes.items())

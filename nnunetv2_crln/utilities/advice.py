@@ -1,0 +1,52 @@
+"""Word the commands that messages advise, so that they can be pasted and do what is meant."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable
+
+from nnunetv2_crln.layout import dataset_number
+
+PREPROCESS = "nnUNetv2_crln_plan_and_preprocess"
+
+
+def command_line(*words: object) -> str:
+    """Join the words of a command, quoted for a shell where they need it.
+
+    Example:
+        >>> command_line("find", "/my data", "-delete")
+        "find '/my data' -delete"
+    """
+    return " ".join(shlex.quote(str(word)) for word in words)
+
+
+def preprocess_unlabelled_command(dataset_name: str, configurations: Iterable[str], plans: str) -> str:
+    """Return the command that preprocesses imagesUl for plans that exist, without planning anew.
+
+    Args:
+        dataset_name: ``DatasetXXX_Name``.
+        configurations: Names of the configurations.
+        plans: Name of the plans file without ``.json``, as ``nnUNetv2_train -p`` takes it.
+
+    Returns:
+        One line to paste.
+    """
+    number = dataset_number(dataset_name)
+    return command_line(
+        PREPROCESS, "-d", number, "-c", *configurations, "-overwrite_plans_name", plans, "--unlabelled_only"
+    )
+
+
+def preprocess_labelled_command(dataset_name: str, configurations: Iterable[str], plans: str) -> str:
+    """Return nnU-Net's command that preprocesses the labelled cases for plans that exist.
+
+    Args:
+        dataset_name: ``DatasetXXX_Name``.
+        configurations: Names of the configurations.
+        plans: Name of the plans file without ``.json``.
+
+    Returns:
+        One line to paste.
+    """
+    number = dataset_number(dataset_name)
+    return command_line("nnUNetv2_preprocess", "-d", number, "-plans_name", plans, "-c", *configurations)

@@ -1,0 +1,26 @@
+"""Names that look alike."""
+
+import unicodedata
+
+import pytest
+
+from nnunetv2_crln.utilities.names import explain_near_name, with_hint
+
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))
+
+
+@pytest.mark.parametrize(
+    ("name", "present", "text"),
+    [
+        (COMPOSED, [DECOMPOSED], "another Unicode form"),
+        (DECOMPOSED, ["x", COMPOSED], "another Unicode form"),
+        ("case", ["Case"], "upper and lower case"),
+        (COMPOSED, [DECOMPOSED.upper()], "upper and lower case"),
+        ("case", ["case", "cases"], ""),
+        ("case", [], ""),
+    ],
+)
+def test_hints(name, present, text):
+    hint = explain_near_name(name, present)
+    assert text in hint and bool(hint) == bool(text)
+    assert with_hint(name, present).startswith(name)
