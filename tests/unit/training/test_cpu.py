@@ -4,6 +4,7 @@ import os
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -93,3 +94,40 @@ def test_large_tensors_come_from_memory_that_the_process_keeps(kind, mapped):
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(cpu.platform, "libc_ver", lambda: ("", ""))
     assert not cpu.keep_freed_memory()
+
+
+class Stock:
+    """What FastOnCPU needs of nnU-Net's trainer."""
+
+    def __init__(self, device: str, **block) -> None:
+        self.device = torch.device(device)
+        self.configuration_manager = SimpleNamespace(configuration={"crln": block}, patch_size=[4, 4, 4])
+
+    def initialize(self) -> None:
+        self.network = nn.Conv3d(2, 2, 3)
+
+    def on_train_start(self) -> None:
+        self.started = True
+
+    def train_step(self, batch: dict) -> dict:
+        return {"autocast": torch.is_autocast_enabled("cpu")}
+
+    validation_step = train_step
+
+
+class Trainer(cpu.FastOnCPU, Stock):
+    """A supervised trainer with the mixin."""
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "chosen"), [("cpu", True, True), ("cpu", False, False), ("cuda", True, False)]
+)
+def test_the_supervised_baseline_computes_as_the_settings_say(monkeypatch, device, wanted, chosen):
+    kept = []
+    monkeypatch.setattr(cpu, "keep_freed_memory", lambda: kept.append(True))
+    trainer = Trainer(device, cpu_bfloat16=wanted)
+    trainer.initialize()
+    trainer.on_train_start()
+    assert trainer.started and bool(kept) == (device == "cpu")
+    assert (trainer.network.weight.stride(1) == 1) == (device == "cpu")
+    assert trainer.train_step({})["autocast"] == trainer.validation_step({})["autocast"] == chosen
