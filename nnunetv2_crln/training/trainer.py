@@ -1,7 +1,6 @@
 """Extend nnU-Net's training loop by unlabelled data, a teacher, rectification and Cooperative Positive Supervision."""
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,6 +17,7 @@ from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches, cases_
 from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
 from nnunetv2_crln.training.dataloading.workers import nnunet_without_workers
+from nnunetv2_crln.training.deployment import Deployment
 from nnunetv2_crln.training.epoch_log import complete_log, log_losses, log_monitored, means_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
@@ -36,7 +36,7 @@ from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
 
-class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
+class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
     """Train with cooperative rectification learning (Wang et al., Medical Image Analysis 2025) on any nnU-Net dataset.
 
     ``self.network`` is the student during training and the deployed network during validation, so that nnU-Net's
@@ -252,37 +252,3 @@ class nnUNetTrainer_CRLN(Resuming, ProgressLine, nnUNetTrainer):
         if self.monitor:
             self.monitor.after_training(self.current_epoch - 1, self.phase.rectifying)
         self.locks.close()
-
-    # ---------------------------------------------------------------- validation and deployment
-
-    @contextlib.contextmanager
-    def deployed_network(self) -> Iterator[None]:
-        """Replace ``self.network`` by the network that will be deployed, within the ``with`` block."""
-        student = self.network
-        if self.settings.deploy == "teacher":
-            self.network = self.method.teacher_network
-        try:
-            yield
-        finally:
-            self.network = student
-            self.method.teach_at_full_resolution()
-
-    def set_deep_supervision_enabled(self, enabled: bool):
-        """Switch the deep supervision of ``self.network`` on or off, even inside torch.compile."""
-        unwrap(self.network).decoder.deep_supervision = enabled  # type: ignore[union-attr]
-
-    def validation_step(self, batch: dict) -> dict:
-        """Validate the network that will be deployed."""
-        with self.deployed_network():
-            self.set_deep_supervision_enabled(self.enable_deep_supervision)
-            result = super().validation_step(batch)
-        self.method.drop_features()
-        # Use the precision of the log in checkpoints: a moving average continued from there must not differ.
-        return {name: np.asarray(value, dtype=np.float64) for name, value in result.items()}
-
-    def perform_actual_validation(self, save_probabilities: bool = False):
-        """Validate the network that will be deployed on whole cases."""
-        if self.local_rank == 0:
-            lock_fold(self.locks, self.output_folder, self.print_to_log_file)
-        with self.locks, self.deployed_network():
-            super().perform_actual_validation(save_probabilities)
