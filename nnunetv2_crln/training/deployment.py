@@ -35,13 +35,13 @@ class Deployment:
 
     def set_deep_supervision_enabled(self: Any, enabled: bool):
         """Switch the deep supervision of ``self.network`` on or off, even inside torch.compile."""
-        unwrap(self.network).decoder.deep_supervision = enabled
+        unwrap(self.network).decoder.deep_supervision = enabled  # type: ignore[union-attr]
 
     def validation_step(self: Any, batch: dict) -> dict:
         """Validate the network that will be deployed."""
         with self.deployed_network():
             self.set_deep_supervision_enabled(self.enable_deep_supervision)
-            result = super().validation_step(batch)
+            result = super().validation_step(batch)  # type: ignore[misc]
         self.method.drop_features()
         # Use the precision of the log in checkpoints: a moving average continued from there must not differ.
         return {name: np.asarray(value, dtype=np.float64) for name, value in result.items()}
@@ -51,4 +51,4 @@ class Deployment:
         if self.local_rank == 0:
             lock_fold(self.locks, self.output_folder, self.print_to_log_file)
         with self.locks, self.deployed_network():
-            super().perform_actual_validation(save_probabilities)
+            super().perform_actual_validation(save_probabilities)  # type: ignore[misc]
