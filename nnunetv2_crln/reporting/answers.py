@@ -94,8 +94,8 @@ def _foreground_difference(
     cases = [case for case in a if case in b and a[case] and b[case]]
     if not cases or fold.folder.name == "fold_all":
         return None
-    means = [np.array([np.nanmean(list(side[case].values())) for case in cases]) for side in (a, b)]
-    return paired_difference(*means), len(cases), "validation"
+    mean_a, mean_b = (np.array([np.nanmean(list(side[case].values())) for case in cases]) for side in (a, b))
+    return paired_difference(mean_a, mean_b), len(cases), "validation"
 
 
 def pseudo_labels(fold: Fold) -> Answer:
