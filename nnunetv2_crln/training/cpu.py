@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -79,6 +80,19 @@ def keep_freed_memory() -> bool:
         taken = [libc.mallopt(parameter, value) == 1 for parameter, value in _KEEP]
         return all(taken)
     return False
+
+
+def prepare_cpu(device: torch.device, bfloat16: bool, print_line: Callable[[str], None]) -> None:
+    """Keep freed memory in a training on a CPU, and say what was chosen.
+
+    Args:
+        device: Device of the training; nothing is done for others than the CPU.
+        bfloat16: Whether the steps run in bfloat16.
+        print_line: Prints a line into the training's log.
+    """
+    if device.type == "cpu":
+        kept = keep_freed_memory()
+        print_line(f"On the CPU: bfloat16 {bfloat16}, freed memory kept for the next step {kept}")
 
 
 class FastOnCPU:

@@ -12,7 +12,7 @@ from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import checks
-from nnunetv2_crln.training.cpu import chosen_bfloat16, chosen_channels_last, keep_freed_memory, to_channels_last
+from nnunetv2_crln.training.cpu import chosen_bfloat16, chosen_channels_last, prepare_cpu, to_channels_last
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches, cases_of
 from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
@@ -90,7 +90,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
             self.network,
             self.settings,
             self.label_manager.num_segmentation_heads,
-            len(self.configuration_manager.patch_size),
+            ndim,
             self.loss,
             at_full_resolution(self.loss),
             self.device,
@@ -170,9 +170,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         self.method.start(self.step == 0, self.num_iterations_per_epoch, total_iterations)
         super().on_train_start()
         self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}", also_print_to_console=False)
-        if self.device.type == "cpu":
-            kept = keep_freed_memory()
-            self.print_to_log_file(f"On the CPU: bfloat16 {self.bfloat16}, freed memory kept for the next step {kept}")
+        prepare_cpu(self.device, self.bfloat16, self.print_to_log_file)
         if self.local_rank == 0:
             self._write_facts()
             self.monitor = self.build_monitor()

@@ -63,7 +63,8 @@ class HiddenLabels:
             return self._on_the_grid(label, path, properties, shape)
         except Exception as error:
             # One file that cannot be read must not end the monitoring of all others.
-            return self._leave_out(path, f"cannot be read ({explain_read_error(path, error, is_label=True)})")
+            self._leave_out(path, f"cannot be read ({explain_read_error(path, error, is_label=True)})")
+            return None
 
     def _leave_out(self, path: Path, reason: str) -> None:
         if path.name not in self._left_out:
@@ -75,11 +76,13 @@ class HiddenLabels:
     ) -> np.ndarray | None:
         if self._allowed is not None and (unknown := np.setdiff1d(np.unique(label), list(self._allowed))).size:
             shown = listing(f"{value:g}" for value in unknown)
-            return self._leave_out(path, f"holds the value(s) {shown}, but dataset.json knows {sorted(self._allowed)}")
+            self._leave_out(path, f"holds the value(s) {shown}, but dataset.json knows {sorted(self._allowed)}")
+            return None
         forward = self._plans.transpose_forward
         label = label.transpose([0, *(axis + 1 for axis in forward)])
         if label.shape[1:] != tuple(properties["shape_before_cropping"]):
-            return self._leave_out(path, "has another shape than its image")
+            self._leave_out(path, "has another shape than its image")
+            return None
         label = label[(slice(None), *(slice(low, high) for low, high in properties["bbox_used_for_cropping"]))]
         spacing = [properties["spacing"][axis] for axis in forward]
         target = list(self._configuration.spacing)
