@@ -31,8 +31,8 @@ def build_parser() -> CommandParser:
     """Build the parser."""
     parser = CommandParser(
         "nnUNetv2_crln_rank",
-        "Rank the unlabelled scans by what their annotation would teach: those the model is least sure of first, each "
-        "compared with scans whose structures are as large, and near-copies of a scan above put back. Whole scans are "
+        "Rank the unlabelled scans by the benefit of annotating them: the least confident first, each compared with "
+        "scans whose structures have a similar size, and near-copies of a scan above put back. Whole scans are "
         "predicted. Whether this order teaches more than a random one has not been measured yet. Run it again to "
         "continue after an interruption.",
         "nnUNetv2_crln_rank nnUNet_results/Dataset104_Heart/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres -o ranking.csv",

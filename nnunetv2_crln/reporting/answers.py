@@ -1,4 +1,4 @@
-"""The panel at the top of the report: the questions that a reader comes with, each answered in a sentence."""
+"""Answer the first questions of a reader in the panel at the top of the report, each in a sentence."""
 
 from __future__ import annotations
 
@@ -43,7 +43,16 @@ def answers(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping, Ma
 
 
 def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping, Mapping]]) -> Answer:
-    """Compare the mean Dice with the baseline's; without one, say how to get one."""
+    """Compare the mean Dice with the baseline's; without a baseline, explain how to get one.
+
+    Args:
+        fold: Fold of the model.
+        baseline: Fold of the baseline, if there is one.
+        pairs: Evaluations of both.
+
+    Returns:
+        The answer.
+    """
     question = "Did the unlabelled data help?"
     if baseline is None:
         number = dataset_number(fold.plans.get("dataset_name", ""))
@@ -99,7 +108,7 @@ def _foreground_difference(
 
 
 def pseudo_labels(fold: Fold) -> Answer:
-    """Tell how good the pseudo labels are: measured where hidden labels exist, otherwise what the teacher believes."""
+    """Describe the quality of the pseudo labels, or the teacher's confidence if there are no hidden labels."""
     question = "Are the pseudo labels good?"
     measured, raw = (_last(fold, f"crln_pseudo_dice{kind}") for kind in ("", "_raw"))
     if not math.isnan(measured):
@@ -111,7 +120,7 @@ def pseudo_labels(fold: Fold) -> Answer:
     if not math.isnan(confident):
         details.append(f"The teacher is confident in {confident:.0%} of the voxels.")
     if not math.isnan(expected):
-        details.append(f"It expects a Dice of {expected:.2f} (median case); that is usually too much.")
+        details.append(f"It expects a Dice of {expected:.2f} (median case), which is usually too high.")
     verdict = "Not measured: no hidden labels (labelsUl)" if details else "Unknown: nothing was recorded"
     return Answer(question, verdict, "open", details)
 
@@ -128,7 +137,7 @@ def _expected_dice(fold: Fold) -> float:
 
 
 def annotate_next(fold: Fold) -> Answer:
-    """Name the cases that the teacher is least sure of."""
+    """Name the cases in which the teacher is least confident."""
     question = "What to annotate next?"
     cases = list((fold.quality or {}).get("cases", {}))
     if not cases:
@@ -136,9 +145,9 @@ def annotate_next(fold: Fold) -> Answer:
     shown = [case for case in cases if case in fold.overlays][:THUMBNAILS]
     pictures = [Picture(thumbnail(fold.overlays[case][max(fold.overlays[case])]), case, code(case)) for case in shown]
     verdict = ", ".join(cases[:THUMBNAILS])
-    details = [f"The teacher is least sure of these, of {len(cases)} cases. All of them are ranked below."]
+    details = [f"The teacher is least confident in these of {len(cases)} cases. All of them are ranked below."]
     if pictures:
-        details.append("Pictures exist of the monitored cases; the least sure of them:")
+        details.append("Pictures exist of the monitored cases; the least confident of them:")
     return Answer(question, verdict, "open", details, pictures)
 
 

@@ -1,4 +1,4 @@
-"""Pieces of the report's page. The template ``templates/report.html`` gives them their form and escapes their text."""
+"""Define the pieces of the report's page; ``templates/report.html`` formats them and escapes their text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 
 class Block:
-    """One piece of the page; the template has a macro for each kind."""
+    """Piece of the page; the template has a macro for each kind."""
 
     @property
     def kind(self) -> str:
@@ -36,7 +36,7 @@ class Paragraph(Block):
 
 @dataclass(frozen=True)
 class Table(Block):
-    """Table with a header row; the first columns contain text, the others numbers, aligned at the right."""
+    """Table with a header row; the first columns contain text, the others numbers, aligned to the right."""
 
     header: Sequence[object]
     rows: Sequence[Sequence[object]]
@@ -77,10 +77,10 @@ class Remarks(Block):
 
 @dataclass(frozen=True)
 class Answer:
-    """One question of the panel at the top.
+    """Question in the panel at the top, with its answer.
 
     Attributes:
-        question: Question that a reader comes with.
+        question: Question of a reader.
         verdict: Answer in a few words.
         state: ``good``, ``bad`` or ``open``, for the colour.
         details: Sentences with the numbers, or with what to do to get them.
@@ -96,7 +96,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Link:
-    """A file beside the page."""
+    """Link to a file beside the page."""
 
     title: str
     target: str

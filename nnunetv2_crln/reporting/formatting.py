@@ -9,17 +9,41 @@ from nnunetv2_crln.evaluation.metrics import Metric
 
 
 def plain_number(value: float | None, digits: int = 3) -> str:
-    """Format a number; a dash stands for what is unknown."""
+    """Format a number.
+
+    Args:
+        value: Number, or None or NaN if unknown.
+        digits: Number of decimals.
+
+    Returns:
+        Text; a dash if unknown.
+    """
     return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
 
 
 def metric_value(metric: Metric, value: float) -> str:
-    """Format the value of a metric in its unit."""
+    """Format the value of a metric in its unit.
+
+    Args:
+        metric: The metric.
+        value: Stored value; NaN if undefined.
+
+    Returns:
+        Text; a dash if undefined.
+    """
     return "–" if math.isnan(value) else f"{value * metric.factor:.2f}"
 
 
 def metric_with_sd(metric: Metric, values: Mapping) -> str:
-    """Format mean and standard deviation of a metric, and the number of undefined values."""
+    """Format mean and standard deviation of a metric, and the number of undefined values.
+
+    Args:
+        metric: The metric.
+        values: Statistics of the metric: ``mean``, ``sd`` and ``n_nan``.
+
+    Returns:
+        Text such as ``89.49 ± 0.59 (1)``.
+    """
     undefined = f" ({values['n_nan']})" if values["n_nan"] else ""
     return f"{metric_value(metric, values['mean'])} ± {metric_value(metric, values['sd'])}{undefined}"
 
@@ -32,5 +56,13 @@ def p_value(value: float) -> str:
 
 
 def class_name(dataset: Mapping, key: str) -> str:
-    """Return the name of a class; nnU-Net's summaries identify it by its value."""
+    """Find the name of a class, which nnU-Net's summaries identify by its value.
+
+    Args:
+        dataset: Content of dataset.json.
+        key: Value of the class, as text.
+
+    Returns:
+        Its name; the key itself if dataset.json does not list it.
+    """
     return next((name for name, value in dataset.get("labels", {}).items() if str(value) == key), key)

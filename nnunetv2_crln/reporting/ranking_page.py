@@ -47,17 +47,17 @@ def build_ranking_page(title: str, model: str, scans: Sequence[RankedScan]) -> s
     """
     parts: list[Block] = [
         Paragraph(
-            "Uncertainty compares a scan with those in which the structures are as large: 0 for the surest of them, 1 "
-            "for the least sure. Novelty is the distance to the nearest scan above, as a share of the usual distance: "
-            "near-copies of a scan above fall behind. Thumbnails show the slice in which the model is least sure: "
-            "image, predicted label, confidence (yellow: sure).",
+            "Uncertainty compares a scan with those whose structures have a similar size: 0 for the most confident, 1 "
+            "for the least. Novelty is the distance to the nearest scan above, as a share of the usual distance: "
+            "near-copies of a scan above fall behind. Thumbnails show the slice in which the model is least confident: "
+            "image, predicted label, confidence (yellow: high).",
             "note",
         ),
     ]
     for number, scan in enumerate(scans[:SHOWN], start=1):
         parts += [Heading(3, f"{number}. {scan.case}")]
         if scan.thumbnail.is_file():
-            parts.append(Picture(file_uri(scan.thumbnail), f"Least sure slice of {scan.case}", _caption(scan)))
+            parts.append(Picture(file_uri(scan.thumbnail), f"Least confident slice of {scan.case}", _caption(scan)))
         else:
             parts.append(Paragraph(_caption(scan), "note"))
     if len(scans) > SHOWN:

@@ -1,4 +1,4 @@
-"""Section of the report about the unlabelled scans: which are worth annotating next."""
+"""Build the report's section on the unlabelled scans that are worth annotating next."""
 
 import math
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ FEWEST_FOR_CORRELATION = 5
 
 
 def quality_section(fold: Fold) -> list[Block]:
-    """Rank the unlabelled cases; nothing before the end of a training."""
+    """Rank the unlabelled cases; the section is empty before the end of a training."""
     if not fold.quality:
         return []
     cases: dict[str, dict] = fold.quality["cases"]

@@ -1,4 +1,4 @@
-"""Sections of the report about scores: validation, evaluations, comparison with a baseline."""
+"""Build the report's sections on scores: validation, evaluations, comparison with a baseline."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from nnunetv2_crln.reporting.model_folder import Fold
 
 
 def validation_section(fold: Fold) -> list[Block]:
-    """Show the scores of nnU-Net's own validation, if it has been done."""
+    """Show the scores of nnU-Net's own validation, if they exist."""
     if not fold.validation:
         return []
     parts: list[Block] = [Heading(2, "Validation (nnU-Net)")]
@@ -40,8 +40,8 @@ def evaluation_section(evaluations: Sequence[Mapping], paths: Sequence[Path]) ->
     """Show results of nnUNetv2_crln_evaluate.
 
     Args:
-        evaluations: Contents of the files.
-        paths: Their paths.
+        evaluations: Contents of the result files.
+        paths: Paths of the result files, in the same order.
 
     Returns:
         Heading and table of each.
@@ -94,7 +94,17 @@ def comparison_section(fold: Fold, baseline: Fold, pairs: Sequence[tuple[Mapping
 def paired_evaluations(
     fold: Fold, baseline: Fold, evaluations: Sequence[Path], baseline_evaluations: Sequence[Path]
 ) -> list[tuple[Mapping, Mapping]]:
-    """Pair the evaluations of a fold with the baseline's: first those given, then those inside the folders."""
+    """Pair the evaluations of a fold with the baseline's: first the given ones, then those inside the folders.
+
+    Args:
+        fold: Fold of the model.
+        baseline: Fold of the baseline.
+        evaluations: Result files for the model.
+        baseline_evaluations: Result files for the baseline, in the same order.
+
+    Returns:
+        Contents of the result files, in pairs.
+    """
     pairs = [(load_summary(a), load_summary(b)) for a, b in zip(evaluations, baseline_evaluations, strict=False)]
     inside = ((path, baseline.folder / path.relative_to(fold.folder)) for path in fold.evaluations)
     return pairs + [(fold.evaluations[a], baseline.evaluations[b]) for a, b in inside if b in baseline.evaluations]

@@ -1,4 +1,4 @@
-"""Sections of the report about the training: what was trained on what, curves, pseudo labels over time."""
+"""Build the report's sections on the training: data and settings, curves, pseudo labels over time."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ OVERLAYS_PER_CASE = 6
 
 
 def facts_section(fold: Fold) -> list[Block]:
-    """Tell what was trained on what, and how."""
+    """List data, network, settings and progress of the training."""
     return [Heading(2, "What was trained on what"), Facts(list(_facts(fold)))]
 
 
@@ -109,7 +109,7 @@ def overlay_section(fold: Fold) -> list[Block]:
         Heading(2, "Pseudo labels of the monitored cases"),
         Paragraph(
             "One patch of each case. Raw: the teacher's prediction; rectified: after correction with the relationship "
-            "map M (orange speaks for a class, purple against it); change: what the correction added or removed.",
+            "map M (orange supports a class, purple contradicts it); change: what the correction added or removed.",
             "note",
         ),
     ]
