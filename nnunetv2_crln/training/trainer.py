@@ -61,8 +61,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         checks.refuse_unsupported(configuration, self.is_cascaded, self.label_manager.has_regions)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration, **self.fixed_settings)
         self.bfloat16 = self.device.type == "cpu" and chosen_bfloat16(self.settings.cpu_bfloat16)
-        self.save_every = self.settings.save_every
-        self.__dict__.update(self.training_attributes)
+        self.__dict__.update({"save_every": self.settings.save_every, **self.training_attributes})
         self.seed = draw_common_seed() if self.settings.seed is None else self.settings.seed
         self.phases = Phases.of(self.settings, total_iterations=0)  # until the length of the training is known
         self.step = 0
@@ -229,8 +228,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         """Log the mean losses of the epoch, those of nnU-Net and of CRLN."""
         means = means_of_epoch(train_outputs)
         super().on_train_epoch_end([{"loss": np.array(means["loss"])}])
-        means["mu"] = self.method.mu
-        means["skipped_steps"] = self.gradient_step.skipped_in_epoch(self.step)
+        means |= {"mu": self.method.mu, "skipped_steps": self.gradient_step.skipped_in_epoch(self.step)}
         log_losses(self.logger, self.current_epoch, means, self.print_to_log_file)
 
     def on_epoch_end(self):

@@ -99,3 +99,17 @@ def test_reporting_never_imports_training():
         for name, path in modules().items()
         if name.startswith("reporting.") and any(other.startswith("training") for other in own(path))
     ]
+
+
+def test_files_functions_and_classes_stay_small():
+    """The trainer is a list of hooks; what grows beyond these sizes hides a second idea."""
+    too_large = []
+    for name, path in modules().items():
+        text = path.read_text(encoding="utf-8")
+        if len(text.splitlines()) > (250 if name == "training.trainer" else 400):
+            too_large.append(name)
+        for node in ast.walk(ast.parse(text)):
+            limit = {ast.ClassDef: 250, ast.FunctionDef: 80}.get(type(node))
+            if limit and node.end_lineno - node.lineno >= limit:
+                too_large.append(f"{name}.{node.name}")
+    assert not too_large
