@@ -47,7 +47,7 @@ def judge_cases(
         also: Called with each prediction; what it returns is kept too. What it writes is there before the case counts
             as done.
         settings: What ``also`` depends on: cases kept under others are done again.
-        show_progress: Whether to show a progress bar.
+        show_progress: Show a progress bar.
 
     Returns:
         The result for each case.

@@ -79,7 +79,7 @@ def write_pseudo_labels(
         dataset_id: Number of the new dataset.
         gate: What passes.
         name: Name of the new dataset after its number; that of the source with "Pseudo" if not given.
-        show_progress: Whether to show a progress bar.
+        show_progress: Show a progress bar.
 
     Returns:
         What was written. It appears as a whole or not at all.

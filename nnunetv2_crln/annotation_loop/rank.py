@@ -51,7 +51,7 @@ def rank_unlabelled(choice: ModelChoice, output: Path, show_progress: bool = Tru
     Args:
         choice: The model.
         output: The CSV to write; page and thumbnails lie beside it.
-        show_progress: Whether to show a progress bar.
+        show_progress: Show a progress bar.
 
     Returns:
         The ranking.

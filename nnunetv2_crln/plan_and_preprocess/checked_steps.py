@@ -43,7 +43,7 @@ def verify(folders: DatasetFolders, options: Options) -> None:
 
 @contextlib.contextmanager
 def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Options) -> Iterator[None]:
-    """Turn an error of one of nnU-Net's steps into what our own checks find in the files.
+    """Replace an error of one of nnU-Net's steps by the faults that the plugin's checks find in the files.
 
     Args:
         step: Step of nnU-Net, for the message.

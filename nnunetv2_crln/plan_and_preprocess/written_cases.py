@@ -1,4 +1,4 @@
-"""Check preprocessed cases as they were written: what training reads, nobody has looked at before."""
+"""Check preprocessed cases as they were written, because training reads these files and no earlier check does."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class WrittenCase:
 
 
 def inspect_image(image: np.ndarray) -> WrittenCase:
-    """Look at a preprocessed image, (C, X, Y, Z)."""
+    """Check a preprocessed image, (C, X, Y, Z)."""
     if not np.isfinite(image).all():
-        # One such voxel turns the loss of every batch it is in, and then the network, into NaN.
+        # One such voxel turns the loss of its batch, and then the network's weights, into NaN.
         return WrittenCase(fault=NOT_FINITE)
     return WrittenCase(oddity=CONSTANT if image.min() == image.max() else "")
 
 
 def inspect_labelled_case(folder: str, case: str, allowed: Collection[int]) -> WrittenCase:
-    """Read one preprocessed labelled case and look at it.
+    """Read and check one preprocessed labelled case.
 
     Args:
         folder: Folder of the preprocessed labelled cases.
         case: Identifier of the case.
-        allowed: Label values that may occur; -1 marks what lies outside of the image.
+        allowed: Label values that may occur; -1 marks voxels outside the image.
 
     Returns:
         Fault and oddity of the case.
@@ -70,8 +70,8 @@ def check_labelled_cases(
     Args:
         raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
         data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``; may be missing.
-        processes: Number of processes that read.
-        show_progress: Whether to show a progress bar.
+        processes: Number of processes that read cases.
+        show_progress: Show a progress bar.
 
     Returns:
         Faults and oddities, each with the source file.

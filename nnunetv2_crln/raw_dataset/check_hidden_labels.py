@@ -1,4 +1,4 @@
-"""Check labelsUl for those who ask for it: its labels only measure, so that nothing wrong in it is an error."""
+"""Check labelsUl on request; its labels only serve to measure, so that faults in them are warnings."""
 
 from __future__ import annotations
 

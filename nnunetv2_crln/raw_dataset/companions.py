@@ -52,7 +52,7 @@ def with_companions(source: str | Path, target: str | Path, is_label: bool = Fal
 
 
 def spacing_file(file: str | Path, is_label: bool) -> Path | None:
-    """Return where nnU-Net looks for the spacing of a TIFF file.
+    """Return the path where nnU-Net looks for the spacing of a TIFF file.
 
     Args:
         file: Channel file or label.
@@ -72,7 +72,7 @@ def check_spacing_file(path: Path) -> None:
     """Check the spacing beside a 3D TIFF file, which nnU-Net reads without looking.
 
     Raises:
-        UserError: It is not ``{"spacing": [Z, Y, X]}`` with numbers above 0.
+        UserError: The file is not ``{"spacing": [Z, Y, X]}`` with numbers above 0.
     """
     expected = 'expected {"spacing": [Z, Y, X]} with three numbers above 0 (mm), in the order of the TIFF\'s axes'
     try:

@@ -1,4 +1,4 @@
-"""Explain why a checkpoint does not fit the plans any more, and say what changed between two runs."""
+"""Explain why a checkpoint no longer fits the plans, and describe what changed between two runs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def changed_settings(init_args: Mapping, settings: CRLNSettings, fixed: Mapping[
     """Compare the settings of a checkpoint with the present ones.
 
     Args:
-        init_args: Arguments that the trainer of the checkpoint was built with, plans included.
+        init_args: Arguments of the checkpoint's trainer, which include the plans.
         settings: Present settings.
         fixed: Settings that the trainer fixes.
 
@@ -47,11 +47,11 @@ def changed_settings(init_args: Mapping, settings: CRLNSettings, fixed: Mapping[
 
 
 def changed_architecture(init_args: Mapping, now: Mapping) -> dict[str, tuple]:
-    """Compare what decides the shape of the network.
+    """Compare the entries that determine the shape of the network.
 
     Args:
         init_args: Arguments that the trainer of the checkpoint was built with.
-        now: The same of the present trainer.
+        now: Arguments of the present trainer.
 
     Returns:
         Old and new value by entry, such as ``architecture.arch_kwargs.n_stages``.

@@ -1,4 +1,4 @@
-"""Check what readers of NIfTI files accept in silence: missing ends, complex voxels, NaN, odd headers."""
+"""Find faults that NIfTI readers silently accept: truncated files, complex voxels, NaN, odd headers."""
 
 import gzip
 import zlib
@@ -29,10 +29,9 @@ class _Layout:
 
 
 def check_nifti_is_complete(path: str | Path) -> None:
-    """Compare a NIfTI file's length with its header; files of other formats pass.
+    """Check that a NIfTI file is as long as its header says and its voxels are real; files of other formats pass.
 
-    ITK 5.4 fills what is missing at the end of a NIfTI file with zeros and says nothing; nnU-Net drops the imaginary
-    part of complex voxels.
+    ITK 5.4 silently fills a truncated NIfTI file with zeros, and nnU-Net drops the imaginary part of complex voxels.
 
     Raises:
         RuntimeError: The file is shorter than its header promises, its compression is damaged, or its voxels are
@@ -42,22 +41,22 @@ def check_nifti_is_complete(path: str | Path) -> None:
 
 
 def nifti_is_finite(path: str | Path) -> bool:
-    """Tell whether a complete NIfTI file is free of NaN and infinity, which ITK reads as 0; True for other formats.
+    """Check that a complete NIfTI file is free of NaN and infinity, which ITK reads as 0; True for other formats.
 
     Raises:
-        RuntimeError: As :func:`check_nifti_is_complete`.
+        RuntimeError: The file is not complete, see :func:`check_nifti_is_complete`.
     """
     return _read(Path(path), look_at_voxels=True)
 
 
 def find_header_fault(path: str | Path) -> str | None:
-    """Look in a NIfTI header for what makes readers fail with a text about something else.
+    """Find the fault in a NIfTI header that makes readers fail with a misleading message.
 
     Args:
-        path: Any file; formats other than NIfTI-1 have no fault.
+        path: Path of any file; formats other than NIfTI-1 have no fault.
 
     Returns:
-        The fault and the way out, or None.
+        The fault and its fix, or None.
     """
     header = _header(Path(path))
     if header is None:
