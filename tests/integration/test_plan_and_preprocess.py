@@ -147,7 +147,7 @@ def test_bad_case_is_reported_at_the_end(dataset, capsys):
     raw, preprocessed = dataset
     (raw / "imagesUl" / "unl_000_0000.nii.gz").write_bytes(b"no image")
     (preprocessed / "nnUNetPlans_2d_unlabelled" / "unl_003.b2nd").unlink()
-    with pytest.raises(UserError, match=r"1 unlabelled case\(s\) could not .*unl_000_0000\.nii\.gz \(2d\)"):
+    with pytest.raises(UserError, match=r"1 case\(s\) could not .*unl_000_0000\.nii\.gz \(2d\)"):
         command([*QUICK, "-c", "2d", "--unlabelled_only"])
     # The old result of a now broken image is gone, all others are complete.
     assert cases_in(preprocessed / "nnUNetPlans_2d_unlabelled") == CASES[1:]
