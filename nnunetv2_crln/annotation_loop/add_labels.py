@@ -157,7 +157,7 @@ def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes:
         if label.label.name.endswith(ending)
     }
     reports, errors = run_all(check_label, tasks, processes, "Opening every label", show_progress)
-    texts = [*errors.values(), *(text for report in reports.values() for text in report.faults)]
+    texts = [*errors.values(), *(text for report in reports.values() for text in report.all_faults)]
     texts += [
         f"{label.label.name} does not end in {ending}, as the dataset's files do: convert it"
         for label in new

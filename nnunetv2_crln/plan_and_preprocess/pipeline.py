@@ -102,7 +102,8 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
     """
     # nnU-Net plans with labels of any value, and fails on some with an error of NumPy. One look is enough.
     if not options.verify and not labelled_cases_are_known(folders.raw, folders.preprocessed):
-        print_warnings(verify_labels(folders.raw, options.fingerprint_processes, options.show_progress))
+        processes, show = options.fingerprint_processes, options.show_progress
+        print_warnings(verify_labels(folders.raw, processes, show, strict=False))
     print("Fingerprint extraction ...")
     stale = labelled_fingerprint_is_stale(folders.raw, folders.preprocessed)
     if stale and not options.clean:

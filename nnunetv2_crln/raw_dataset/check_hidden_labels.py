@@ -45,7 +45,7 @@ def verify_hidden_labels(
         return
     tasks = {case: (images[case], str(path), allowed, reader_class) for case, path in present.items()}
     reports, failures = run_all(check_label, tasks, processes, "Opening every hidden label", show_progress)
-    faults = [text for report in reports.values() for text in report.faults] + list(failures.values())
+    faults = [text for report in reports.values() for text in report.all_faults] + list(failures.values())
     if faults:
         yield (
             f"{folder / LABELS_UNLABELLED} has {len(faults)} wrong label(s) among {len(present)}: "

@@ -26,19 +26,30 @@ class LabelReport:
     Attributes:
         faults: Faults of it or of its image, each starting with the label's file name.
         values: Values that occur in it.
+        headers: Differences between its header and its image's. nnU-Net pairs voxels by index, so that training may be
+            right in spite of them.
     """
 
     faults: list[str]
     values: tuple[int, ...] = ()
+    headers: tuple[str, ...] = ()
+
+    @property
+    def all_faults(self) -> list[str]:
+        """Return the faults of content and headers."""
+        return [*self.faults, *self.headers]
 
 
-def verify_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = True) -> list[str]:
+def verify_labels(
+    raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = True, strict: bool = True
+) -> list[str]:
     """Open every labelled case, and compare its label with dataset.json and its image.
 
     Args:
         raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``, already checked by ``check_dataset``.
         processes: Number of processes that read images.
         show_progress: Show a progress bar.
+        strict: Count spacing, direction and invalid headers as errors; else they are warnings.
 
     Returns:
         Warnings for the user.
@@ -53,7 +64,8 @@ def verify_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progr
     reader_class = reader_class_of(dataset_json, {case: files["images"] for case, files in labelled.items()})
     tasks = {case: (files["images"], files["label"], allowed, reader_class) for case, files in labelled.items()}
     reports, failures = run_all(check_label, tasks, processes, "Opening every label", show_progress)
-    texts = {case: report.faults for case, report in reports.items()} | {c: [text] for c, text in failures.items()}
+    texts = {case: report.all_faults if strict else report.faults for case, report in reports.items()}
+    texts |= {case: [text] for case, text in failures.items()}
     errors = [f"{Path(labelled[case]['label']).parent.name}/{text}" for case in texts for text in texts[case]]
     if errors:
         raise UserError(
@@ -61,7 +73,9 @@ def verify_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progr
             "their cases from imagesTr and labelsTr."
         )
     found = {value for report in reports.values() for value in report.values}
-    return list(missing_classes(folder, dataset_json, found))
+    odd = sorted(text for report in reports.values() for text in report.headers)
+    warnings = [f"{len(odd)} label(s) of {folder} do not fit their images: {listing(odd)}. Check them in a viewer."]
+    return [*(warnings if odd else []), *missing_classes(folder, dataset_json, found)]
 
 
 def missing_classes(folder: Path, dataset_json: dict, found: Collection[int]) -> Iterator[str]:
@@ -148,13 +162,16 @@ def check_label(images: list[str], label: str, allowed: list[int], reader_class:
         if not finite or not np.isfinite(channel).all():
             return LabelReport([f"{about} has NaN or infinite voxels"])
     values = np.unique(voxels)
-    faults = [f"{name} {text}" for text in _faults(voxels, properties, channel, image_properties)]
+    faults = []
     if (unknown := np.setdiff1d(values, allowed)).size:
         shown = listing(f"{value:g}" for value in unknown)
-        faults.insert(0, f"{name} has the value(s) {shown}, but dataset.json knows {allowed}{_why(unknown, allowed)}")
-    if not faults and (fault := _header_fault(properties, label) or _header_fault(image_properties, images[0])):
-        faults.append(f"{name}: {fault}")
-    return LabelReport(faults, tuple(int(value) for value in values if value in allowed))
+        faults.append(f"{name} has the value(s) {shown}, but dataset.json knows {allowed}{_why(unknown, allowed)}")
+    if voxels.shape[1:] != channel.shape[1:]:
+        faults.append(f"{name} has {voxels.shape[1:]} voxels, its image {channel.shape[1:]}")
+    headers = [f"{name} {text}" for text in _differences(properties, image_properties)]
+    for broken in (_header_fault(properties, label), _header_fault(image_properties, images[0])):
+        headers += [f"{name}: {broken}"] if broken else []
+    return LabelReport(faults, tuple(int(value) for value in values if value in allowed), tuple(headers))
 
 
 def _why(unknown: np.ndarray, allowed: list[int]) -> str:
@@ -175,12 +192,11 @@ def _header_fault(properties: dict, file: str) -> str | None:
     return f"{Path(file).name} has no valid spacing, origin or direction ({find_header_fault(file) or numbers})"
 
 
-def _faults(voxels: np.ndarray, properties: dict, image: np.ndarray, image_properties: dict) -> Iterator[str]:
-    """Yield how a label's grid differs from its image's; what is not finite is not compared."""
+def _differences(properties: dict, image_properties: dict) -> Iterator[str]:
+    """Yield how a label's header differs from its image's; what is not finite is not compared."""
     own, images = (np.asarray(direction_of(each), dtype=float) for each in (properties, image_properties))
-    if voxels.shape[1:] != image.shape[1:]:
-        yield f"has {voxels.shape[1:]} voxels, its image {image.shape[1:]}"
-    elif not np.allclose(properties["spacing"], image_properties["spacing"], equal_nan=True):
+    spacings = [np.asarray(each["spacing"], dtype=float) for each in (properties, image_properties)]
+    if spacings[0].shape != spacings[1].shape or not np.allclose(spacings[0], spacings[1], equal_nan=True):
         yield f"has the spacing {properties['spacing']} mm, its image {image_properties['spacing']} mm"
-    elif np.isfinite([*own, *images]).all() and not np.allclose(own, images, atol=1e-2):
+    elif own.shape == images.shape and np.isfinite([*own, *images]).all() and not np.allclose(own, images, atol=1e-2):
         yield "has another direction than its image: one of them is flipped or turned"

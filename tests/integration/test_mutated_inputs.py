@@ -41,6 +41,7 @@ from nnunetv2_crln.doctor import OK, examine_dataset
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.folder import evaluate_folder
 from nnunetv2_crln.raw_dataset.check_hidden_labels import verify_hidden_labels
+from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
 
 APPLE_DOUBLE = bytes.fromhex("00051607000200004d6163204f5320582020") + bytes(60)
@@ -197,12 +198,15 @@ LABELS_WITHOUT_THE_CHECK = {
     "negative": (voxels(put(-1)), "lab_000.nii.gz has the value.* -1"),
     "NaN": (voxels(put(np.nan)), "lab_000.nii.gz has NaN"),
     "another shape": (voxels(lambda a: a[1:]), "lab_000.nii.gz has .* voxels"),
-    "another spacing": (voxels(same, spacing=2), "lab_000.nii.gz has the spacing"),
-    "flipped": (voxels(same, direction=FLIPPED), "lab_000.nii.gz has another direction"),
     "cut": (cut(), "lab_000.nii.gz cannot be read"),
     "no image": (overwrite(b"junk"), "lab_000.nii.gz cannot be read"),
     "empty file": (overwrite(b""), "lab_000.nii.gz cannot be read .*empty"),
     "two values a voxel": (voxels(lambda a: np.stack([a] * 2, -1), vector=True), "lab_000.nii.gz"),
+}
+LABEL_HEADERS = {
+    "another spacing": (voxels(same, spacing=2), "lab_000.nii.gz has the spacing"),
+    "flipped": (voxels(same, direction=FLIPPED), "lab_000.nii.gz has another direction"),
+    "NaN": (header(**NAN_ORIGIN), "lab_000.nii.gz.*NaN or infinity in srow_x"),
 }
 HIDDEN_LABELS = {
     "no image": (overwrite(b"junk"), "unl_000.nii.gz cannot be read"),
@@ -252,8 +256,8 @@ MORE_SPLITS = {
 
 
 def test_there_are_many():
-    tables = [REFUSED_NAMES, REFUSED_JSON, WARNED_NAMES, HEADERS, LABELS_WITHOUT_THE_CHECK, HIDDEN_LABELS, EVALUATION]
-    tables += [SOURCES, MORE_SPLITS, IMAGES, DATASET_JSON, PLANS_FILE, TRAINING, SPLITS]
+    tables = [REFUSED_NAMES, REFUSED_JSON, WARNED_NAMES, HEADERS, LABELS_WITHOUT_THE_CHECK, LABEL_HEADERS]
+    tables += [HIDDEN_LABELS, EVALUATION, SOURCES, MORE_SPLITS, IMAGES, DATASET_JSON, PLANS_FILE, TRAINING, SPLITS]
     assert sum(map(len, tables)) >= 120
 
 
@@ -304,6 +308,16 @@ def test_labels_without_the_check(dataset, monkeypatch, capsys, name):
     damage(raw(dataset) / LABEL)
     message = refused(monkeypatch, capsys, dataset)
     assert re_search(text, message) and re_search(FIX, message)
+
+
+@pytest.mark.parametrize("name", LABEL_HEADERS)
+def test_headers_of_labels_without_the_check(dataset, name):
+    damage, text = LABEL_HEADERS[name]
+    damage(raw(dataset) / LABEL)
+    (warning,) = verify_labels(raw(dataset), show_progress=False, strict=False)
+    assert re_search(text, warning) and "Check them in a viewer" in warning and len(warning) < 1000
+    with pytest.raises(UserError):
+        verify_labels(raw(dataset), show_progress=False)
 
 
 @pytest.mark.parametrize("flags", [(), ("--verify_dataset_integrity",)])

@@ -138,8 +138,8 @@ def _write_case(job: _Job) -> _Written:
 def _values_by_reader(job: _Job, path: str) -> tuple[int, ...]:
     """Check a label with the dataset's own reader, for formats and headers that SimpleITK does not read."""
     report = check_label(list(job.case.images[:1]), path, list(job.allowed), job.reader)
-    if report.faults:
-        raise UserError(f"{Path(path).parent}: {'; '.join(report.faults)}. Correct the file.")
+    if report.all_faults:
+        raise UserError(f"{Path(path).parent}: {'; '.join(report.all_faults)}. Correct the file.")
     return report.values
 
 
