@@ -70,8 +70,8 @@ def _check_broken_links(folder: Path, unused: list[Unused]) -> None:
         raise UserError(
             f"{folder} has {len(broken)} broken link(s): "
             f"{listing((f'{entry.folder}/{entry.name} → {entry.hint[3:]}' for entry in broken), 3)}. Their targets "
-            "were moved or removed: move them back, or remove the links and make them again (python -m "
-            "nnunetv2_crln.dataset_conversion.make_semi_supervised makes them, or copies with --copy)."
+            "were moved or removed: move them back, or remove the links and make the dataset again "
+            "(nnUNetv2_crln_hide_labels makes such links, or copies with --copy)."
         )
 
 
