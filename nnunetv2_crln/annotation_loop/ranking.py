@@ -97,8 +97,8 @@ def rank(uncertainty: Mapping[str, float], descriptors: Mapping[str, np.ndarray]
 
     Args:
         uncertainty: Uncertainty in [0, 1], by case.
-        descriptors: A vector for each case, all of one length; of length 0 if nothing is known: no order but that of
-            uncertainty then.
+        descriptors: Vector of each case, (F,); of length 0 if nothing is known, so that the order is that of
+            uncertainty alone.
 
     Returns:
         All cases, the one to annotate first at the front.
