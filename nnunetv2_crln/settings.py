@@ -27,7 +27,7 @@ def _count(default: int | None, low: int = 1) -> Any:
     return _setting(default, f"an integer >= {low}" + (" or null" if default is None else ""), low=low)
 
 
-def _choice(default: str, *choices: str | bool) -> Any:
+def _choice(default: str | bool, *choices: str | bool) -> Any:
     return _setting(default, "one of " + ", ".join(_in_words(c) for c in choices), choices=choices)
 
 
@@ -60,9 +60,9 @@ class CRLNSettings:
 
     # Pseudo labels (Eq. 1-2) and schedule. null: a share of the training, 2 % and 10 %.
     confidence_threshold: float = _share(0.95)
-    class_thresholds: str | bool = _choice("auto", "auto", True, False)  # paper: one threshold
-    # null: a window of an epoch, but of 2 % of the training at most, and never less than 0.99, which is the paper's
-    ema_decay: float | None = _setting(None, "a number in [0, 1] or null", low=0.0, high=1.0, type=float)
+    class_thresholds: str | bool = _choice(False, "auto", True, False)
+    # null: a memory of an epoch, but of 2 % of the training at most, and 0.99 at least
+    ema_decay: float | None = _setting(0.99, "a number in [0, 1] or null", low=0.0, high=1.0, nullable=True)
     rectification_start: int | None = _count(None, low=0)  # paper: iteration 800 of 40,000 = 2 %
     ramp_up: int | None = _count(None, low=0)  # paper: none (0)
     unlabelled_batch_size: int | None = _count(None)  # null: as large as the labelled batch
@@ -147,10 +147,10 @@ class CRLNSettings:
 
 
 def _check(field: dataclasses.Field, value: Any) -> None:
-    if value is None and field.default is None:
-        return
     limits = field.metadata
-    expected = type(field.default) if field.default is not None else limits.get("type", int)
+    if value is None and (field.default is None or limits.get("nullable")):
+        return
+    expected = type(field.default) if field.default is not None else int
     if "choices" in limits:
         # Types too: 1 is not true, and 1.0 is not 1.
         in_range = any(type(value) is type(choice) and value == choice for choice in limits["choices"])

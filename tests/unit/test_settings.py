@@ -72,6 +72,11 @@ def test_without_a_block_the_defaults_hold(configuration):
     ("key", "default"),
     [
         ("consistency_weight", 1.0),
+        ("ema_decay", 0.99),
+        ("class_thresholds", False),
+        ("copy_paste_probability", 0.0),
+        ("pseudo_label_loss", "cross_entropy"),
+        ("rectification", "learned"),
         ("relationship_map_weight", 1.0),
         ("anchor_uncertainty", 0.97),
         ("cps_confidence", 0.7),
@@ -129,7 +134,7 @@ WRONG_TYPES = {
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_a_value_of_the_wrong_type_is_refused_by_name(field):
     for value in WRONG_TYPES[type(field.default) if field.default is not None else int]:
-        if value in CHOICES.get(field.name, ()) or (field.name == "ema_decay" and type(value) is float):
+        if any(value is choice for choice in CHOICES.get(field.name, ())) or (field.name, value) == ("ema_decay", None):
             continue
         with pytest.raises(UserError, match=rf'"crln" block of the plans: {field.name} is .*, expected '):
             of(**{field.name: value})

@@ -73,7 +73,7 @@ def test_where_teacher_and_map_differ_agreement_lowers_the_weight(weight, change
     assert raw.trust is None
 
 
-@pytest.mark.parametrize(("settings", "decay"), [({}, 0.996), ({"ema_decay": 0.9}, 0.9)])
+@pytest.mark.parametrize(("settings", "decay"), [({"ema_decay": None}, 0.996), ({"ema_decay": 0.9}, 0.9), ({}, 0.99)])
 def test_the_teachers_memory_follows_the_length_of_the_training(settings, decay):
     method = make_method(**settings)
     method.start(True, iterations_per_epoch=250, total_iterations=250_000)
