@@ -39,19 +39,29 @@ TARGETS = {
 WARM_UP = 3
 
 
-def build(method: str, work: str | Path, plans: dict, device: str, bfloat16: bool = False):
+def class_of(method: str) -> type:
+    """Return the trainer of a method."""
     from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
     from nnunetv2_crln.training import variants
 
-    classes = {
+    return {
         "nnunet": nnUNetTrainer,
         "mean_teacher": variants.nnUNetTrainer_MeanTeacher,
         "crln_no_cps": variants.nnUNetTrainer_CRLN_noCPS,
         "crln": variants.nnUNetTrainer_CRLN,
-    }
+    }[method]
+
+
+def build(method: str, work: str | Path, plans: dict, device: str, bfloat16: bool = False):
+    """Return a method's trainer, ready for its first step; plain nnU-Net's has as many patches as the others."""
     factor = 2 if method == "nnunet" else 1
-    return workbench.build_trainer(classes[method], work, plans, device, factor, cpu_bfloat16=bfloat16)
+    return workbench.build_trainer(class_of(method), work, plans, device, factor, cpu_bfloat16=bfloat16)
+
+
+def networks_of(trainer) -> list:
+    """Return the trainer's network and, where there is one, the teacher's."""
+    return [trainer.network, trainer.method.teacher.module] if hasattr(trainer, "method") else [trainer.network]
 
 
 # ---------------------------------------------------------------------------- time
@@ -123,12 +133,12 @@ def parts_of(trainer) -> list[tuple[Any, str, str]]:
         (trainer.optimizer, "step", "optimiser"),
         (trainer.loss, "forward", "supervised loss"),
     ]
-    if not hasattr(trainer, "teacher"):
+    if not hasattr(trainer, "method"):
         return parts
     parts += [
-        (trainer, "pseudo_labels", "teacher forward, pseudo labels"),
-        (trainer, "student_pass", "student forward"),
-        (trainer, "apply_gradients", "clipping"),
+        (trainer.method, "pseudo_labels", "teacher forward, pseudo labels"),
+        (trainer.method, "student_pass", "student forward"),
+        (trainer, "gradient_step", "clipping"),
         (trainer.method.teacher, "update", "EMA"),
         (trainer.method.teacher_heads, "update", "EMA"),
         (objective, "consistency_loss", "consistency"),
@@ -138,7 +148,7 @@ def parts_of(trainer) -> list[tuple[Any, str, str]]:
             (trainer.method.heads.dim, "forward", "DIM"),
             (trainer.method.teacher_heads.module.dim, "forward", "teacher's DIM"),
             (trainer.method.objective, "full_resolution", "loss of M and mu"),
-            (trainer, "update_rectifier", "mu"),
+            (trainer.method, "_update_rectifier", "mu"),
         ]
     if trainer.method.heads.representation is not None:
         parts.append((trainer.method.objective, "_cps", "CPS"))
@@ -162,7 +172,7 @@ def timed_parts(trainer, timer: PartTimer) -> Iterator[None]:
 def breakdown(trainer, batch: dict, clock: Callable[[], float], repeats: int) -> dict[str, float]:
     """Seconds of each part of a step, largest first."""
     timer = PartTimer(clock)
-    step = timer.timed("student forward" if not hasattr(trainer, "teacher") else "rest", trainer.train_step)
+    step = timer.timed("rest" if hasattr(trainer, "method") else "student forward", trainer.train_step)
     with timed_parts(trainer, timer):
         for _ in range(repeats):
             step(batch)
@@ -258,6 +268,10 @@ def measure(args: argparse.Namespace, work: Path) -> dict:
     plans = workbench.write_cases(work, setting)
     clock = clock_of(args.clock, args.device)
     trainers = {m: build(m, work, plans, args.device, args.cpu_bfloat16) for m in args.methods}
+    if args.channels_last:
+        for trainer in trainers.values():
+            for network in networks_of(trainer):
+                network.to(memory_format=torch.channels_last_3d)
     batches = {m: workbench.draw_batch(t, pin_memory=args.device == "cuda") for m, t in trainers.items()}
     seconds = step_times(trainers, batches, clock, args.repeats)
     ratios = {
@@ -278,6 +292,7 @@ def measure(args: argparse.Namespace, work: Path) -> dict:
         "threads": args.threads,
         "clock": "wall time" if args.device == "cuda" or args.clock == "wall" else "CPU time",
         "bfloat16_on_cpu": args.cpu_bfloat16,
+        "channels_last": args.channels_last,
         "patch_size": list(setting.patch_size),
         "patches": 2 * setting.labelled,
         "scale": args.scale,
@@ -310,6 +325,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch on the CPU; default: %(default)s")
     parser.add_argument("--clock", choices=("cpu", "wall"), help="default: cpu with one thread, else wall")
     parser.add_argument("--cpu-bfloat16", action="store_true", help='the setting "cpu_bfloat16" (plain nnU-Net: none)')
+    parser.add_argument("--channels-last", action="store_true", help="weights in channels_last_3d")
     parser.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
     parser.add_argument("-o", type=Path, help=f"default: {RESULTS}/DEVICE.json")
     parser.add_argument("--peak-of", choices=METHODS, help=argparse.SUPPRESS)

@@ -23,6 +23,17 @@ DATASET = "Dataset990_Workbench"
 CONFIGURATION = "3d_fullres"
 PLANS = "nnUNetPlans"
 
+FULL_METHOD = {
+    "seed": 0,
+    "rectification_start": 0,
+    "ramp_up": 0,
+    "monitor_every": 0,
+    "overlay_every": 0,
+    "quality_cases": 0,
+    "gradient_norm_every": 0,
+}
+"""Settings for measuring: the full method from the first step on, and no monitoring."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -244,17 +255,7 @@ def build_trainer(trainer_class: type, work: str | Path, plans: dict, device: st
     plans = copy.deepcopy(plans)
     configuration = plans["configurations"][CONFIGURATION]
     configuration["batch_size"] *= labelled_factor
-    # The full method from the first step on; monitoring is measured by monitoring_cost.py.
-    configuration["crln"] = {
-        "seed": 0,
-        "rectification_start": 0,
-        "ramp_up": 0,
-        "monitor_every": 0,
-        "overlay_every": 0,
-        "quality_cases": 0,
-        **configuration["crln"],
-        **crln,
-    }
+    configuration["crln"] = {**FULL_METHOD, **configuration["crln"], **crln}
     plans["continue_training"] = False
     folder = Path(work) / "preprocessed" / DATASET
     with contextlib.redirect_stdout(io.StringIO()):

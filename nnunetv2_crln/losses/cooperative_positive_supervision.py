@@ -10,6 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+_BLOCK = 64
+"""Voxels that are counted together before a single one is looked for."""
+
 
 @dataclass(frozen=True)
 class ClassSamples:
@@ -27,8 +30,9 @@ class ClassSamples:
 def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, num_samples: int) -> ClassSamples:
     """Draw up to K eligible voxels of each class at random, on the device, with a static shape.
 
-    A cumulative sum numbers the voxels of a class. The range of numbers is split into K disjoint parts and one number
-    is drawn from each, so that no voxel is drawn twice. This costs one pass over the voxels per class, and no sort.
+    The eligible voxels of a class are numbered in order. The range of numbers is split into K disjoint parts and one
+    number is drawn from each, so that no voxel is drawn twice. This costs one pass over the voxels per class, and no
+    sort.
 
     Args:
         labels: Class of each voxel, (N,), 0...C-1 where eligible.
@@ -39,20 +43,30 @@ def sample_per_class(labels: Tensor, eligible: Tensor, num_classes: int, num_sam
     Returns:
         Samples of shape (C, K); a class with fewer than K eligible voxels has that many valid entries.
     """
-    position = torch.arange(num_samples, device=labels.device)
-    voxels, valid = [], []
-    for label in range(num_classes):
-        number = (eligible & (labels == label)).cumsum(0, dtype=torch.int32)
-        count = number[-1]
-        start = position * count // num_samples
-        length = (position + 1) * count // num_samples - start
-        # The parts' lengths differ by at most one; rotating all numbers by the same amount makes each equally likely.
-        random = torch.rand(num_samples + 1, device=labels.device)
-        turned = start + (random[1:] * length).long() + (random[0] * count).long()
-        drawn = torch.where(count > num_samples, turned % count.clamp(min=1), position).to(torch.int32)
-        voxels.append(torch.searchsorted(number, drawn + 1).clamp(max=labels.numel() - 1))
-        valid.append(position < count)
-    return ClassSamples(torch.stack(voxels), torch.stack(valid))
+    # Classes count from 1 here; 0 is no class, also in the padding. Faster than torch.where on a CPU.
+    blocks = F.pad((labels + 1) * eligible, (0, -len(labels) % _BLOCK)).unflatten(0, (-1, _BLOCK))
+    per_block = torch.stack([(blocks == label + 1).sum(1, dtype=torch.int32) for label in range(num_classes)])
+    up_to_block = per_block.cumsum(1, dtype=torch.int32)
+    count = up_to_block[:, -1:].long()
+    drawn, valid = _draw_numbers(count, num_samples)
+    block = torch.searchsorted(up_to_block, drawn.to(torch.int32), right=True).clamp(max=len(blocks) - 1)
+    number_in_block = drawn - (up_to_block - per_block).gather(1, block)
+    # Of the few blocks that were hit every voxel is numbered.
+    of_class = blocks[block] == torch.arange(1, num_classes + 1, device=labels.device).view(-1, 1, 1)
+    place = (of_class.cumsum(2, dtype=torch.int32) <= number_in_block[..., None]).sum(2)
+    return ClassSamples((block * _BLOCK + place).clamp(max=len(labels) - 1), valid)
+
+
+def _draw_numbers(count: Tensor, num_samples: int) -> tuple[Tensor, Tensor]:
+    """Draw K different numbers below each count, (C, 1); return them and which of them exist, both (C, K)."""
+    position = torch.arange(num_samples, device=count.device)
+    start = position * count // num_samples
+    length = (position + 1) * count // num_samples - start
+    # The parts' lengths differ by at most one; rotating all numbers by the same amount makes each equally likely.
+    random = torch.rand(len(count), num_samples + 1, device=count.device)
+    turned = start + (random[:, 1:] * length).long() + (random[:, :1] * count).long()
+    drawn = torch.where(count > num_samples, turned % count.clamp(min=1), position)
+    return drawn, position < count
 
 
 def positives(means: Tensor, prototypes: Tensor | None, prototype_weight: float) -> Tensor:
@@ -116,10 +130,9 @@ def info_nce(anchors: Tensor, positive: Tensor, negatives: Tensor, temperature: 
     Returns:
         Loss of each anchor, (C, A). Gradients reach all three inputs.
     """
-    anchors, positive, negatives = (F.normalize(t, dim=-1) for t in (anchors, positive, negatives))
-    to_positive = torch.einsum("caf,cf->ca", anchors, positive) / temperature
-    to_negatives = torch.einsum("caf,cnf->can", anchors, negatives) / temperature
-    return torch.logsumexp(torch.cat([to_positive[..., None], to_negatives], -1), -1) - to_positive
+    anchors = F.normalize(anchors, dim=-1) / temperature
+    others = F.normalize(torch.cat([positive.unsqueeze(1), negatives], 1), dim=-1)
+    return -F.log_softmax(anchors @ others.transpose(1, 2), -1)[..., 0]
 
 
 def cooperative_positive_supervision(

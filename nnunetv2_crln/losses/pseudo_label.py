@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nnunetv2_crln.losses.recomputation import recomputed_if_large
+
 
 class PseudoLabelLoss(nn.Module):
     """Compute Dice + cross-entropy with a weight for each voxel, at every resolution that nnU-Net supervises.
@@ -47,7 +49,8 @@ class PseudoLabelLoss(nn.Module):
         for logits, factor in zip(outputs, self.resolution_weights, strict=False):
             if factor:
                 size = logits.shape[2:]
-                total = total + factor * self._at(logits.float(), _resized(labels, size), _resized(weight, size))
+                targets = _resized(labels, size), _resized(weight, size)
+                total = total + factor * recomputed_if_large(self._at, logits, *targets)
         return total
 
     def _at(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:

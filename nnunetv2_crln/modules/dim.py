@@ -6,13 +6,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
 from nnunetv2_crln.modules.upsampling import upsample_linear
 
 # Output channels that a dense convolution computes together; fewer cost the same.
 _VECTOR_WIDTH = 16
 _CONV = {2: F.conv2d, 3: F.conv3d}
+# Channels times the first two (in 2d: both) axes, up to which torch does not give a single image to oneDNN.
+_UNFOLDED = 20480
 
 
 class Tokens(nn.Module):
@@ -70,8 +72,11 @@ class PrototypeAttention(nn.Module):
             Image-specific prototypes, (B, C*R, F). Gradients reach both inputs.
         """
         tokens = self.tokens(features)
-        query = self.query(self.query_norm(prototypes)).expand(features.shape[0], -1, -1)
-        attended = F.scaled_dot_product_attention(query, self.key(tokens), self.value(tokens))
+        query = self.query(self.query_norm(prototypes)).repeat(features.shape[0], 1, 1)
+        # With an axis for heads torch's memory-efficient kernels take it; without, the scores of all voxels are kept.
+        attended = F.scaled_dot_product_attention(
+            query.unsqueeze(1), self.key(tokens).unsqueeze(1), self.value(tokens).unsqueeze(1)
+        ).squeeze(1)
         updated = prototypes + self.projection(attended)
         return updated + self.mlp(updated)
 
@@ -165,12 +170,29 @@ def _convolve_each(images: Tensor, kernels: Tensor) -> Tensor:
     A grouped convolution gives the same result in one call, but is two to four times slower on a CPU.
     """
     batch, classes = kernels.shape[:2]
-    conv, padding = _CONV[images.ndim - 2], [k // 2 for k in kernels.shape[3:]]
     if batch * classes <= _VECTOR_WIDTH:
-        # Convolving all images with all kernels costs no more than one class does; only the matching pairs are kept.
-        pairs = conv(images, kernels.flatten(0, 1), padding=padding).unflatten(1, (batch, classes))
-        return pairs.diagonal(0, 0, 1).movedim(-1, 0)
-    return torch.cat([conv(i[None], k, padding=padding) for i, k in zip(images, kernels, strict=True)])
+        # Convolving all images with all kernels costs no more than one class does.
+        return _convolve_pairs(images, kernels)
+    if not _slow_alone(images):
+        return torch.cat([_convolve_pairs(i[None], k[None]) for i, k in zip(images, kernels, strict=True)])
+    if batch == 1:
+        return _convolve_pairs(images.repeat(2, *[1] * (images.ndim - 1)), kernels)[:1]
+    groups = batch // 2
+    chunks = zip(images.tensor_split(groups), kernels.tensor_split(groups), strict=True)
+    return torch.cat([_convolve_pairs(*chunk) for chunk in chunks])
+
+
+def _convolve_pairs(images: Tensor, kernels: Tensor) -> Tensor:
+    """Convolve all images with all kernels and keep the matching pairs; shapes as in :func:`_convolve_each`."""
+    batch, classes = kernels.shape[:2]
+    padding = [k // 2 for k in kernels.shape[3:]]
+    pairs = _CONV[images.ndim - 2](images, kernels.flatten(0, 1), padding=padding)
+    return pairs if batch == 1 else pairs.unflatten(1, (batch, classes)).diagonal(0, 0, 1).movedim(-1, 0)
+
+
+def _slow_alone(images: Tensor) -> bool:
+    """Check whether torch would unfold a single one of these images, which is slower than convolving two together."""
+    return images.device.type == "cpu" and math.prod(images.shape[1:4]) <= _UNFOLDED
 
 
 class NonLinearAggregation(nn.Module):
@@ -217,7 +239,10 @@ class NonLinearAggregation(nn.Module):
         chunks = queries.split(self.classes_at_once, dim=1)
         if len(chunks) == 1:
             return self._few_classes(queries, keys)
-        return torch.cat([checkpoint(self._few_classes, chunk, keys, use_reentrant=False) for chunk in chunks], 1)
+        # Stopping early would raise an exception, whose frames hold the maps until garbage is collected.
+        with set_checkpoint_early_stop(False):
+            maps = [checkpoint(self._few_classes, chunk, keys, use_reentrant=False) for chunk in chunks]
+        return torch.cat(maps, 1)
 
 
 class DynamicInteractionModule(nn.Module):

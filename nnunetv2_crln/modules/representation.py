@@ -33,13 +33,15 @@ class RepresentationHead(nn.Module):
         """Compute the representations of some voxels.
 
         Args:
-            features: Z4, (B, F4, *grid).
+            features: Z4, (B, F4, *grid), in any precision.
             voxels: Flat voxel indices over batch and grid, (N,).
 
         Returns:
             Representations, (N, out_channels). Gradients reach ``features``.
         """
-        dense = self.dense(features)
+        dtype = next(self.parameters()).dtype
+        # With kernel size 1 the few voxels are converted, not the whole of Z4.
+        dense = features if isinstance(self.dense, nn.Identity) else self.dense(features.to(dtype))
         flat_grid = dense.shape[2:].numel()
         sampled = dense.flatten(2)[torch.div(voxels, flat_grid, rounding_mode="floor"), :, voxels % flat_grid]
-        return self.voxelwise(sampled)
+        return self.voxelwise(sampled.to(dtype))

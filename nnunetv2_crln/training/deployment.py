@@ -28,7 +28,8 @@ class Deployment:
         if self.settings.deploy == "teacher":
             self.network = self.method.teacher_network
         try:
-            yield
+            with self.method.ignoring_features(self.network):
+                yield
         finally:
             self.network = student
             self.method.teach_at_full_resolution()
@@ -42,7 +43,6 @@ class Deployment:
         with self.deployed_network():
             self.set_deep_supervision_enabled(self.enable_deep_supervision)
             result = super().validation_step(batch)  # type: ignore[misc]
-        self.method.drop_features()
         # Use the precision of the log in checkpoints: a moving average continued from there must not differ.
         return {name: np.asarray(value, dtype=np.float64) for name, value in result.items()}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -297,10 +298,27 @@ class CRLN:
         """Switch off the teacher's deep supervision: pseudo labels need only its full-resolution output."""
         self.teacher.module.decoder.deep_supervision = False  # type: ignore[union-attr]
 
-    def drop_features(self) -> None:
-        """Release the features of forward passes that were not training steps."""
-        self.teacher_taps.clear()
-        self.student_taps.clear()
+    @contextlib.contextmanager
+    def ignoring_features(self, network: nn.Module) -> Iterator[None]:
+        """Forget the features of passes that are not training steps, for the length of the block.
+
+        They are forgotten after each pass: nobody takes them, and torch.compile would compile anew for a network whose
+        last features are still there.
+
+        Args:
+            network: As it is called; possibly compiled or distributed.
+        """
+
+        def forget(*_: Any) -> None:
+            self.teacher_taps.clear()
+            self.student_taps.clear()
+
+        hook = network.register_forward_hook(forget)
+        try:
+            yield
+        finally:
+            hook.remove()
+            forget()  # of passes that went round the wrapper
 
     def _parts(self) -> Sequence[tuple[str, nn.Module]]:
         return (

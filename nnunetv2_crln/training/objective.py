@@ -13,6 +13,7 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.losses.consistency import consistency_loss
 from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_positive_supervision
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
+from nnunetv2_crln.losses.recomputation import probability_of, recomputed_if_large
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.class_thresholds import ClassThresholds
@@ -230,13 +231,16 @@ class Objective:
         Returns:
             Unweighted terms by name, and their weighted sum as ``"loss"``; scalar tensors.
         """
-        terms: dict[str, Tensor] = {"supervised": self.supervised(student.labelled_outputs, target)}
         labels = target[0] if isinstance(target, list) else target
-        terms["consistency"] = self._consistency(student, pseudo)
-        if relationship_map is not None:
-            terms["relationship_map"] = self.full_resolution(relationship_map, labels)
+        terms: dict[str, Tensor] = {}
+        # The backward pass goes from the last term to the first. So what the supervised loss keeps is released before
+        # the others compute theirs again, and CPS makes its gradient, as large as Z4, when nothing else is left.
         if heads.representation is not None:
             terms["cps"] = self._cps(student, heads, heads.representation, labels, pseudo, phase)
+        if relationship_map is not None:
+            terms["relationship_map"] = recomputed_if_large(self.full_resolution, relationship_map, labels)
+        terms["consistency"] = self._consistency(student, pseudo)
+        terms["supervised"] = self.supervised(student.labelled_outputs, target)
         weights = self.weights(phase)
         terms["loss"] = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return terms
@@ -260,7 +264,7 @@ class Objective:
         weight = pseudo.weight(self.threshold)
         if self.pseudo_label_loss is not None:
             return self.pseudo_label_loss(student.unlabelled_outputs, pseudo.labels, weight)
-        return consistency_loss(student.unlabelled_logits.float(), pseudo.labels, weight)
+        return recomputed_if_large(consistency_loss, student.unlabelled_logits, pseudo.labels, weight)
 
     def _cps(
         self,
@@ -277,14 +281,16 @@ class Objective:
             known = (true_labels >= 0) & (true_labels < self.num_classes)
             all_labels = torch.cat([torch.where(known, true_labels, 0), pseudo.labels])
             valid = torch.cat([known, pseudo.weight(s.cps_confidence) == 1])
-            logits = torch.cat([student.labelled_logits, student.unlabelled_logits])
-            own = torch.softmax(logits.float(), 1).gather(1, all_labels.unsqueeze(1)).squeeze(1)
-            uncertain = own < s.anchor_uncertainty
+            of_labelled, of_unlabelled = all_labels.split([len(true_labels), len(pseudo.labels)])
+            own = [
+                probability_of(student.labelled_logits, of_labelled),
+                probability_of(student.unlabelled_logits, of_unlabelled),
+            ]
+            uncertain = torch.cat(own) < s.anchor_uncertainty
         prototypes = heads.dim.prototypes if heads.dim is not None and phase.rectifying else None
-        with torch.autocast(logits.device.type, enabled=False):
-            features = student.features.full.float()
+        with torch.autocast(labels.device.type, enabled=False):
             return cooperative_positive_supervision(
-                lambda voxels: representation(features, voxels),
+                lambda voxels: representation(student.features.full, voxels),
                 all_labels.flatten(),
                 valid.flatten(),
                 uncertain.flatten(),

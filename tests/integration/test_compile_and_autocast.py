@@ -1,5 +1,6 @@
 """torch.compile and autocast around the whole step: student, teacher, DIM and losses."""
 
+import copy
 import functools
 from types import SimpleNamespace
 
@@ -35,25 +36,74 @@ def assert_equal(found: list[dict], expected: list[dict], **tolerance) -> None:
             torch.testing.assert_close(a[name], b[name], msg=lambda text, name=name: f"{name}: {text}", **tolerance)
 
 
-def test_compiled_steps_equal_eager_ones(data, monkeypatch):
-    eager = build(data)
-    batch = workbench.draw_batch(eager)
-    expected = losses(eager, batch, 3)
-    # nnU-Net compiles on CUDA alone. This backend makes the same graphs, feature taps and backward pass included, and
-    # does all but generate code from them.
+def graphs() -> int:
+    """How many graphs torch.compile has made so far."""
+    return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def with_batch_norm(plans: dict) -> dict:
+    plans = copy.deepcopy(plans)
+    kwargs = plans["configurations"][workbench.CONFIGURATION]["architecture"]["arch_kwargs"]
+    kwargs["norm_op"] = "torch.nn.BatchNorm3d"
+    return plans
+
+
+@pytest.fixture
+def compile_as_on_cuda(monkeypatch):
+    """Return a function that lets nnU-Net compile from then on, which it does on CUDA alone.
+
+    This backend makes the same graphs, feature taps and backward pass included, and does all but generate code.
+    """
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    monkeypatch.setattr(nnUNetTrainer, "_do_i_compile", lambda self: True)
-    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
-    compiled = build(data)
+
+    def start() -> None:
+        monkeypatch.setattr(nnUNetTrainer, "_do_i_compile", lambda self: True)
+        monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend="aot_eager"))
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("change", "crln"),
+    [(copy.deepcopy, {}), (with_batch_norm, {"cpu_bfloat16": True})],
+    ids=["instance norm", "batch norm in bfloat16"],
+)
+def test_compiled_steps_equal_eager_ones(data, compile_as_on_cuda, change, crln):
+    data = SimpleNamespace(work=data.work, plans=change(data.plans))
+    eager = build(data, **crln)
+    batch = workbench.draw_batch(eager)
+    expected = losses(eager, batch, 3)
+    compile_as_on_cuda()
+    compiled = build(data, **crln)
     assert hasattr(compiled.network, "_orig_mod")
     assert hasattr(compiled.method.teacher_network, "_orig_mod")
+    labelled = {name: batch[name] for name in ("data", "target")}
     found = losses(compiled, batch, 2)
-    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    compiled.validation_step(labelled)
+    made = graphs()
     found += losses(compiled, batch, 1)
-    assert graphs >= 2
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs, "compiled anew in a later step"
-    assert_equal(found, expected, rtol=1e-3, atol=1e-4)
+    compiled.validation_step(labelled)
+    assert made >= 3
+    assert graphs() == made, "compiled anew in a later step"
+    tolerance = {"rtol": 0.05, "atol": 0.01} if crln else {"rtol": 1e-3, "atol": 1e-4}
+    assert_equal(found, expected, **tolerance)
+
+
+def test_final_validation_compiles_one_graph(data, compile_as_on_cuda):
+    """The sliding window calls the network again and again, and nobody takes the features."""
+    compile_as_on_cuda()
+    trainer = build(data)
+    image = torch.zeros(1, 1, 16, 16, 16)
+    with torch.no_grad(), trainer.deployed_network():
+        trainer.set_deep_supervision_enabled(False)
+        trainer.network.eval()
+        trainer.network(image)
+        made = graphs()
+        for _ in range(3):
+            trainer.network(image)
+        assert not trainer.method.teacher_taps._features, "kept for nobody"
+    assert made and graphs() == made
 
 
 def test_bfloat16_on_a_cpu(data):

@@ -25,6 +25,7 @@ def test_every_part_that_is_timed_takes_part_in_a_step(small, method):
     batch = workbench.draw_batch(trainer)
     assert len(batch["data"]) == (4 if method == "nnunet" else 2)
     expected = {part for _, _, part in step_time.parts_of(trainer)}
+    assert ("EMA" in expected) == (method != "nnunet") and ("CPS" in expected) == (method == "crln")
     measured = step_time.breakdown(trainer, batch, step_time.clock_of("cpu", "cpu"), repeats=1)
     assert expected <= measured.keys()
     assert step_time.breakdown(trainer, batch, step_time.clock_of("cpu", "cpu"), repeats=1).keys() == measured.keys()

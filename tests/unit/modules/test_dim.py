@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from nnunetv2_crln.modules import dim as dim_module
 from nnunetv2_crln.modules.dim import (
     DynamicInteractionModule,
     LinearAggregation,
@@ -181,6 +182,16 @@ class LargestTensor(TorchDispatchMode):
             if isinstance(leaf, torch.Tensor):
                 self.elements = max(self.elements, leaf.numel())
         return result
+
+
+@pytest.mark.parametrize("unfolded", [0, 1 << 20], ids=["large images", "small images"])
+@pytest.mark.parametrize("batch", [1, 2, 3, 5])
+def test_images_convolved_together_and_one_by_one_give_the_same(monkeypatch, batch, unfolded):
+    monkeypatch.setattr(dim_module, "_UNFOLDED", unfolded)
+    images, kernels = torch.randn(batch, 3, 4, 5, 6), torch.randn(batch, 17, 3, 3, 3, 3)
+    expected = F.conv3d(images.flatten(0, 1)[None], kernels.flatten(0, 1), padding=1, groups=batch)
+    found = dim_module._convolve_each(images, kernels)
+    torch.testing.assert_close(found, expected.unflatten(1, (batch, 17))[0], rtol=1e-4, atol=1e-4)
 
 
 def largest_tensor(aggregation: nn.Module, classes: int, prototypes: int, grid: tuple[int, ...]) -> int:

@@ -1,0 +1,54 @@
+"""Losses of large class maps that keep nothing for the backward pass but the maps themselves."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
+
+LARGE = 1 << 24
+"""Elements of class maps (64 MiB in float32) from which memory matters more than computing a loss twice."""
+
+
+def recomputed_if_large(loss: Callable[..., Tensor], maps: Tensor, *arguments: Tensor | float) -> Tensor:
+    """Evaluate a loss; with large maps, compute its softmaxes and products again in the backward pass.
+
+    A loss of C classes keeps several float32 tensors of C x voxels until its backward pass. With several losses in a
+    step they are alive together, which with many classes costs more memory than the network.
+
+    Args:
+        loss: Called with the maps in single precision and the arguments; draws no random number.
+        maps: Logits, (B, C, *grid), in any precision.
+        *arguments: Passed on.
+
+    Returns:
+        The loss, a scalar; value and gradients are those of ``loss(maps.float(), *arguments)``.
+    """
+
+    def in_single_precision(maps: Tensor, *arguments: Tensor | float) -> Tensor:
+        return loss(maps.to(torch.promote_types(maps.dtype, torch.float32)), *arguments)
+
+    if maps.numel() < LARGE or not torch.is_grad_enabled():
+        return in_single_precision(maps, *arguments)
+    # Stopping early would raise an exception, whose frames hold the loss's large tensors until garbage is collected.
+    with set_checkpoint_early_stop(False):
+        return checkpoint(in_single_precision, maps, *arguments, use_reentrant=False, preserve_rng_state=False)
+
+
+def probability_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """Compute the softmax probability of one class at each voxel, one sample after the other.
+
+    The probabilities of all classes exist for one sample at a time.
+
+    Args:
+        logits: (B, C, *grid), in any precision.
+        labels: A class for each voxel, (B, *grid), int64.
+
+    Returns:
+        Probabilities, (B, *grid), float32.
+    """
+    samples = [
+        torch.softmax(sample, 0, dtype=torch.float32).gather(0, label[None])[0]
+        for sample, label in zip(logits, labels, strict=True)
+    ]
+    return torch.stack(samples)

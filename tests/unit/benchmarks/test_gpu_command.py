@@ -1,0 +1,83 @@
+"""benchmarks/gpu.py: no step ends the others, a second call repeats nothing, and the page tells it all."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gpu
+import pytest
+from guarded_steps import DONE, FAILED, LEFT_OUT, STOPPED, Step, Steps
+
+SCRIPT = Path(gpu.__file__)
+
+
+def step(name: str, code: str, share: float = 1.0, **rest) -> Step:
+    return Step(name, f"What about {name}?", ["python", "-c", code], share, **rest)
+
+
+def states(steps: Steps) -> dict[str, str]:
+    return {name: record["state"] for name, record in steps.records.items()}
+
+
+def test_a_failure_and_a_step_without_end_do_not_stop_the_rest(tmp_path):
+    result = tmp_path / "good.json"
+    listed = [
+        step("bad", "raise SystemExit('this is why')"),
+        step("missing", ""),
+        step("endless", "import time; time.sleep(600)", share=0.25),
+        step("good", f"import os; open({str(result)!r}, 'w').write(os.environ['NUMBER'])", result=result,
+             environment={"NUMBER": "42"}),
+    ]  # fmt: skip
+    listed[1] = Step("missing", "?", [str(tmp_path / "no_such_program")], 1.0)
+    steps = Steps(tmp_path, minutes=0.4)
+    steps.run(listed)
+    assert states(steps) == {"bad": FAILED, "missing": FAILED, "endless": STOPPED, "good": DONE}
+    page = steps.write_page(listed, "Trial", {"device": "none"}).read_text()
+    for text in ("# Trial", "- device: none", "this is why", "What about endless? | out of time", "42"):
+        assert text in page
+
+
+def test_a_second_call_does_what_is_not_done_and_adds_up_the_time(tmp_path):
+    runs = tmp_path / "runs"
+    code = f"f = open({str(runs)!r}, 'a'); f.write('x'); f.flush(); f.close()"
+    listed = [
+        step("once", code),
+        step("fails first", f"import os; {code}; raise SystemExit(len(open({str(runs)!r}).read()) < 3)"),
+    ]
+    Steps(tmp_path, minutes=1).run(listed)
+    again = Steps(tmp_path, minutes=1)
+    before = again.records["fails first"]["seconds"]
+    again.run(listed)
+    assert states(again) == {"once": DONE, "fails first": DONE}
+    assert runs.read_text() == "xxx"
+    assert again.records["fails first"]["seconds"] > before
+
+
+def test_without_time_nothing_is_begun(tmp_path):
+    steps = Steps(tmp_path, minutes=0.01)
+    steps.run([step("late", "raise SystemExit(1)")])
+    assert states(steps) == {"late": LEFT_OUT}
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_step_is_a_command_that_exists(tmp_path, device):
+    raw = [tmp_path / "Dataset101_LeftAtrium", tmp_path / gpu.GENERATED]
+    listed = gpu.measuring_steps(tmp_path, device) + [
+        s for path in raw for s in gpu.training_steps(tmp_path, path, device)
+    ]
+    assert len({s.name for s in listed}) == len(listed)
+    for each in listed:
+        scripts = [Path(part) for part in each.command if part.endswith(".py") and "tests" not in part]
+        assert all(script.is_file() for script in scripts)
+    trained = [part for s in listed for part in s.command if part.startswith("nnUNetTrainer")]
+    assert trained == ["nnUNetTrainer_CRLN_article", "nnUNetTrainer_CRLN", "nnUNetTrainer_CRLN"]
+
+
+@pytest.mark.slow
+def test_the_command_on_a_cpu_in_a_few_seconds(tmp_path):
+    command = [sys.executable, SCRIPT, "--device", "cpu", "--minutes", "0.3", "--out", tmp_path]
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    records = json.loads((tmp_path / "steps.json").read_text())
+    assert {"doctor", "step_time", "train_DemoHeart_3d_fullres"} <= set(records)
+    assert "A trial on the CPU" in (tmp_path / "README.md").read_text()
