@@ -173,5 +173,7 @@ def batch_for(trainer: Any, patch: Sequence[int], labelled: int, unlabelled: int
         "unlabelled_weak": torch.randn(unlabelled, 1, *patch),
         "unlabelled_strong": torch.randn(unlabelled, 1, *patch),
         "boxes": torch.zeros((unlabelled, *patch), dtype=torch.bool),
-        "flips": np.ones((unlabelled, len(patch)), dtype=bool),  # stays on the host in truth, and is read there
+        # These stay on the host in truth, and are read there.
+        "flips": np.ones((unlabelled, len(patch)), dtype=bool),
+        "pasted": np.ones(unlabelled, dtype=bool),
     }

@@ -61,7 +61,7 @@ def paper_step(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
     moved = Batch.on_device(batch, trainer.device)
     grid = tuple(moved.weak.shape[2:])
     geometry = StrongGeometry.draw(len(moved.weak), grid, 4.0, 1.0, (), np.random.default_rng(trainer.step))
-    geometry = StrongGeometry(geometry.boxes.to(trainer.device), geometry.flips)
+    geometry = StrongGeometry(geometry.boxes.to(trainer.device), geometry.flips, geometry.pasted)
     strong = geometry.apply(moved.weak)
     strong = strong + 0.1 * torch.randn_like(strong)
     with trainer.autocast():
