@@ -25,6 +25,9 @@ VALIDATION_SHARE = 1 / 3
 LONG_ON_A_CPU = 3600
 """Seconds above which a hint how to shorten the training is printed."""
 
+SHORT_SCHEDULE = 20
+"""Epochs up to which a training is short already."""
+
 EPOCHS_FOR_THE_PACE = 5
 TERMS = ("supervised", "relationship_map", "consistency", "cps")
 
@@ -188,7 +191,7 @@ class ProgressLine:
         ]
         if memory := memory_in_use(self.device):
             lines.append(f"Memory so far: {memory}")
-        if self.device.type == "cpu" and total > LONG_ON_A_CPU:
+        if self.device.type == "cpu" and total > LONG_ON_A_CPU and self.num_epochs > SHORT_SCHEDULE:
             lines.append(
                 "Shorter on a CPU: a trainer with fewer epochs (-tr nnUNetTrainer_CRLN_20epochs), or small networks: "
                 "nnUNetv2_crln_plan_and_preprocess … --small, then nnUNetv2_train … -p nnUNetPlans_small "

@@ -98,13 +98,22 @@ def test_nnunets_lines_go_into_the_file_and_ours_on_the_console_too():
     assert not any("Unable" in text for text in trainer.file)
 
 
+def test_a_short_training_on_a_slow_computer_gets_no_advice(monkeypatch):
+    trainer, seconds = Trainer(), iter([1000.0, 1800.0])
+    monkeypatch.setattr(progress_line.time, "time", lambda: next(seconds))
+    for _ in range(10):
+        trainer.train_step(1.0)
+    assert len(trainer.console) == 2
+
+
 def test_the_first_steps_tell_the_expected_end_and_how_to_shorten_it(monkeypatch):
     trainer, seconds = Trainer(), iter([1000.0, 1080.0])
+    trainer.num_epochs = 100
     monkeypatch.setattr(progress_line.time, "time", lambda: next(seconds))
     for _ in range(30):
         assert trainer.train_step(1.0) == {"loss": 1.0}
-    # 10 s a step, (250 + 50/3) steps an epoch, 3 epochs left
-    assert trainer.console[0].startswith("About 2 h 13 min for 3 epochs, until ")
+    # 10 s a step, (250 + 50/3) steps an epoch, 99 epochs left
+    assert trainer.console[0].startswith("About 3 d 1 h for 99 epochs, until ")
     assert "(10.0 s a step, 44 min 27 s an epoch)" in trainer.console[0]
     assert "GiB of RAM" in trainer.console[1]
     assert "--small" in trainer.console[2] and len(trainer.console) == 3
