@@ -13,6 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunetv2_crln.errors import listing
 from nnunetv2_crln.layout import LABELS_UNLABELLED
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
+from nnunetv2_crln.utilities.nifti import nifti_is_finite
 
 
 class HiddenLabels:
@@ -59,6 +60,9 @@ class HiddenLabels:
         if path is None or not path.is_file():
             return None
         try:
+            if not nifti_is_finite(path):  # ITK reads NaN, and what is missing at the end, as 0
+                self._leave_out(path, "has NaN or infinite voxels")
+                return None
             label, _ = self._plans.image_reader_writer_class().read_seg(str(path))
             return self._on_the_grid(label, path, properties, shape)
         except Exception as error:

@@ -94,7 +94,12 @@ def test_a_label_of_another_shape_is_named_and_left_out(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("label", "text"),
-    [(b"junk", "cannot be read"), (b"", "it is empty"), (np.full((4, 4, 4), 255, np.uint8), "holds the value.* 255")],
+    [
+        (b"junk", "cannot be read"),
+        (b"", "it is empty"),
+        (np.full((4, 4, 4), 255, np.uint8), "holds the value.* 255"),
+        (np.full((4, 4, 4), np.nan, np.float32), "has NaN"),
+    ],
 )
 def test_a_label_that_cannot_be_used_is_named_once_and_left_out(tmp_path, label, text):
     write(
