@@ -10,6 +10,7 @@ from pathlib import Path
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
 from nnunetv2_crln.errors import UserError, did_you_mean_path
+from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, similar_variable, suggest_dataset
 
 
@@ -39,9 +40,10 @@ def find_dataset(dataset_id: int) -> DatasetFolders:
     if len(names) > 1:
         raise UserError(
             f"Dataset number {dataset_id} has several names in nnUNet_raw, nnUNet_preprocessed and nnUNet_results: "
-            f"{', '.join(names)}. Rename all but one."
+            f"{', '.join(names)} (nnU-Net compares the first digits alone). Rename all but one."
         )
-    if not names or not (raw / names[0]).is_dir():
+    # nnU-Net takes Dataset1042_Heart for number 104, too.
+    if not names or int(dataset_number(names[0])) != dataset_id or not (raw / names[0]).is_dir():
         present = present_datasets()
         raise UserError(
             f"No folder Dataset{dataset_id:03d}_… in {raw} (nnUNet_raw). Found there: {', '.join(present) or 'none'}. "
