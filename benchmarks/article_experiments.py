@@ -108,10 +108,10 @@ TRAINERS = {
         "crln": "nnUNetTrainer_CRLN_article",
     },
     "nnunet": {
-        "supervised": "nnUNetTrainer_demo",
-        "mean_teacher": "nnUNetTrainer_MeanTeacher_demo",
-        "crln_no_cps": "nnUNetTrainer_CRLN_noCPS_demo",
-        "crln": "nnUNetTrainer_CRLN_demo",
+        "supervised": "nnUNetTrainer_short",
+        "mean_teacher": "nnUNetTrainer_MeanTeacher_short",
+        "crln_no_cps": "nnUNetTrainer_CRLN_noCPS_short",
+        "crln": "nnUNetTrainer_CRLN_short",
     },
 }
 # With our settings and nnU-Net's augmentation, not the paper's.

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nnunetv2_crln.training.variants import nnUNetTrainer_CRLN_demo
+from nnunetv2_crln.training.variants import nnUNetTrainer_CRLN_short
 
 MIB = 1 << 20
 
@@ -57,7 +57,7 @@ def main() -> None:
     }
     plans["continue_training"] = False
     dataset_json = json.loads((arguments.plans.parent / "dataset.json").read_text(encoding="utf-8"))
-    trainer = nnUNetTrainer_CRLN_demo(plans, arguments.c, "all", dataset_json, torch.device(arguments.device))
+    trainer = nnUNetTrainer_CRLN_short(plans, arguments.c, "all", dataset_json, torch.device(arguments.device))
     samples: list[dict] = []
     end_of_epoch = trainer.on_epoch_end
 

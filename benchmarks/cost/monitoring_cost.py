@@ -17,7 +17,7 @@ import torch
 
 from nnunetv2_crln.reporting.curves import PANELS
 from nnunetv2_crln.reporting.progress_png import save_progress_png
-from nnunetv2_crln.training.variants import nnUNetTrainer_CRLN_demo
+from nnunetv2_crln.training.variants import nnUNetTrainer_CRLN_short
 
 
 def seconds(action, repeats: int) -> float:
@@ -42,7 +42,7 @@ def main() -> None:
     plans["configurations"][arguments.c].setdefault("crln", {}).update(seed=0, overlay_every=0, rectification_start=0)
     plans["continue_training"] = False
     dataset_json = json.loads((arguments.plans.parent / "dataset.json").read_text(encoding="utf-8"))
-    trainer = nnUNetTrainer_CRLN_demo(plans, arguments.c, "all", dataset_json, torch.device("cpu"))
+    trainer = nnUNetTrainer_CRLN_short(plans, arguments.c, "all", dataset_json, torch.device("cpu"))
     trainer.on_train_start()
     trainer.on_train_epoch_start()
     step = seconds(lambda: trainer.train_step(next(trainer.dataloader_train)), arguments.steps)

@@ -19,8 +19,8 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import EVALUATION_FILE
 from nnunetv2_crln.utilities.commands import Command, run_together
 
-BASELINE = "nnUNetTrainer_demo"
-METHOD = "nnUNetTrainer_CRLN_demo"
+BASELINE = "nnUNetTrainer_short"
+METHOD = "nnUNetTrainer_CRLN_short"
 DATASET_ID = DATASET_NAME.removeprefix("Dataset").split("_")[0]
 CONFIGURATION = "3d_fullres"
 STAMP = "demo.json"

@@ -18,7 +18,7 @@ from nnunetv2_crln.networks.vnet import VNet
 from nnunetv2_crln.plan_and_preprocess.article import VNET, find_protocol
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import variants
-from nnunetv2_crln.training.variants import nnUNetTrainer_article, nnUNetTrainer_demo
+from nnunetv2_crln.training.variants import nnUNetTrainer_article, nnUNetTrainer_short
 
 LABELLED = [f"a{i}" for i in range(8)]
 OTHERS = [f"b{i:02d}" for i in range(72)]
@@ -76,7 +76,7 @@ def test_every_row_is_a_trainer_and_valid_settings(tmp_path, name):
     trainers = {
         **vars(variants),
         "nnUNetTrainer_article": nnUNetTrainer_article,
-        "nnUNetTrainer_demo": nnUNetTrainer_demo,
+        "nnUNetTrainer_short": nnUNetTrainer_short,
     }
     protocol = find_protocol("left_atrium", 8).settings
     for network in ("article", "nnunet"):
