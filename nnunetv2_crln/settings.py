@@ -65,6 +65,7 @@ class CRLNSettings:
     ema_decay: float | None = _setting(0.99, "a number in [0, 1] or null", low=0.0, high=1.0, nullable=True)
     rectification_start: int | None = _count(None, low=0)  # paper: iteration 800 of 40,000 = 2 %
     ramp_up: int | None = _count(None, low=0)  # paper: none (0)
+    ignored_voxels: bool = _switch(True)  # with an ignore label: such voxels of labelled cases are unlabelled ones
     unlabelled_batch_size: int | None = _count(None)  # null: as large as the labelled batch
     cutmix_alpha: float = _setting(4.0, "a number > 0", low=1e-6)
     cutmix_probability: float = _share(1.0)

@@ -205,11 +205,15 @@ def _not_used(unused: list[Unused], folder: str) -> str:
 def _require_unlabelled(folder: Path, dataset_json: dict, unused: list[Unused]) -> Cases:
     images = folder / IMAGES_UNLABELLED
     ending = dataset_json["file_ending"]
+    partly_labelled = "ignore" in dataset_json["labels"]
     how = (
         f"CRLN trains on unlabelled images too: put them into {images}, named like those of imagesTr "
         f"(CASE_0000{ending}, one file per channel). "
-        "Without unlabelled images use nnU-Net alone: nnUNetv2_plan_and_preprocess works with this dataset."
+        "Without unlabelled images and without an ignore label use nnU-Net alone: nnUNetv2_plan_and_preprocess works "
+        "with this dataset."
     )
+    if partly_labelled and not list_files(images):
+        return {}  # the ignored voxels of the labelled cases are the unlabelled ones
     if not images.is_dir():
         near = explain_near_name(IMAGES_UNLABELLED, (entry.name for entry in folder.iterdir()))
         raise UserError(f"{images} does not exist{f' ({near})' if near else ''}. {how}")

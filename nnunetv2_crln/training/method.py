@@ -17,6 +17,7 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.gradient_step import average_gradients
 from nnunetv2_crln.training.heads import Heads, build_rectifier
+from nnunetv2_crln.training.known_labels import with_known_labels
 from nnunetv2_crln.training.numerical_safety import FiniteBuffers
 from nnunetv2_crln.training.objective import (
     Objective,
@@ -49,6 +50,8 @@ class Batch:
         weak: Unlabelled patches as the teacher sees them, (U, channels, *grid).
         strong: Unlabelled patches as the student sees them, (U, channels, *grid).
         geometry: Transformation from the geometry of the weak view to that of the strong view.
+        known: True labels inside of the unlabelled patches, in the geometry of the weak view, (U, *grid), negative
+            where there are none; None if nothing is known of any.
     """
 
     labelled: Tensor
@@ -56,6 +59,7 @@ class Batch:
     weak: Tensor
     strong: Tensor
     geometry: StrongGeometry
+    known: Tensor | None = None
 
     @classmethod
     def on_device(cls, batch: dict[str, Any], device: torch.device) -> Batch:
@@ -75,7 +79,9 @@ class Batch:
                 return [moved(item) for item in value]
             return value.to(device, non_blocking=True)
 
+        known = batch.get("unlabelled_known")
         return cls(
+            known=None if known is None else moved(known),
             labelled=moved(batch["data"]),
             target=moved(batch["target"]),
             weak=moved(batch["unlabelled_weak"]),
@@ -194,6 +200,7 @@ class CRLN:
         pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)
+        pseudo = with_known_labels(pseudo, batch.known)
         pseudo = pseudo.warped_by(batch.geometry, self._known_of_labelled(batch.target))
         losses = self.objective(student, labelled_map, self.heads, batch.target, pseudo, phase)
         monitored |= self.objective.gradient_norms(losses, student, phase, step)

@@ -124,6 +124,8 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
             self.unlabelled_batches,
         )
         self.num_cases = streams.num_cases
+        # Without unlabelled cases the partly labelled ones are looked at.
+        self.monitored = self.unlabelled if self.unlabelled.identifiers else streams.cases
         self.print_to_log_file(f"CRLN: {streams.describe()}, seed {self.seed}")
         validated = self.current_epoch * self.num_val_iterations_per_epoch
         return streams.start(self.seed, self.step, validated, self.local_rank, pin_memory=self.device.type == "cuda")
@@ -136,6 +138,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
             self.configuration_name,
             self.dataset_class.get_identifiers(self.preprocessed_dataset_folder),
             self.print_to_log_file,
+            may_be_none=self.settings.ignored_voxels and self.label_manager.has_ignore_label,
         )
 
     def do_split(self):
@@ -179,7 +182,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         labelled = self.dataset_class(self.preprocessed_dataset_folder)
         view = TeacherView(self.method, self.device, self.autocast)
         reader = build_patch_reader(
-            self.unlabelled,
+            self.monitored,
             labelled,
             self.plans_manager,
             self.configuration_name,

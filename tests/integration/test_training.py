@@ -1,5 +1,6 @@
 """Training inside nnU-Net on a tiny dataset: the parts together, stopping and resuming, deployment, refusals."""
 
+import json
 import shutil
 
 import numpy as np
@@ -163,6 +164,32 @@ def test_missing_unlabelled_cases_are_named_before_training(trainer_of, preproce
         for path in moved:
             shutil.move(hidden / path.name, path)
         hidden.rmdir()
+
+
+@pytest.fixture
+def no_unlabelled_cases(preprocessed):
+    """The dataset as preprocessed without imagesUl."""
+    folder = preprocessed.preprocessed / NAME
+    info = folder / "nnUNetPlans_3d_fullres_unlabelled_info.json"
+    before = info.read_text(encoding="utf-8")
+    info.write_text(json.dumps({**json.loads(before), "cases": []}))
+    yield
+    info.write_text(before)
+
+
+def test_ignored_voxels_alone_are_enough_unlabelled_data(trainer_of, no_unlabelled_cases):
+    trainer = trainer_of(epochs=1, rectification_start=0)
+    trainer.run_training()
+    logged = trainer.logger.get_checkpoint()
+    assert np.isfinite(logged["train_losses"]).all()
+    assert logged["crln_consistency"][-1] > 0
+    assert trainer.num_cases["unlabelled"] == 0
+    assert np.isfinite(logged["crln_monitor_confidence"][-1])
+
+
+def test_without_any_unlabelled_voxel_there_is_nothing_to_do(trainer_of, no_unlabelled_cases):
+    with pytest.raises(UserError, match="has 0 unlabelled cases"):
+        trainer_of(ignored_voxels=False).on_train_start()
 
 
 def test_too_few_labelled_cases_for_five_folds_are_named(trainer_of):

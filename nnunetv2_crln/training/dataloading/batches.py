@@ -13,6 +13,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import StrongGeometry, strong_intensity_transforms, weak_transforms
 from nnunetv2_crln.utilities.parallel import end_with_parent
@@ -24,7 +25,7 @@ class UnlabelledBatches:
 
     Args:
         labelled: Loader of the labelled patches, which provides patch sizes and geometric augmentation.
-        dataset: Unlabelled cases.
+        dataset: Unlabelled cases, joined by the labelled ones whose ignored voxels take part.
         batch_size: Number of unlabelled patches per batch.
         label_manager: Label manager of nnU-Net, as for the labelled loader.
         settings: Hyper-parameters; CutMix, flips and intensity changes are used.
@@ -33,7 +34,7 @@ class UnlabelledBatches:
     def __init__(
         self,
         labelled: nnUNetDataLoader,
-        dataset: UnlabelledDataset,
+        dataset: UnlabelledDataset | JoinedCases,
         batch_size: int,
         label_manager,
         settings: CRLNSettings,
@@ -58,6 +59,7 @@ class UnlabelledBatches:
         mirror = [t for t in labelled.transforms.transforms if isinstance(t, MirrorTransform)]
         self.flip_axes = tuple(mirror[0].allowed_axes) if mirror and settings.strong_flip else ()
         self.settings = settings
+        self.joined = dataset if isinstance(dataset, JoinedCases) else None
 
     def draw(self, rng: np.random.Generator, labelled: torch.Tensor) -> dict:
         """Draw one batch.
@@ -68,7 +70,8 @@ class UnlabelledBatches:
 
         Returns:
             ``unlabelled_weak`` and ``unlabelled_strong``, (B, channels, *patch), ``boxes``, (B, *patch), ``flips``,
-            (B, ndim), and ``pasted``, (B,).
+            (B, ndim), and ``pasted``, (B,); with partly labelled cases also ``unlabelled_known``, their labels in the
+            geometry of the weak view, (B, *patch).
         """
         batch = next(self.loader)
         weak, mask = batch["data"], batch["target"]
@@ -85,7 +88,9 @@ class UnlabelledBatches:
             rng,
             self.settings.copy_paste_probability,
         )
+        known = {"unlabelled_known": self.joined.known_labels(mask, batch["keys"])} if self.joined else {}
         return {
+            **known,
             "unlabelled_weak": weak,
             "unlabelled_strong": geometry.apply(strong, labelled),
             "unlabelled_keys": batch["keys"],

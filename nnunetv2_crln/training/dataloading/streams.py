@@ -11,6 +11,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
+from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import repeatable
 from nnunetv2_crln.training.dataloading.workers import in_workers, num_workers
@@ -41,8 +42,11 @@ class Streams:
     ) -> None:
         repeatable(labelled.transforms)
         self.labelled, self.validation = labelled, validation
+        self.cases: UnlabelledDataset | JoinedCases = unlabelled
+        if settings.ignored_voxels and label_manager.has_ignore_label:
+            self.cases = JoinedCases(unlabelled, labelled._data, label_manager.ignore_label)
         size = unlabelled_batch_size(settings.unlabelled_batch_size, labelled.batch_size)
-        self.unlabelled = batches(labelled, unlabelled, size, label_manager, settings)
+        self.unlabelled = batches(labelled, self.cases, size, label_manager, settings)
         self.highest_label = highest_label(label_manager)
         self.num_cases = {
             "labelled": len(labelled.indices),
@@ -52,8 +56,9 @@ class Streams:
 
     def describe(self) -> str:
         """Describe the numbers of cases and patches."""
+        ignored = ", ignored voxels of the labelled ones as well" if isinstance(self.cases, JoinedCases) else ""
         return (
-            f"{self.num_cases['labelled']} labelled and {self.num_cases['unlabelled']} unlabelled cases, "
+            f"{self.num_cases['labelled']} labelled and {self.num_cases['unlabelled']} unlabelled cases{ignored}, "
             f"{self.labelled.batch_size} + {self.unlabelled.loader.batch_size} patches in a batch"
         )
 

@@ -31,6 +31,7 @@ def open_unlabelled_dataset(
     configuration: str,
     labelled: Sequence[str],
     print_line: Callable[[str], None],
+    may_be_none: bool = False,
 ) -> UnlabelledDataset:
     """Open the unlabelled cases that are preprocessed for these plans.
 
@@ -40,6 +41,7 @@ def open_unlabelled_dataset(
         configuration: Name of a configuration in them.
         labelled: Names of the labelled cases.
         print_line: Function that prints a warning into the training's log.
+        may_be_none: Accept a dataset without unlabelled cases, because the labelled ones have ignored voxels.
 
     Returns:
         Dataset of the unlabelled cases that are ready.
@@ -50,7 +52,8 @@ def open_unlabelled_dataset(
     status = unlabelled_status(preprocessed_dataset_folder, plans_manager, configuration)
     plans = plans_identifier(preprocessed_dataset_folder, plans_manager.plans)
     command = preprocess_unlabelled_command(plans_manager.dataset_name, [configuration], plans)
-    if status.stale or not status.ready:
+    none_expected = may_be_none and not status.missing
+    if status.stale or not (status.ready or none_expected):
         raise UserError(
             f"{plans_manager.dataset_name} has {len(status.ready)} unlabelled cases that are preprocessed for these "
             f"plans, and {len(status.stale)} for others ({listing(status.stale, 3) or 'none'}). Run: {command}"

@@ -74,6 +74,14 @@ def test_regions_and_old_key_are_valid(make_dataset):
     assert check_dataset(folder) == []
 
 
+def test_an_ignore_label_makes_imagesul_optional(make_dataset):
+    folder = make_dataset(unlabelled=0)
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    content["labels"]["ignore"] = 3
+    (folder / "dataset.json").write_text(json.dumps(content))
+    assert check_dataset(folder) == []
+
+
 def test_no_unlabelled_folder_says_how_to_make_one_and_what_works_without(make_dataset):
     folder = make_dataset(unlabelled=0)
     with pytest.raises(UserError, match=r"imagesUl does not exist.*CASE_0000\.nii\.gz.*nnUNetv2_plan_and_preprocess"):

@@ -18,6 +18,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading import workers
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
+from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.workers import in_workers
 from nnunetv2_crln.utilities.seeding import seed_everything
@@ -148,6 +149,43 @@ def unlabelled_batches(folder, patch_size=(8, 8, 8), batch_size: int = 3, **bloc
         nnUNetDatasetBlosc2(str(folder)), 2, initial, patch_size, LABELS, 0.33, transforms=transforms
     )
     return UnlabelledBatches(labelled, UnlabelledDataset(str(folder)), batch_size, LABELS, CRLNSettings(**block))
+
+
+def test_known_labels_of_partly_labelled_cases_follow_their_image(tmp_path):
+    """The image of the labelled case is its label, 10 where it is ignored: both must turn and flip alike."""
+    (tmp_path / "unlabelled").mkdir()
+    write_cases(tmp_path / "unlabelled", ["a"])
+    label = np.zeros((1, 12, 12, 12), dtype=np.int16)
+    label[:, :6] = 1
+    label[:, 9:] = 2
+    image = np.where(label == 2, 10, label).astype(np.float32)
+    sizes = {"chunks": image.shape, "blocks": image.shape, "chunks_seg": label.shape, "blocks_seg": label.shape}
+    (tmp_path / "labelled").mkdir()
+    nnUNetDatasetBlosc2.save_case(image, label, {"class_locations": {}}, str(tmp_path / "labelled" / "b"), **sizes)
+    labelled = nnUNetDatasetBlosc2(str(tmp_path / "labelled"))
+    joined = JoinedCases(UnlabelledDataset(str(tmp_path / "unlabelled")), labelled, ignore_label=2)
+    assert joined.identifiers == ["a", "b"]
+    only_labelled = JoinedCases(SimpleNamespace(identifiers=[]), labelled, ignore_label=2)
+    transforms = nnUNetTrainer.get_training_transforms((8, 8, 8), (-0.5, 0.5), None, (0, 1, 2), False)
+    loader = nnUNetDataLoader(labelled, 2, (10, 10, 10), (8, 8, 8), LABELS, 0.0, transforms=transforms)
+    batch = drawn(UnlabelledBatches(loader, only_labelled, 8, LABELS, CRLNSettings()))
+    known, weak = batch["unlabelled_known"], batch["unlabelled_weak"][:, 0]
+    assert known.shape == weak.shape
+    assert set(known.unique().tolist()) == {-1, 0, 1}
+    # Interpolation blurs the image at borders, where the nearest label may differ.
+    agree = (weak - known).abs()[known >= 0] < 0.5
+    assert agree.float().mean() > 0.9
+    assert (weak[known == 1].mean() > 0.8) and (weak[known == 0].mean().abs() < 0.6)
+
+
+def test_nothing_is_known_of_unlabelled_cases(case_folder):
+    labelled = SimpleNamespace(identifiers=["z"])
+    joined = JoinedCases(UnlabelledDataset(str(case_folder)), labelled, ignore_label=2)
+    target = torch.zeros(2, 1, 4, 4)
+    target[1, 0, 0] = 2
+    known = joined.known_labels(target, np.array(["a", "z"]))
+    assert (known[0] == -1).all()
+    assert (known[1, 0] == -1).all() and (known[1, 1:] == 0).all()
 
 
 def drawn(batches: UnlabelledBatches, seed: int = 0) -> dict:

@@ -1,0 +1,25 @@
+"""True labels inside of unlabelled patches."""
+
+import torch
+
+from nnunetv2_crln.training.known_labels import with_known_labels
+from nnunetv2_crln.training.objective import PseudoLabels
+
+
+def test_true_labels_replace_pseudo_labels_and_are_certain():
+    pseudo = PseudoLabels(torch.tensor([[1, 1, 2]]), torch.tensor([[0.5, 0.6, 0.7]]))
+    known = torch.tensor([[-1, 0, 2]], dtype=torch.int16)
+    mixed = with_known_labels(pseudo, known)
+    assert mixed.labels.tolist() == [[1, 0, 2]] and mixed.labels.dtype == torch.int64
+    torch.testing.assert_close(mixed.confidence, torch.tensor([[0.5, 1.0, 1.0]]))
+
+
+def test_known_voxels_are_fully_trusted():
+    pseudo = PseudoLabels(torch.tensor([[1, 1]]), torch.tensor([[0.5, 0.5]]), trust=torch.tensor([[0.2, 0.2]]))
+    mixed = with_known_labels(pseudo, torch.tensor([[-1, 1]]))
+    torch.testing.assert_close(mixed.trust, torch.tensor([[0.2, 1.0]]))
+
+
+def test_without_known_labels_nothing_changes():
+    pseudo = PseudoLabels(torch.tensor([[1]]), torch.tensor([[0.5]]))
+    assert with_known_labels(pseudo, None) is pseudo
