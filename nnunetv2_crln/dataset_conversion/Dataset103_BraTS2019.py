@@ -41,6 +41,12 @@ TARGETS = {
     "whole_tumour": (("background", "whole tumour"), {0: 0, 1: 1, 2: 1, 4: 1}),
     # nnU-Net requires class numbers without gaps, hence 4 -> 3.
     "all": (("background", "necrosis", "oedema", "enhancing tumour"), {0: 0, 1: 1, 2: 2, 4: 3}),
+    "regions": (("background", "necrosis", "oedema", "enhancing tumour"), {0: 0, 1: 1, 2: 2, 4: 3}),
+}
+# What the challenge scores; nnU-Net predicts each by itself and writes them one over the other.
+REGIONS = {
+    "labels": {"background": 0, "whole tumour": [1, 2, 3], "tumour core": [1, 3], "enhancing tumour": [3]},
+    "regions_class_order": [2, 1, 3],
 }
 
 
@@ -106,6 +112,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
         about={
             "description": "Brain tumours in MRI, Multimodal Brain Tumor Segmentation Challenge 2019",
             "reference": "Menze et al., IEEE Transactions on Medical Imaging 34 (2015) 1993-2024",
+            **(REGIONS if options.labels == "regions" else {}),
         },
     )
 
@@ -124,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--labels",
         choices=tuple(TARGETS),
         default="whole_tumour",
-        help="whole_tumour: one class, as in the paper (default); all: 1, 2 and 4 as the classes 1, 2, 3",
+        help="whole_tumour: one class, as in the paper (default); all: 1, 2 and 4 as the classes 1, 2, 3; regions: "
+        "whole tumour, tumour core and enhancing tumour, which overlap",
     )
     convert_dataset(parser, arguments, published_split("brats2019"), find, make_recipe)
 

@@ -62,7 +62,15 @@ class PseudoLabelLoss(nn.Module):
 
 
 def _resized(voxels: Tensor, size: Sequence[int]) -> Tensor:
-    """Resample voxels (B, *grid) to a coarser grid by nearest neighbour, as nnU-Net does with its targets."""
-    if voxels.shape[1:] == torch.Size(size):
+    """Resample voxels to a coarser grid by nearest neighbour, as nnU-Net does with its targets.
+
+    Args:
+        voxels: One value per voxel, (B, *grid), or per voxel and region, (B, K, *grid).
+        size: Size of the coarser grid.
+    """
+    if voxels.shape[-len(size) :] == torch.Size(size):
         return voxels
-    return F.interpolate(voxels.unsqueeze(1).float(), tuple(size), mode="nearest-exact")[:, 0].to(voxels.dtype)
+    has_channels = voxels.ndim == len(size) + 2
+    channels = voxels if has_channels else voxels.unsqueeze(1)
+    coarse = F.interpolate(channels.float(), tuple(size), mode="nearest-exact").to(voxels.dtype)
+    return coarse if has_channels else coarse[:, 0]

@@ -24,26 +24,20 @@ def plans_file(plans: dict) -> Path:
     return folder / f"{plans.get('plans_name', 'plans')}.json"
 
 
-def refuse_unsupported(configuration: str, is_cascaded: bool, has_regions: bool) -> None:
-    """Refuse configurations and datasets that nnU-Net supports but this method does not.
+def refuse_cascade(configuration: str, is_cascaded: bool) -> None:
+    """Refuse the second stage of a cascade, which nnU-Net supports but this method does not.
 
     Args:
         configuration: Name of the configuration.
         is_cascaded: True if it is the second stage of a cascade.
-        has_regions: True if the labels of dataset.json are regions.
 
     Raises:
-        NotImplementedError: The configuration or dataset is not supported; the message names an alternative.
+        NotImplementedError: It is one; the message names an alternative.
     """
     if is_cascaded:
         raise NotImplementedError(
             f"Configuration {configuration!r} is the second stage of a cascade. CRLN trains 2d, 3d_lowres and "
             "3d_fullres configurations; train 3d_fullres instead."
-        )
-    if has_regions:
-        raise NotImplementedError(
-            "This dataset has region-based labels (lists in the labels of dataset.json). CRLN's pseudo labels "
-            "assign one class to a voxel; use plain labels, or train with nnUNetTrainer."
         )
 
 

@@ -23,14 +23,23 @@ class Heads(nn.Module):
         num_classes: Number of classes including background, C.
         ndim: Number of spatial dimensions, 2 or 3.
         settings: Hyper-parameters of CRLN.
+        regions: The classes are regions; each has prototypes for outside and inside.
     """
 
-    def __init__(self, channels: tuple[int, int, int], num_classes: int, ndim: int, settings: CRLNSettings) -> None:
+    def __init__(
+        self,
+        channels: tuple[int, int, int],
+        num_classes: int,
+        ndim: int,
+        settings: CRLNSettings,
+        regions: bool = False,
+    ) -> None:
         super().__init__()
         quarter, half, full = channels
+        self.regions = regions
         self.dim = (
             DynamicInteractionModule(
-                num_classes,
+                2 * num_classes if regions else num_classes,
                 settings.num_prototypes,
                 (quarter, half),
                 ndim,

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
+from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
-from nnunetv2_crln.modules.rectification import AgreementRectification
+from nnunetv2_crln.modules.regions import RegionRectification, as_two_classes
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.gradient_step import average_gradients
@@ -27,6 +29,12 @@ from nnunetv2_crln.training.objective import (
     relationship_map,
 )
 from nnunetv2_crln.training.phases import Phase
+from nnunetv2_crln.training.region_objective import (
+    RegionObjective,
+    Regions,
+    region_pseudo_labels,
+    region_target,
+)
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay, longest_decay
 
 Target = Tensor | list[Tensor]
@@ -129,6 +137,7 @@ class CRLN:
         full_resolution: nnU-Net's loss without deep supervision, for the relationship map M and for mu.
         device: Device of the network.
         compile_teacher: Compile the teacher as well.
+        regions: Label values of each region if the labels are regions, C of them; None for classes.
     """
 
     def __init__(
@@ -141,8 +150,10 @@ class CRLN:
         full_resolution: Callable[[Tensor, Tensor], Tensor],
         device: torch.device,
         compile_teacher: bool = False,
+        regions: Regions | None = None,
     ) -> None:
         self.settings = settings
+        self.regions = regions
         self.num_classes = num_classes
         self.network = network
         self.student = unwrap(network)
@@ -153,11 +164,16 @@ class CRLN:
         self.teacher_network = torch.compile(self.teacher.module) if compile_teacher else self.teacher.module
         self.student_taps = FeatureTaps(self.student)
         self.teacher_taps = FeatureTaps(self.teacher.module)
-        self.heads = Heads(channels, num_classes, ndim, settings).to(device)
+        self.heads = Heads(channels, num_classes, ndim, settings, regions=regions is not None).to(device)
         self.teacher_heads = EMATeacher(self.heads)
-        self.rectifier = build_rectifier(num_classes, ndim, settings).to(device)
-        pseudo_label_loss = build_pseudo_label_loss(supervised) if settings.pseudo_label_loss == "nnunet" else None
-        self.objective = Objective(settings, supervised, full_resolution, num_classes, pseudo_label_loss)
+        self.rectifier = build_rectifier(num_classes if regions is None else 2, ndim, settings).to(device)
+        kinds: tuple[type[Objective], type[PseudoLabelLoss]] = (Objective, PseudoLabelLoss)
+        if regions is not None:
+            self.rectifier = RegionRectification(self.rectifier)
+            kinds = (RegionObjective, RegionPseudoLabelLoss)
+        wanted = settings.pseudo_label_loss == "nnunet"
+        pseudo_label_loss = build_pseudo_label_loss(supervised, kinds[1]) if wanted else None
+        self.objective = kinds[0](settings, supervised, full_resolution, num_classes, pseudo_label_loss)
         self.objective.state.to(device)
         self.rectifier_optimizer = self._build_rectifier_optimizer()
         self.finite_buffers = FiniteBuffers(self.student)
@@ -200,7 +216,7 @@ class CRLN:
         pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)
-        pseudo = with_known_labels(pseudo, batch.known)
+        pseudo = with_known_labels(pseudo, batch.known, self.regions)
         pseudo = pseudo.warped_by(batch.geometry, self._known_of_labelled(batch.target))
         losses = self.objective(student, labelled_map, self.heads, batch.target, pseudo, phase)
         monitored |= self.objective.gradient_norms(losses, student, phase, step)
@@ -211,6 +227,8 @@ class CRLN:
         if not self.settings.copy_paste_probability:
             return None
         labels = target[0] if isinstance(target, list) else target
+        if self.regions is not None:
+            return region_target(labels, self.num_classes)
         return PseudoLabels.from_target(labels, self.num_classes)
 
     @torch.no_grad()
@@ -227,17 +245,19 @@ class CRLN:
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
         threshold = self.settings.confidence_threshold
+        label = PseudoLabels.from_logits if self.regions is None else region_pseudo_labels
         if not rectifying:
-            raw = PseudoLabels.from_logits(logits)
+            raw = label(logits)
             confident = raw.weight(self.objective.threshold).mean()
             return raw, {"confident_raw": confident, "confident": confident}
         # Without PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
-        confident_raw = (torch.softmax(logits.float(), 1).amax(1) >= threshold).float().mean()
+        of_classes = logits if self.regions is None else as_two_classes(logits)
+        confident_raw = (torch.softmax(of_classes.float(), 1).amax(1) >= threshold).float().mean()
         teacher_map = relationship_map(self.teacher_heads.module, features, logits.shape[2:], detach=True)
         logits, teacher_map = logits.float(), teacher_map.float()
-        judge = self.rectifier if isinstance(self.rectifier, AgreementRectification) else None
+        judge: Any = self.rectifier if self.settings.rectification == "agreement" else None
         trust = judge.trust(logits, teacher_map) if judge else None
-        rectified = PseudoLabels.from_logits(self.rectifier(logits, teacher_map), trust)
+        rectified = label(self.rectifier(logits, teacher_map), trust)
         confident = rectified.weight(self.objective.threshold).mean()
         return rectified, {"confident_raw": confident_raw, "confident": confident}
 

@@ -15,6 +15,7 @@ from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_po
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.recomputation import probability_of, recomputed_if_large
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
+from nnunetv2_crln.modules.regions import as_regions
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.class_thresholds import ClassThresholds
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
@@ -304,8 +305,17 @@ class Objective:
             )
 
 
-def build_pseudo_label_loss(supervised: Callable[..., Tensor]) -> PseudoLabelLoss:
+def build_pseudo_label_loss(
+    supervised: Callable[..., Tensor], kind: type[PseudoLabelLoss] = PseudoLabelLoss
+) -> PseudoLabelLoss:
     """Build the loss for pseudo labels with the parts and weights of nnU-Net's loss for the labelled patches.
+
+    Args:
+        supervised: nnU-Net's loss.
+        kind: Class to build, for classes or for regions.
+
+    Returns:
+        The loss.
 
     Raises:
         UserError: The trainer's loss is not nnU-Net's Dice + cross-entropy.
@@ -318,7 +328,7 @@ def build_pseudo_label_loss(supervised: Callable[..., Tensor]) -> PseudoLabelLos
             f'{type(loss).__name__}. Set "pseudo_label_loss": "cross_entropy" for this trainer.'
         )
     weights: Any = getattr(supervised, "weight_factors", (1.0,))
-    return PseudoLabelLoss(dice, loss.weight_ce, loss.weight_dice, weights)
+    return kind(dice, loss.weight_ce, loss.weight_dice, weights)
 
 
 def relationship_map(heads: nn.Module, features: DecoderFeatures, size: Sequence[int], detach: bool) -> Tensor:
@@ -336,4 +346,7 @@ def relationship_map(heads: nn.Module, features: DecoderFeatures, size: Sequence
     quarter, half = features.quarter, features.half
     if detach:
         quarter, half = quarter.detach(), half.detach()
-    return heads.dim(quarter, half, size)  # type: ignore[operator, union-attr]
+    classes = heads.dim(quarter, half, size)  # type: ignore[operator, union-attr]
+    if not heads.regions:
+        return classes
+    return as_regions(classes.unflatten(1, (-1, 2)).flatten(0, 1), classes.shape[1] // 2)

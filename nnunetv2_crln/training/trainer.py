@@ -30,6 +30,7 @@ from nnunetv2_crln.training.monitoring.teacher_view import TeacherView
 from nnunetv2_crln.training.phases import Phase, Phases
 from nnunetv2_crln.training.precision import autocast_context
 from nnunetv2_crln.training.progress_line import ProgressLine
+from nnunetv2_crln.training.region_objective import label_values
 from nnunetv2_crln.training.resuming import Resuming
 from nnunetv2_crln.training.supervised_loss import at_full_resolution, without_host_sync
 from nnunetv2_crln.utilities.advice import command_line
@@ -58,7 +59,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
     ):
         check_plans(plans, checks.plans_file(plans), configuration)
         super().__init__(plans, configuration, fold, dataset_json, device)
-        checks.refuse_unsupported(configuration, self.is_cascaded, self.label_manager.has_regions)
+        checks.refuse_cascade(configuration, self.is_cascaded)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration, **self.fixed_settings)
         self.bfloat16 = self.device.type == "cpu" and chosen_bfloat16(self.settings.cpu_bfloat16)
         self.__dict__.update({"save_every": self.settings.save_every, **self.training_attributes})
@@ -94,6 +95,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
             at_full_resolution(self.loss),
             self.device,
             compile_teacher=self._do_i_compile(),
+            regions=label_values(self.label_manager.foreground_regions) if self.label_manager.has_regions else None,
         )
         if head_parameters := list(self.method.heads.parameters()):
             self.optimizer.add_param_group({"params": head_parameters, "lr": self.initial_lr})
@@ -180,7 +182,8 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
     def build_monitor(self) -> Monitor:
         """Build the monitor of the unlabelled cases."""
         labelled = self.dataset_class(self.preprocessed_dataset_folder)
-        view = TeacherView(self.method, self.device, self.autocast)
+        order = self.label_manager.regions_class_order if self.label_manager.has_regions else None
+        view = TeacherView(self.method, self.device, self.autocast, order)
         reader = build_patch_reader(
             self.monitored,
             labelled,
@@ -189,7 +192,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
             self.dataset_json,
             self.print_to_log_file,
         )
-        names = class_names(self.dataset_json, self.method.num_classes)
+        names = class_names(self.dataset_json, view.num_classes)
         return Monitor(reader, view, self.settings, names, self.output_folder, self.seed, self.print_to_log_file)
 
     def _write_facts(self) -> None:

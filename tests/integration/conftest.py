@@ -69,6 +69,7 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
         fold="all",
         change=None,
         which="3d_fullres",
+        labels=None,
         **crln,
     ):
         monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
@@ -85,6 +86,7 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
             change(plans, configuration)
         plans["continue_training"] = False
         dataset_json = json.loads((preprocessed.preprocessed / NAME / "dataset.json").read_text(encoding="utf-8"))
+        dataset_json.update(labels or {})
         trainer = getattr(variants, name)(plans, which, fold, dataset_json, torch.device("cpu"))
         built.append(trainer)
         return trainer

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from conversion_sources import as_image, files_in, save, scan_and_label, voxels, write_list
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_crln.dataset_conversion import Dataset103_BraTS2019 as script
 
@@ -112,3 +113,16 @@ def test_wrong_label_value(convert, source, capsys):
     save(as_image(classes * 3), source / "HGG/b/b_seg.nii.gz")
     assert convert()[1] == 1
     assert "label value(s) [3], expected only [0, 1, 2, 4]" in capsys.readouterr().out
+
+
+def test_regions_overlap_as_the_challenge_scores_them(convert):
+    dataset, status = convert("--labels", "regions")
+    assert status == 0
+    content = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    manager = LabelManager(content["labels"], content["regions_class_order"])
+    assert manager.foreground_regions == [(1, 2, 3), (1, 3), (3,)]
+    # What nnU-Net writes for a voxel of each class is that class again.
+    for value in (0, 1, 2, 3):
+        inside = np.array([[float(value in region)] for region in manager.foreground_regions])
+        assert manager.convert_probabilities_to_segmentation(inside).tolist() == [value]
+    assert set(np.unique(voxels(dataset / "labelsTr/a.nii.gz"))) == {0, 1, 2, 3}

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -190,6 +191,25 @@ def test_ignored_voxels_alone_are_enough_unlabelled_data(trainer_of, no_unlabell
 def test_without_any_unlabelled_voxel_there_is_nothing_to_do(trainer_of, no_unlabelled_cases):
     with pytest.raises(UserError, match="has 0 unlabelled cases"):
         trainer_of(ignored_voxels=False).on_train_start()
+
+
+@pytest.mark.parametrize(
+    "block", [{}, {"rectification": "concat", "pseudo_label_loss": "nnunet", "copy_paste_probability": 0.5}]
+)
+def test_regions_train_with_every_term_and_are_validated(trainer_of, block):
+    """Two regions of which one contains the other, with ignored voxels."""
+    labels = {"background": 0, "both": [1, 2], "second": [2], "ignore": 3}
+    trainer = trainer_of(
+        epochs=2, rectification_start=0, labels={"labels": labels, "regions_class_order": [1, 2]}, **block
+    )
+    trainer.run_training()
+    assert trainer.method.num_classes == 2
+    logged = trainer.logger.get_checkpoint()
+    assert np.isfinite(logged["train_losses"]).all()
+    for curve in ("consistency", "relationship_map", "cps", "monitor_confidence", "pseudo_dice_map"):
+        assert np.isfinite(logged[f"crln_{curve}"][-1]), curve
+    written = json.loads((Path(trainer.output_folder) / "validation" / "summary.json").read_text(encoding="utf-8"))
+    assert set(written["mean"]) == {"(1, 2)", "2"} or len(written["mean"]) == 2
 
 
 def test_too_few_labelled_cases_for_five_folds_are_named(trainer_of):

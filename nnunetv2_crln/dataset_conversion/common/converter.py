@@ -40,7 +40,7 @@ class Recipe:
         labels: Class names, background first; their numbers are 0, 1, …
         read: Function that reads one case; it can be imported from a module, so that worker processes find it.
         options: Options for ``read``, which are also written into dataset.json.
-        about: Entries of dataset.json such as reference and licence.
+        about: Entries of dataset.json such as reference and licence; ``labels`` too if they are regions.
         missing_hint: Reason why published cases may be missing from a download.
     """
 
@@ -48,7 +48,7 @@ class Recipe:
     labels: tuple[str, ...]
     read: Callable[[SourceCase, dict[str, Any]], ConvertedCase]
     options: dict[str, Any] = field(default_factory=dict)
-    about: dict[str, str] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)
     missing_hint: str = ""
 
 

@@ -9,18 +9,18 @@ from nnunetv2_crln.training.checks import (
     explaining_split_errors,
     make_missing_split,
     plans_file,
+    refuse_cascade,
     refuse_unknown_cases,
-    refuse_unsupported,
 )
 
 
 def test_plain_configurations_are_allowed():
-    refuse_unsupported("3d_fullres", is_cascaded=False, has_regions=False)
+    refuse_cascade("3d_fullres", is_cascaded=False)
 
 
 def test_a_cascade_is_refused_with_the_way_out():
     with pytest.raises(NotImplementedError, match=r"'3d_cascade_fullres'.*train 3d_fullres"):
-        refuse_unsupported("3d_cascade_fullres", is_cascaded=True, has_regions=False)
+        refuse_cascade("3d_cascade_fullres", is_cascaded=True)
 
 
 def test_the_split_is_nnunets_and_an_existing_one_stays(tmp_path):

@@ -1,0 +1,73 @@
+"""Regions as binary problems: each has two classes, outside and inside, and a voxel may lie in several regions.
+
+nnU-Net predicts one logit z per region, which a sigmoid turns into a probability. The softmax over the logits (0, z) of
+the classes outside and inside is the same probability. Seen so, what is defined for classes holds for regions.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+def as_two_classes(logits: Tensor) -> Tensor:
+    """Turn the logit of each region into the logits of its two classes.
+
+    Args:
+        logits: One logit per region, (B, K, *grid).
+
+    Returns:
+        Logits of outside and inside, (B * K, 2, *grid), with the regions of a sample in a row.
+    """
+    inside = logits.flatten(0, 1)
+    return torch.stack([torch.zeros_like(inside), inside], 1)
+
+
+def as_regions(two_classes: Tensor, num_regions: int) -> Tensor:
+    """Turn the logits of two classes per region back into one logit per region.
+
+    Args:
+        two_classes: Logits of outside and inside, (B * K, 2, *grid).
+        num_regions: Number of regions, K.
+
+    Returns:
+        One logit per region, (B, K, *grid), with the same probabilities.
+    """
+    return (two_classes[:, 1] - two_classes[:, 0]).unflatten(0, (-1, num_regions))
+
+
+class RegionRectification(nn.Module):
+    """Rectify each region as a problem of two classes.
+
+    Args:
+        rectifier: Rectification for two classes; all regions share its parameters.
+    """
+
+    def __init__(self, rectifier: nn.Module) -> None:
+        super().__init__()
+        self.rectifier = rectifier
+
+    def forward(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
+        """Rectify the logits of regions.
+
+        Args:
+            logits: One logit per region, (B, K, *grid).
+            relationship_map: Map of the regions, (B, K, *grid).
+
+        Returns:
+            Rectified logits, (B, K, *grid).
+        """
+        two_classes = self.rectifier(as_two_classes(logits), as_two_classes(relationship_map))
+        return as_regions(two_classes, logits.shape[1])
+
+    def trust(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
+        """Weight the pseudo label of each voxel and region, (B, K, *grid); see ``AgreementRectification``."""
+        weights = self.rectifier.trust(as_two_classes(logits), as_two_classes(relationship_map))  # type: ignore[operator]
+        return weights.unflatten(0, logits.shape[:2])
+
+    @property
+    def mu(self) -> Tensor | None:
+        """Correction parameter of Eq. 8; None where the rectification has none."""
+        return getattr(self.rectifier, "mu", None)
+
+    def project(self) -> None:
+        """Bring the parameters back into their range."""
+        self.rectifier.project()  # type: ignore[operator]
