@@ -59,7 +59,15 @@ class RegionRectification(nn.Module):
         return as_regions(two_classes, logits.shape[1])
 
     def trust(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
-        """Weight the pseudo label of each voxel and region, (B, K, *grid); see ``AgreementRectification``."""
+        """Weight the pseudo label of each voxel and region; see ``AgreementRectification``.
+
+        Args:
+            logits: One logit per region, (B, K, *grid).
+            relationship_map: Map of the regions, (B, K, *grid).
+
+        Returns:
+            Weights, (B, K, *grid).
+        """
         weights = self.rectifier.trust(as_two_classes(logits), as_two_classes(relationship_map))  # type: ignore[operator]
         return weights.unflatten(0, logits.shape[:2])
 
