@@ -117,17 +117,9 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         with nnunet_without_workers():
             train, validation = super().get_dataloaders()
         self.unlabelled = self.open_unlabelled()
-        streams = Streams(
-            train.data_loader,
-            validation.data_loader,
-            self.unlabelled,
-            self.label_manager,
-            self.settings,
-            self.unlabelled_batches,
-        )
-        self.num_cases = streams.num_cases
-        # Without unlabelled cases the partly labelled ones are looked at.
-        self.monitored = self.unlabelled if self.unlabelled.identifiers else streams.cases
+        loaders = train.data_loader, validation.data_loader
+        streams = Streams(*loaders, self.unlabelled, self.label_manager, self.settings, self.unlabelled_batches)
+        self.num_cases, self.monitored = streams.num_cases, streams.monitored
         self.print_to_log_file(f"CRLN: {streams.describe()}, seed {self.seed}")
         validated = self.current_epoch * self.num_val_iterations_per_epoch
         return streams.start(self.seed, self.step, validated, self.local_rank, pin_memory=self.device.type == "cuda")
@@ -182,8 +174,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
     def build_monitor(self) -> Monitor:
         """Build the monitor of the unlabelled cases."""
         labelled = self.dataset_class(self.preprocessed_dataset_folder)
-        order = self.label_manager.regions_class_order if self.label_manager.has_regions else None
-        view = TeacherView(self.method, self.device, self.autocast, order)
+        view = TeacherView(self.method, self.device, self.autocast, self.label_manager)
         reader = build_patch_reader(
             self.monitored,
             labelled,

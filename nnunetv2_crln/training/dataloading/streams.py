@@ -54,6 +54,13 @@ class Streams:
             "unlabelled": len(unlabelled.identifiers),
         }
 
+    @property
+    def monitored(self) -> UnlabelledDataset | JoinedCases:
+        """Cases to look at between epochs: the unlabelled ones; without any, the partly labelled ones."""
+        if isinstance(self.cases, JoinedCases) and self.cases.unlabelled.identifiers:
+            return self.cases.unlabelled
+        return self.cases
+
     def describe(self) -> str:
         """Describe the numbers of cases and patches."""
         ignored = ", ignored voxels of the labelled ones as well" if isinstance(self.cases, JoinedCases) else ""

@@ -36,8 +36,7 @@ class TeacherView:
         method: Method in training. Its teacher is used uncompiled, because another batch size would compile it anew.
         device: Device of the teacher.
         autocast: Function that returns the autocast context of the training.
-        regions_class_order: Value that nnU-Net writes for each region, a later one over an earlier one; None for
-            classes.
+        label_manager: nnU-Net's; tells regions from classes.
     """
 
     def __init__(
@@ -45,10 +44,11 @@ class TeacherView:
         method: CRLN,
         device: torch.device,
         autocast: Callable[[], contextlib.AbstractContextManager],
-        regions_class_order: Sequence[int] | None = None,
+        label_manager: Any,
     ) -> None:
-        self._order = regions_class_order
-        self.num_classes = method.num_classes if regions_class_order is None else max(regions_class_order) + 1
+        # Value that nnU-Net writes for each region, a later one over an earlier one.
+        self._order: Sequence[int] | None = label_manager.regions_class_order if label_manager.has_regions else None
+        self.num_classes = method.num_classes if self._order is None else max(self._order) + 1
         self._network, self._taps = method.teacher.module, method.teacher_taps
         self._heads, self._rectifier = method.teacher_heads.module, method.rectifier
         self._device, self._autocast = device, autocast
