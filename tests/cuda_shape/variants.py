@@ -70,35 +70,18 @@ VARIANTS = {
     "SyncBatchNorm of one process": Variant(norm="SyncBatchNorm"),
     "protocol of the article, V-Net's batch norm": Variant("CRLN_article", classes=2, norm="BatchNorm3d"),
 }
-# Class maps are large enough to be recomputed with 60 classes, and not with 3.
-MEMORY = {"patch": (64, 64, 64), "features": (32, 64, 128, 256), "patches": 2}
-MEMORY_CLASSES = (3, 60)
 
 
 def main() -> None:
     pretended_cuda.restart()
     os.environ["nnUNet_compile"] = "False"
-    for name in sys.argv[1:] or (*VARIANTS, "memory"):
+    for name in sys.argv[1:] or VARIANTS:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                result = memory(Path(folder)) if name == "memory" else run(VARIANTS[name], Path(folder))
+                result = run(VARIANTS[name], Path(folder))
             except Exception:
                 result = {"error": traceback.format_exc()}
         print(json.dumps({"name": name, **result}), flush=True)
-
-
-def memory(folder: Path) -> dict[str, Any]:
-    """Return the peak memory of a step beside plain nnU-Net's, by classes and method."""
-    ratios: dict[str, dict[str, float]] = {}
-    for classes in MEMORY_CLASSES:
-        work = folder / str(classes)
-        plans = fake_step.write_dataset(work, classes)
-        peaks = {
-            method: step_memory.measure(method, **MEMORY, work=work, plans=plans)["peak_bytes"]
-            for method in step_memory.METHODS
-        }
-        ratios[str(classes)] = {method: peak / peaks["nnunet"] for method, peak in peaks.items()}
-    return {"ratios": ratios}
 
 
 def run(variant: Variant, work: Path) -> dict[str, Any]:
