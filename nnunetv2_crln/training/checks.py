@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nnunetv2.utilities.crossval_split import generate_crossval_split
@@ -177,21 +177,3 @@ def require_labelled_data(data_folder: str | Path, plans: dict, configuration: s
         f"{folder} has no preprocessed labelled cases. Run: {preprocess_labelled_command(*arguments)} "
         f"and then: {preprocess_unlabelled_command(*arguments)}"
     )
-
-
-def warn_of_unused_cases(
-    file: str | Path, cases: Sequence[str], used: Sequence[str], print_line: Callable[[str], None]
-) -> None:
-    """Name labelled cases that a fold neither trains nor validates on, such as those added after the split was made.
-
-    Args:
-        file: Path of splits_final.json.
-        cases: Preprocessed labelled cases.
-        used: Training and validation cases.
-        print_line: Function that prints a line into the training's log.
-    """
-    if unused := sorted(set(cases) - set(used)):
-        print_line(
-            f"WARNING: {file} leaves out {len(unused)} labelled case(s): {listing(unused)}. To use them, add them "
-            "to the fold, or remove the file to let nnU-Net make a new split."
-        )
