@@ -1,4 +1,4 @@
-"""Losses of large class maps that keep nothing for the backward pass but the maps themselves."""
+"""Evaluate losses of large class maps without keeping more than the maps for the backward pass."""
 
 from collections.abc import Callable
 
@@ -17,9 +17,9 @@ def recomputed_if_large(loss: Callable[..., Tensor], maps: Tensor, *arguments: T
     step they are alive together, which with many classes costs more memory than the network.
 
     Args:
-        loss: Called with the maps in single precision and the arguments; draws no random number.
+        loss: Loss, called with the maps in single precision and the arguments; it must not draw random numbers.
         maps: Logits, (B, C, *grid), in any precision.
-        *arguments: Passed on.
+        *arguments: Further arguments of the loss.
 
     Returns:
         The loss, a scalar; value and gradients are those of ``loss(maps.float(), *arguments)``.
@@ -41,8 +41,8 @@ def probability_of(logits: Tensor, labels: Tensor) -> Tensor:
     The probabilities of all classes exist for one sample at a time.
 
     Args:
-        logits: (B, C, *grid), in any precision.
-        labels: A class for each voxel, (B, *grid), int64.
+        logits: Before softmax, (B, C, *grid), in any precision.
+        labels: Class of each voxel, (B, *grid), int64.
 
     Returns:
         Probabilities, (B, *grid), float32.

@@ -1,4 +1,4 @@
-"""nnU-Net's loss of regions on pseudo labels: Dice and binary cross-entropy over the trusted voxels of each region."""
+"""Loss of nnU-Net for regions, on pseudo labels: Dice and binary cross-entropy over the trusted voxels."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -7,7 +7,7 @@ from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 
 
 class RegionPseudoLabelLoss(PseudoLabelLoss):
-    """Dice + binary cross-entropy per region; logits, labels and weights are (B, K, *grid) for K regions.
+    """Compute Dice + binary cross-entropy per region; logits, labels and weights are (B, K, *grid) for K regions.
 
     Arguments and result are those of :class:`PseudoLabelLoss`.
     """

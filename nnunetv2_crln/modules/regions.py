@@ -1,7 +1,7 @@
-"""Regions as binary problems: each has two classes, outside and inside, and a voxel may lie in several regions.
+"""Treat regions as binary problems: each has two classes, outside and inside, and a voxel may be in several regions.
 
 nnU-Net predicts one logit z per region, which a sigmoid turns into a probability. The softmax over the logits (0, z) of
-the classes outside and inside is the same probability. Seen so, what is defined for classes holds for regions.
+the classes outside and inside is the same probability. So everything that is defined for classes applies to regions.
 """
 
 import torch
@@ -73,9 +73,9 @@ class RegionRectification(nn.Module):
 
     @property
     def mu(self) -> Tensor | None:
-        """Correction parameter of Eq. 8; None where the rectification has none."""
+        """Correction parameter of Eq. 8; None if the rectification has none."""
         return getattr(self.rectifier, "mu", None)
 
     def project(self) -> None:
-        """Bring the parameters back into their range."""
+        """Project the parameters back into their range."""
         self.rectifier.project()  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""True labels inside of otherwise unlabelled patches replace the teacher's pseudo labels there."""
+"""Replace the teacher's pseudo labels by true labels where an otherwise unlabelled patch has them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from nnunetv2_crln.training.region_objective import Regions
 
 
 def with_known_labels(pseudo: PseudoLabels, known: Tensor | None, regions: Regions | None = None) -> PseudoLabels:
-    """Let true labels stand in for pseudo labels, with full confidence.
+    """Replace pseudo labels by true labels, with full confidence.
 
     Args:
         pseudo: Pseudo labels of the teacher, (B, *grid), or (B, K, *grid) for K regions.
-        known: True labels in the same geometry, (B, *grid), negative where there are none; None: nothing is known.
+        known: True labels in the same geometry, (B, *grid), negative where there are none; None if nothing is known.
         regions: Label values of each region, for pseudo labels of regions.
 
     Returns:

@@ -327,13 +327,13 @@ class CRLN:
 
     @contextlib.contextmanager
     def ignoring_features(self, network: nn.Module) -> Iterator[None]:
-        """Forget the features of passes that are not training steps, for the length of the block.
+        """Release the features of passes that are not training steps, within the ``with`` block.
 
-        They are forgotten after each pass: nobody takes them, and torch.compile would compile anew for a network whose
+        They are released after each pass: nothing takes them, and torch.compile would compile again for a network whose
         last features are still there.
 
         Args:
-            network: As it is called; possibly compiled or distributed.
+            network: Network, possibly compiled or distributed.
         """
 
         def forget(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""Pseudo labels and losses of region-based labels: every region is a problem of two classes, outside and inside."""
+"""Compute pseudo labels and losses for region-based labels: every region is a problem of two classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Regions = Sequence[tuple[int, ...]]
 
 
 def label_values(foreground_regions: Sequence[int | Sequence[int]]) -> Regions:
-    """Bring the regions of nnU-Net's label manager, tuples and single values, into one form."""
+    """Convert the regions of nnU-Net's label manager, tuples and single values, to one form."""
     return [tuple(region) if isinstance(region, Sequence) else (region,) for region in foreground_regions]
 
 
@@ -50,7 +50,7 @@ def region_target(target: Tensor, num_regions: int) -> PseudoLabels:
         num_regions: Number of regions, K.
 
     Returns:
-        Labels (L, K, *grid): certain where there is a label, of no use where it is ignored.
+        Labels (L, K, *grid), with confidence 1 where there is a label and 0 where it is ignored.
     """
     known = torch.ones_like(target[:, :num_regions], dtype=torch.float32)
     if target.shape[1] > num_regions:
@@ -59,17 +59,17 @@ def region_target(target: Tensor, num_regions: int) -> PseudoLabels:
 
 
 class RegionObjective(Objective):
-    """The total loss of Eq. 15 for regions. Logits, maps, labels and weights are (B, K, *grid) for K regions.
+    """Compute the total loss of Eq. 15 for regions. Logits, maps, labels and weights are (B, K, *grid) for K regions.
 
     Args:
         settings: Hyper-parameters.
         supervised: nnU-Net's loss for the outputs of the network and their targets.
-        full_resolution: The same loss without deep supervision, for M.
+        full_resolution: nnU-Net's loss without deep supervision, for the relationship map M.
         num_regions: Number of regions, K.
         pseudo_label_loss: Loss for ``"pseudo_label_loss": "nnunet"``.
 
     Raises:
-        UserError: A threshold for each class is wanted: a voxel has no single class.
+        UserError: The settings ask for a threshold per class, but a voxel has no single class.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class RegionObjective(Objective):
                     uncertain[:, region].flatten(),
                     2,
                     None if prototypes is None else prototypes[region],
-                    # "prototype" alone is the limit of a large weight.
+                    # A large weight approaches "prototype" alone.
                     1e6 if s.cps_positive == "prototype" else s.prototype_weight,
                     s.num_anchors,
                     s.num_negatives,

@@ -1,4 +1,4 @@
-"""Partly labelled cases as unlabelled ones: the teacher labels the voxels whose label is ignored."""
+"""Use partly labelled cases as unlabelled ones: the teacher labels the voxels whose label is ignored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN = -1
 
 
 class JoinedCases:
-    """The unlabelled cases and the labelled ones of a training as one dataset for nnU-Net's loader.
+    """Join the unlabelled and the labelled cases of a training into one dataset for nnU-Net's loader.
 
     Args:
         unlabelled: Dataset of the unlabelled cases; may be empty.
@@ -32,7 +32,7 @@ class JoinedCases:
         return (self.labelled if identifier in self._with_labels else self.unlabelled).load_case(identifier)
 
     def known_labels(self, target: Tensor, cases: np.ndarray) -> Tensor:
-        """Take from a batch what is known of it.
+        """Extract the known labels of a batch.
 
         Args:
             target: Segmentation of each patch, (B, 1, *patch): labels of labelled cases, a mask of unlabelled ones.
