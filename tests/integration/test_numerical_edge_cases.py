@@ -9,6 +9,7 @@ from tiny_training import assert_equal_weights, train_epochs, weights
 
 from nnunetv2_crln.training import trainer as trainer_module
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
+from nnunetv2_crln.training.gradient_norms import PREFIX as GRADIENT_NORM
 from nnunetv2_crln.training.gradient_step import MAX_SKIPPED_IN_A_ROW
 from nnunetv2_crln.training.method import unwrap
 
@@ -83,7 +84,9 @@ def test_edge_cases_train_without_nan(trainer_of, name, rectification):
         batch = next(trainer.dataloader_train)
         change(batch)
         result = trainer.train_step(batch)
-        assert all(torch.isfinite(value).all() for value in result.values()), result
+        # Gradient norms are looked at in some steps only, and are NaN in the others.
+        losses = {name: value for name, value in result.items() if not name.startswith(GRADIENT_NORM)}
+        assert all(torch.isfinite(value).all() for value in losses.values()), losses
     assert trainer.gradient_step.skipped.read() == (0, 0)
     assert_sound(trainer)
 
@@ -93,8 +96,8 @@ def test_few_unlabelled_cases(trainer_of, monkeypatch, cases, batch_size):
     trainer = trainer_of(unlabelled_batch_size=batch_size, **AT_ONCE)
     find = trainer_module.open_unlabelled_dataset
 
-    def few(*arguments) -> UnlabelledDataset:
-        whole = find(*arguments)
+    def few(*arguments, **options) -> UnlabelledDataset:
+        whole = find(*arguments, **options)
         return UnlabelledDataset(whole.source_folder, whole.identifiers[:cases])
 
     monkeypatch.setattr(trainer_module, "open_unlabelled_dataset", few)
@@ -161,7 +164,7 @@ def test_with_a_gradient_scaler_the_count_is_read_once_an_epoch(trainer_of):
     assert trainer.gradient_step.skipped.read() == (MAX_SKIPPED_IN_A_ROW, MAX_SKIPPED_IN_A_ROW)
     assert_equal_weights(before, {k: v for k, v in weights(trainer).items() if k.startswith("student")})
     assert_sound(trainer)
-    with pytest.raises(RuntimeError, match=rf"{MAX_SKIPPED_IN_A_ROW} iterations in a row .*verify_dataset_integrity"):
+    with pytest.raises(RuntimeError, match=rf"{MAX_SKIPPED_IN_A_ROW} iterations in a row .*nnUNetv2_crln_doctor"):
         trainer.on_train_epoch_end(outputs)
 
 
@@ -192,8 +195,13 @@ def test_every_state_comes_back(trainer_of):
     second = scaled(trainer_of(epochs=4, **AT_ONCE))
     second.load_checkpoint(f"{second.output_folder}/checkpoint_latest.pth")
     assert_equal_weights(weights(first), weights(second))
-    for name in ("optimizer", "rectifier_optimizer", "grad_scaler", "skipped"):
-        assert same(getattr(first, name).state_dict(), getattr(second, name).state_dict()), name
+    for part in (
+        lambda trainer: trainer.optimizer,
+        lambda trainer: trainer.method.rectifier_optimizer,
+        lambda trainer: trainer.grad_scaler,
+        lambda trainer: trainer.gradient_step.skipped,
+    ):
+        assert same(part(first).state_dict(), part(second).state_dict()), type(part(first)).__name__
     for name in ("step", "seed", "current_epoch", "_best_ema"):
         assert getattr(first, name) == getattr(second, name), name
     assert second.gradient_step.skipped.read() == (1, 1)

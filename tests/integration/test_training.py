@@ -208,6 +208,7 @@ def test_regions_train_with_every_term_and_are_validated(trainer_of, block):
     assert np.isfinite(logged["train_losses"]).all()
     for curve in ("consistency", "relationship_map", "cps", "monitor_confidence", "pseudo_dice_map"):
         assert np.isfinite(logged[f"crln_{curve}"][-1]), curve
+    trainer.perform_actual_validation()
     written = json.loads((Path(trainer.output_folder) / "validation" / "summary.json").read_text(encoding="utf-8"))
     assert set(written["mean"]) == {"(1, 2)", "(2,)"}
 
