@@ -153,7 +153,9 @@ def monitor(trainer: Any, batch: dict) -> list[int]:
     shape = tuple(batch["data"].shape[1:])
     patch = Patch(*[np.zeros(shape, np.float32) if name == "image" else None for name in Patch.__dataclass_fields__])
     with fake_step.values_on_the_host():
-        seen = TeacherView(trainer.method, trainer.device, trainer.autocast)(patch, rectifying=True)
+        seen = TeacherView(trainer.method, trainer.device, trainer.autocast, trainer.label_manager)(
+            patch, rectifying=True
+        )
     return list(seen.rectified.shape)
 
 

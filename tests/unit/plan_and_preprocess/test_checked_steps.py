@@ -40,7 +40,7 @@ def test_without_a_fault_in_the_files_the_error_is_told(folders):
 
 def test_no_traceback_of_readers_that_do_not_fit(folders, tmp_path, capsys):
     path = tmp_path / "a_0000.tif"
-    tifffile.imwrite(path, np.zeros((4, 5, 6), np.float32))
+    tifffile.imwrite(path, np.zeros((8, 5, 6), np.float32), photometric="minisblack")
     with explaining_nnunet_errors("step", folders, OPTIONS):
         reader = determine_reader_writer_from_dataset_json({"file_ending": ".tif"}, str(path), verbose=False)
     assert reader.__name__ == "Tiff3DIO"
