@@ -13,13 +13,16 @@ import signal
 import sys
 import time
 import traceback
+import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
 
 from nnunetv2_crln.training import checkpoint as checkpoints
+from nnunetv2_crln.training.method import CRLN
 from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -80,16 +83,18 @@ def half_written(checkpoint_name: str) -> None:
 
 def full_disk(folder: Path) -> None:
     """Put a device without space in place of the temporary file."""
-    temporary = folder / f".{LATEST}.{os.getpid()}.tmp"
-    when_saving(LATEST, lambda: temporary.symlink_to("/dev/full"))
+
+    def fill() -> None:
+        uuid.uuid4 = lambda: SimpleNamespace(hex="0123456789")
+        (folder / f".01234567_{LATEST}").symlink_to("/dev/full")
+
+    when_saving(LATEST, fill)
 
 
 LATEST = "checkpoint_latest.pth"
 MOMENTS = {
     "before the first step": lambda _: before(nnUNetTrainer_CRLN, "train_step", lambda *_: kill_me()),
-    "in a step, weights updated, teacher not": lambda _: before(
-        nnUNetTrainer_CRLN, "update_rectifier", lambda *_: kill_me()
-    ),
+    "in a step, weights updated, teacher not": lambda _: before(CRLN, "after_gradient_step", lambda *_: kill_me()),
     "in the validation of an epoch": lambda _: before(nnUNetTrainer_CRLN, "validation_step", lambda *_: kill_me()),
     "at the end of an epoch": lambda _: before(nnUNetTrainer_CRLN, "on_epoch_end", lambda *_: kill_me()),
     "best saved, latest not": lambda _: when_saving(LATEST, kill_me),

@@ -49,7 +49,7 @@ def part(batch: dict, rank: int) -> dict:
     def cut(value):
         return [cut(v) for v in value] if isinstance(value, list) else value.chunk(WORLD)[rank]
 
-    keys = ("data", "target", "unlabelled_weak", "unlabelled_strong", "boxes", "flips")
+    keys = ("data", "target", "unlabelled_weak", "unlabelled_strong", "boxes", "flips", "pasted")
     return {key: cut(batch[key]) for key in keys}
 
 
