@@ -41,7 +41,7 @@ def chosen_bfloat16(setting: str | bool) -> bool:
 
 
 def chosen_channels_last(setting: str, device: torch.device, ndim: int) -> bool:
-    """Decide ``"memory_format": "auto"``: channels last for 3D on a CPU, as measured.
+    """Decide ``"memory_format": "auto"``: channels last for 3D on a CPU, as measured; never in distributed training.
 
     Args:
         setting: Value of the setting.
@@ -51,6 +51,9 @@ def chosen_channels_last(setting: str, device: torch.device, ndim: int) -> bool:
     Returns:
         True for channels last.
     """
+    # DistributedDataParallel has seen the weights by now: with another layout it averages their gradients wrongly.
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return False
     return device.type == "cpu" and ndim == 3 if setting == "auto" else setting == "channels_last"
 
 

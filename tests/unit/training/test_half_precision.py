@@ -67,7 +67,7 @@ def losses_and_gradients(step, dtype: torch.dtype | None) -> tuple[dict[str, flo
     context = contextlib.nullcontext() if dtype is None else torch.autocast("cpu", dtype=dtype)
     torch.manual_seed(0)
     with context:
-        losses = method.forward(step.batch, Phase(rectifying=True, ramp=1.0)).losses
+        losses = method.forward(step.batch, Phase(rectifying=True, ramp=1.0), 0).losses
     gradients = {}
     for name, loss in losses.items():
         found = torch.autograd.grad(SCALE * loss, parameters, retain_graph=True, allow_unused=True)
@@ -139,7 +139,7 @@ def test_attention_over_as_many_tokens_as_a_patch_of_128_has(dtype):
     block, features = PrototypeAttention(8), torch.randn(1, 8, 64, 64, 64)
     prototypes = torch.randn(3, 8)
     with torch.no_grad():
-        expected = block(prototypes, features)
+        expected = block(prototypes, 100 * features)
         with torch.autocast("cpu", dtype=dtype):
             found = block(prototypes, 100 * features).float()
     assert deviation(found, expected) < 0.02
