@@ -265,7 +265,10 @@ class Objective:
         weight = pseudo.weight(self.threshold)
         if self.pseudo_label_loss is not None:
             return self.pseudo_label_loss(student.unlabelled_outputs, pseudo.labels, weight)
-        return recomputed_if_large(consistency_loss, student.unlabelled_logits, pseudo.labels, weight)
+        return self._cross_entropy(student.unlabelled_logits, pseudo.labels, weight)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+        return recomputed_if_large(consistency_loss, logits, labels, weight)
 
     def _cps(
         self,

@@ -88,12 +88,8 @@ class RegionObjective(Objective):
         settings = replace(settings, class_thresholds=False)
         super().__init__(settings, supervised, full_resolution, num_regions, pseudo_label_loss)
 
-    def _consistency(self, student: StudentPass, pseudo: PseudoLabels) -> Tensor:
-        weight = pseudo.weight(self.threshold)
-        if self.pseudo_label_loss is not None:
-            return self.pseudo_label_loss(student.unlabelled_outputs, pseudo.labels, weight)
-        two_classes = as_two_classes(student.unlabelled_logits.float())
-        return consistency_loss(two_classes, pseudo.labels.flatten(0, 1), weight.flatten(0, 1))
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+        return consistency_loss(as_two_classes(logits.float()), labels.flatten(0, 1), weight.flatten(0, 1))
 
     def _cps(
         self,
