@@ -66,7 +66,7 @@ def examine_dataset(dataset_id: int, processes: int = 1) -> list[Finding]:
     Returns:
         Findings, in the order of the checks.
     """
-    checks = (_files, _images, _labels, _hidden_labels, _preprocessed)
+    checks = (_files, _images, _labels, _hidden_labels, _split, _preprocessed)
     findings = [finding for check in checks for finding in _call_safely(check, dataset_id, processes)]
     # One mistake in dataset.json is met by several checks.
     return list({(finding.state, finding.found): finding for finding in reversed(findings)}.values())[::-1]
@@ -258,6 +258,19 @@ def _hidden_labels(dataset_id: int, processes: int) -> Iterator[Finding]:
 
     for text in verify_hidden_labels(find_dataset(dataset_id).raw, processes, show_progress=False):
         yield Finding(WARNING, "hidden labels", text)
+
+
+def _split(dataset_id: int, _: int) -> Iterator[Finding]:
+    from nnunetv2_crln.plan_and_preprocess.splits import cases_of_other_folds, unused_cases
+    from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
+    from nnunetv2_crln.raw_dataset.folders import find_dataset
+
+    folders = find_dataset(dataset_id)
+    cases = list(find_labelled_cases(folders.raw))
+    if unused := unused_cases(folders.preprocessed, cases):
+        yield Finding(WARNING, "split", unused)
+    for text in cases_of_other_folds(folders.preprocessed, cases):
+        yield Finding(NOTE, "split", text)
 
 
 def _preprocessed(dataset_id: int, _: int) -> Iterator[Finding]:

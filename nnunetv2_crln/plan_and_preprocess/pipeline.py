@@ -28,6 +28,7 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
 from nnunetv2_crln.plan_and_preprocess.plans import check_block, check_plans, describe_configuration, keep_crln_blocks
 from nnunetv2_crln.plan_and_preprocess.small_plans import SUFFIX, TRAINER, write_small_plans
+from nnunetv2_crln.plan_and_preprocess.splits import unused_cases
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
@@ -318,8 +319,10 @@ def print_summary(
     """
     # The plans do not record the target: it is known only if they were made just now.
     memory_target = None if options.unlabelled_only else options.memory_target()
-    labelled, unlabelled = len(find_labelled_cases(folders.raw)), len(find_unlabelled_cases(folders.raw))
+    cases, unlabelled = find_labelled_cases(folders.raw), len(find_unlabelled_cases(folders.raw))
+    labelled = len(cases)
     print(f"\n{folders.name}: {labelled} labelled and {unlabelled} unlabelled cases")
+    print_warnings(_split_warnings(folders, list(cases)))
     for configuration in configurations:
         print(describe_configuration(plans_manager, configuration, memory_target))
     if options.num_parts > 1:
@@ -349,3 +352,11 @@ def print_summary(
         words = ("nnUNetv2_train", dataset_id, article.CONFIGURATION, fold, "-tr", article.TRAINER, *plans)
         print("Next:", command_line(*words))
     print()
+
+
+def _split_warnings(folders: DatasetFolders, cases: list[str]) -> list[str]:
+    try:
+        unused = unused_cases(folders.preprocessed, cases)
+    except UserError as error:  # training refuses it; everything else is done
+        return [str(error)]
+    return [unused] if unused else []

@@ -10,6 +10,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
+from nnunetv2_crln.plan_and_preprocess.splits import checked_split
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.cpu import chosen_bfloat16, chosen_channels_last, prepare_cpu, to_channels_last
@@ -142,15 +143,9 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         )
         if self.dataset_class is None:
             self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
-        folder = self.preprocessed_dataset_folder_base
         cases = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
-        if self.fold != "all":
-            checks.make_missing_split(folder, cases)
-        with checks.explaining_split_errors(folder):
-            training, validation = super().do_split()
-        checks.refuse_unknown_cases(folder, self.fold, [*training, *validation], cases)
-        checks.refuse_empty_lists(folder, self.fold, training, validation)
-        return training, validation
+        folder, read = self.preprocessed_dataset_folder_base, super().do_split
+        return checked_split(folder, self.fold, cases, read, self.print_to_log_file)
 
     # ---------------------------------------------------------------- training
 
