@@ -4,6 +4,7 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -130,6 +131,6 @@ def _layout(header: Nifti1Header | None) -> _Layout:
     voxels = int(np.prod(sizes, dtype=np.int64))
     offset = int(np.nan_to_num(header["vox_offset"]))
     code = int(header["datatype"])
-    known = types.dtype[code] if code in types else None  # nibabel 5.0: no get, no "in" on types.dtype
+    known: Any = types.dtype[code] if code in types else None  # nibabel 5.0: no get, no "in" on types.dtype
     voxel = None if known is None else known.newbyteorder(header.endianness)
     return _Layout(offset, offset + voxels * int(header["bitpix"]) // 8, voxel)
