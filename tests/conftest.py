@@ -13,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "cost"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "accuracy"))
 
 from synthetic import write_dataset
 

@@ -67,7 +67,7 @@ class Setting:
 
 
 SETTINGS = {
-    # The small plan of hippocampus.py.
+    # The plan "narrow" of accuracy/beds.py.
     "hippocampus": Setting((32, 48, 32), (8, 16, 32, 64), 2, (1, 1, 1, 1)),
     # nnU-Net's own plan for that dataset; its batch is the whole of labelled and unlabelled patches here.
     "hippocampus_nnunet": Setting((40, 56, 40), (32, 64, 128, 256), 5, (2, 2, 2, 2)),

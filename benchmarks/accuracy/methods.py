@@ -1,0 +1,33 @@
+"""The methods that are compared: a trainer and settings each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Method:
+    """One kind of training.
+
+    Attributes:
+        label: Name in tables.
+        trainer: Trainer's name between ``nnUNetTrainer`` and ``_short`` or ``_article``.
+        settings: Entries of the "crln" block. ``rectification_share`` becomes ``rectification_start``.
+        recipe: Trains twice: on the labelled cases, and again on all with its own predictions as labels.
+    """
+
+    label: str
+    trainer: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    recipe: bool = False
+
+
+METHODS = {
+    "supervised": Method("supervised, labelled cases alone", ""),
+    "recipe": Method("recipe: train, predict the unlabelled, train again", "", recipe=True),
+    "mean_teacher": Method("mean teacher", "_MeanTeacher"),
+    "crln_no_cps": Method("CRLN without CPS", "_CRLN_noCPS"),
+    "crln": Method("CRLN", "_CRLN"),
+    "oracle": Method("oracle: hidden labels as pseudo labels", "_Oracle"),
+}

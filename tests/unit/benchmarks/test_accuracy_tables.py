@@ -1,0 +1,99 @@
+"""Tables of the accuracy benchmark, against slow or known values."""
+
+import json
+
+import numpy as np
+import pytest
+from tables import hierarchical_interval, print_table, rows_of, values
+
+
+def result(method, draw, dice, network="teacher", **change):
+    """Make a result of four cases and two classes, whose Dice values rise by a point from case to case."""
+    cases = {
+        f"case{i}": {name: {"Dice": dice + 0.01 * i, "HD95_mm": 2.0, "HD95_voxel": 3.0} for name in ("left", "right")}
+        for i in range(4)
+    }
+    settings = {"labelled": 4, "plan": "cpu", "scale": 1, "features": None, "warm_start": 1000, "iterations": 600}
+    head = {"bed": "hippocampus", "learning_rate": 0.05, "override": {}}
+    network = "student" if method == "supervised" else network
+    return {**head, **settings, "method": method, "draw": draw, "test": {network: cases}, **change}
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_a_row_has_every_draw_and_its_differences_are_within_draws():
+    results = [result("supervised", d, 0.5 + 0.1 * d) for d in (0, 1)]
+    results += [result("mean_teacher", d, 0.6 + 0.1 * d) for d in (0, 1)]
+    results += [result("crln", 0, 0.7), result("oracle", 0, 0.9), result("oracle", 1, 1.0 - 0.03)]
+    head, _, *rows = (cells(line) for line in rows_of(results, "HD95_mm"))
+    by_method = {row[0]: dict(zip(head, row, strict=True)) for row in rows}
+    assert by_method["mean teacher"]["Dice % (draw: value)"] == "66.5 ± 7.1 (0: 61.5 / 1: 71.5)"
+    assert by_method["mean teacher"]["Δ supervised"].startswith("+10.00 [+10.00, +10.00], with draws [+10.00")
+    assert by_method["CRLN"]["Δ mean teacher"] == "+10.00 [+10.00, +10.00]"
+    assert by_method["CRLN"]["95HD mm"] == "2.00" and by_method["CRLN"]["left"] == "71.5"
+    # CRLN and the oracle share draw 0 alone: (71.5 - 51.5) / (91.5 - 51.5).
+    assert by_method["CRLN"]["gap closed"] == "50 %"
+    assert by_method["supervised, labelled cases alone"]["Δ supervised"] == ""
+
+
+def test_a_changed_setting_is_a_row_of_its_own_and_compared_with_the_unchanged_rival():
+    results = [result("mean_teacher", 0, 0.6), result("mean_teacher", 0, 0.5, override={"cps_balance": "log"})]
+    rows = [cells(line) for line in rows_of(results, "HD95_mm")[2:]]
+    assert rows[0][-2] == "" and rows[1][0] == 'mean teacher {"cps_balance": "log"}'
+    assert rows[1][-2] == "-10.00 [-10.00, -10.00]"
+
+
+def test_published_numbers_stand_beside_the_papers_protocol():
+    paper = {"bed": "left_atrium", "labelled": 8, "plan": "article"}
+    head, _, row = (cells(line) for line in rows_of([result("crln", 0, 0.9, **paper)], "HD95_voxel"))
+    assert head[-1] == "published" and row[-1].startswith("91.74") and row[0] == "CRLN, whole"
+
+
+def test_settings_have_tables_of_their_own(tmp_path, capsys):
+    folder = tmp_path / "hippocampus"
+    folder.mkdir()
+    for i, change in enumerate([{}, {"iterations": 3000}, {"labelled": 8}]):
+        (folder / f"{i}.json").write_text(json.dumps(result("crln", 0, 0.5, **change)))
+    print_table(tmp_path, "hippocampus")
+    out = capsys.readouterr().out
+    assert out.count("| CRLN |") == 3
+    assert "hippocampus, 8 labelled, plan cpu, 1000 supervised + 600 iterations, learning rate 0.05" in out
+
+
+def test_cases_without_a_value_are_left_out():
+    found = result("crln", 0, 0.5)
+    found["test"]["teacher"]["case0"]["left"]["HD95_mm"] = None
+    assert np.isnan(values(found, "teacher", "HD95_mm")).sum() == 1
+    assert cells(rows_of([found], "HD95_mm")[2])[5] == "2.00"
+
+
+# ---------------------------------------------------------------------------- interval over draws and cases
+
+
+def slow_interval(differences, resamples):
+    rng = np.random.default_rng(1)
+    means = []
+    for _ in range(resamples):
+        drawn = [differences[k] for k in rng.integers(0, len(differences), len(differences))]
+        means.append(np.mean([d[rng.integers(0, len(d), len(d))].mean() for d in drawn]))
+    return np.percentile(means, [2.5, 97.5])
+
+
+def test_the_interval_over_draws_and_cases_equals_a_slow_one():
+    rng = np.random.default_rng(0)
+    differences = [rng.normal(shift, 1.0, 30) for shift in (0.0, 1.0, 2.5)]
+    assert hierarchical_interval(differences) == pytest.approx(slow_interval(differences, 8000), abs=0.06)
+
+
+def test_draws_that_differ_make_the_interval_wider_than_cases_alone():
+    alike, apart = [np.full(50, 1.0)] * 3, [np.full(50, shift) for shift in (0.0, 1.0, 2.0)]
+    assert hierarchical_interval(alike) == (1.0, 1.0)
+    low, high = hierarchical_interval(apart)
+    assert low < 0.4 and high > 1.6
+
+
+def test_undefined_differences_count_for_nothing():
+    with_holes = [np.array([[1.0, np.nan], [np.nan, np.nan], [1.0, 1.0]]), np.array([[1.0, 1.0]])]
+    assert hierarchical_interval(with_holes) == (1.0, 1.0)
