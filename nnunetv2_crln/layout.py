@@ -33,7 +33,10 @@ CASE_RECORD = "crln"
 """Record of the files that an unlabelled case was preprocessed from, in its properties."""
 
 DATASET_RECORD = "crln"
-"""Record of the choices of a conversion, in dataset.json."""
+"""Record of the choices of a conversion, in dataset.json; users add what nnU-Net's own keys cannot say."""
+
+ANNOTATED_LABELS = "annotated_labels"
+"""Annotated classes by labelled case, in that record."""
 
 CURVE_PREFIX = "crln_"
 """Prefix of the plugin's keys in nnU-Net's logger."""

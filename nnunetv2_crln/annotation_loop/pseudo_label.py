@@ -28,6 +28,7 @@ from nnunetv2_crln.layout import (
     RAW_LOCK,
     SPLITS_FILE,
 )
+from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -146,6 +147,7 @@ class _Assembly:
         self.folder = folder
         self._raw, self._preprocessed = predictor.folders.raw, predictor.folders.preprocessed
         self._model, self._ignore, self._ending = predictor.model, ignore_label, ending
+        self._reader_writer = predictor.plans_manager.image_reader_writer_class()
 
     def write(self, accepted: list[str], predicted: Path) -> None:
         """Write everything into a fresh folder."""
@@ -154,9 +156,13 @@ class _Assembly:
             (self.folder / name).mkdir(parents=True)
         dataset_json = read_dataset_json(self._raw)
         labelled = find_labelled_cases(self._raw, dataset_json)
+        partly = annotated_labels(dataset_json, list(labelled))
         for case, files in labelled.items():
             self._link_images(case, files["images"])
             target = self.folder / LABELS_LABELLED / f"{case}{self._ending}"
+            if case in partly:
+                self._ignore_background(files["label"], target)
+                continue
             for source, place in with_companions(files["label"], target, is_label=True):
                 _link(source, place)
         unlabelled = find_unlabelled_cases(self._raw, dataset_json)
@@ -172,6 +178,14 @@ class _Assembly:
         self._write_dataset_json(dataset_json, list(labelled), accepted)
         if split := self._split(list(labelled), accepted):
             write_json(split, self.folder / SPLITS_FILE)
+
+    def _ignore_background(self, label: str, target: Path) -> None:
+        """Write a label of which the background may be any class that is not annotated in it."""
+        voxels, properties = self._reader_writer.read_seg(label)
+        ignored = np.where(voxels[0] == 0, self._ignore, voxels[0])
+        self._reader_writer.write_seg(
+            ignored.astype(np.uint8 if self._ignore < 256 else np.uint16), str(target), properties
+        )
 
     def _link_images(self, case: str, files: list[str]) -> None:
         for channel, file in enumerate(files):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_crln.comparison.estimate import describe_cost, gpu_environment, measure_methods
@@ -16,6 +16,7 @@ from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
 from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import EVALUATION_FILE, NUM_FOLDS
+from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
@@ -39,8 +40,10 @@ def compare(options: CompareOptions) -> str:
         UserError: Input is wrong, or a training failed; finished results are kept.
     """
     folders = find_dataset(options.dataset_id)
-    labelled = list(find_labelled_cases(folders.raw, read_dataset_json(folders.raw)))
-    cases = held_out_cases(folders.preprocessed, labelled, options.folds)
+    dataset_json = read_dataset_json(folders.raw)
+    labelled = list(find_labelled_cases(folders.raw, dataset_json))
+    partly = annotated_labels(dataset_json, labelled)
+    cases = held_out_cases(folders.preprocessed, labelled, options.folds, leave_out=partly)
     print(f"{folders.name}: {len(cases)} held-out cases in fold(s) {', '.join(map(str, options.folds))}")
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
         print(warning)
@@ -50,7 +53,7 @@ def compare(options: CompareOptions) -> str:
     with FolderLock(options.output / LOCK) as lock:
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
         _train(runs, options, plans_name)
-        return _write_results(runs, options, folders)
+        return _write_results(runs, options, folders, cases)
 
 
 def _results() -> Path:
@@ -129,8 +132,8 @@ def training_command(run: Training, options: CompareOptions, plans_name: str) ->
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
-def _write_results(runs: list[Training], options: CompareOptions, folders: DatasetFolders) -> str:
-    evaluations = {method: _evaluate(method, runs, options, folders) for method in options.methods}
+def _write_results(runs: list[Training], options: CompareOptions, folders: DatasetFolders, cases: Sequence[str]) -> str:
+    evaluations = {method: _evaluate(method, runs, options, folders, cases) for method in options.methods}
     baseline, *others = options.methods
     comparisons = {method: compare_evaluations(evaluations[method], evaluations[baseline]) for method in others}
     table = comparison_table(evaluations, comparisons)
@@ -151,7 +154,9 @@ def _evaluation_file(options: CompareOptions, method: str) -> Path:
     return options.output / "predictions" / method / EVALUATION_FILE
 
 
-def _evaluate(method: str, runs: list[Training], options: CompareOptions, folders: DatasetFolders) -> Mapping:
+def _evaluate(
+    method: str, runs: list[Training], options: CompareOptions, folders: DatasetFolders, cases: Sequence[str]
+) -> Mapping:
     """Evaluate the predictions of all folds of a method together."""
     folder = _evaluation_file(options, method).parent
     shutil.rmtree(folder, ignore_errors=True)
@@ -160,7 +165,8 @@ def _evaluate(method: str, runs: list[Training], options: CompareOptions, folder
     for run in runs:
         if run.method == method:
             for path in sorted(run.validation.glob(f"*{dataset_json['file_ending']}")):
-                shutil.copyfile(path, folder / path.name)
+                if path.name.removesuffix(dataset_json["file_ending"]) in cases:
+                    shutil.copyfile(path, folder / path.name)
     labels = folders.preprocessed / "gt_segmentations"
     summary = evaluate_folder(labels, folder, dataset_json, allow_missing=True)
     save_summary(summary, _evaluation_file(options, method))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 
 from nnunetv2.utilities.crossval_split import generate_crossval_split
@@ -16,13 +16,16 @@ FEWEST_FOR_A_TEST = 6
 FEW = 20
 
 
-def held_out_cases(preprocessed: Path, labelled: Sequence[str], folds: Sequence[int]) -> list[str]:
+def held_out_cases(
+    preprocessed: Path, labelled: Sequence[str], folds: Sequence[int], leave_out: Container[str] = ()
+) -> list[str]:
     """Return the validation cases of some folds, from splits_final.json or from the split that nnU-Net will make.
 
     Args:
         preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
         labelled: Labelled cases.
         folds: Numbers of the folds.
+        leave_out: Cases whose labels are not complete.
 
     Returns:
         Names of the cases.
@@ -42,9 +45,12 @@ def held_out_cases(preprocessed: Path, labelled: Sequence[str], folds: Sequence[
         )
     if wrong := [fold for fold in folds if not 0 <= fold < len(split)]:
         raise UserError(f"-f {wrong[0]}: {file} has the folds 0 to {len(split) - 1}.")
-    if empty := [fold for fold in folds if not split[fold]["val"]]:
-        raise UserError(f"-f {empty[0]}: this fold of {file} holds out no case. Nothing could be compared.")
-    return sorted({case for fold in folds for case in split[fold]["val"]})
+    held_out = {fold: [case for case in split[fold]["val"] if case not in leave_out] for fold in folds}
+    if empty := [fold for fold in folds if not held_out[fold]]:
+        raise UserError(
+            f"-f {empty[0]}: this fold of {file} holds out no completely labelled case. Nothing could be compared."
+        )
+    return sorted({case for cases in held_out.values() for case in cases})
 
 
 def warn_about_few(number: int, all_folds: bool) -> str:

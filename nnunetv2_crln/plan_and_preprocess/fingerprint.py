@@ -14,7 +14,8 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import FINGERPRINT_RECORD
+from nnunetv2_crln.layout import ANNOTATED_LABELS, FINGERPRINT_RECORD
+from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
@@ -103,7 +104,7 @@ def labelled_cases_are_known(raw_dataset_folder: str | Path, preprocessed_datase
     if not path.is_file():
         return False
     record = read_json(path).get(FINGERPRINT_RECORD)
-    if not record or record.get("labels") != read_dataset_json(raw_dataset_folder)["labels"]:
+    if not record or any(record.get(key) != value for key, value in _meaning(raw_dataset_folder).items()):
         return False
     return record["labelled"]["files"] == _labelled_record(raw_dataset_folder)
 
@@ -170,6 +171,13 @@ def _labelled_record(raw_dataset_folder: str | Path) -> dict[str, dict]:
     }
 
 
+def _meaning(raw_dataset_folder: str | Path) -> dict:
+    """Return what dataset.json says about the values in the labels."""
+    dataset_json = read_dataset_json(raw_dataset_folder)
+    annotated = annotated_entry(dataset_json)
+    return {"labels": dataset_json["labels"], **({ANNOTATED_LABELS: annotated} if annotated else {})}
+
+
 def _combine(fingerprint: dict, raw_dataset_folder: str | Path, unlabelled: dict[str, dict]) -> dict:
     """Combine the entries of the labelled cases, which come first, with those of ``unlabelled``."""
     labelled = fingerprint.get(FINGERPRINT_RECORD, {}).get("labelled") or {
@@ -182,7 +190,7 @@ def _combine(fingerprint: dict, raw_dataset_folder: str | Path, unlabelled: dict
         "spacings": labelled["spacings"] + [case["spacing"] for case in unlabelled.values()],
         "shapes_after_crop": labelled["shapes_after_crop"] + [case["shape_after_crop"] for case in unlabelled.values()],
         FINGERPRINT_RECORD: {
-            "labels": read_dataset_json(raw_dataset_folder)["labels"],
+            **_meaning(raw_dataset_folder),
             "labelled": labelled,
             "unlabelled": unlabelled,
         },

@@ -10,7 +10,8 @@ import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import LABELS_LABELLED
+from nnunetv2_crln.layout import ANNOTATED_LABELS, LABELS_LABELLED
+from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels, class_names_of
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
@@ -62,10 +63,14 @@ def verify_labels(
     allowed = allowed_values(folder / "dataset.json", dataset_json)
     labelled = find_labelled_cases(folder, dataset_json)
     reader_class = reader_class_of(dataset_json, {case: files["images"] for case, files in labelled.items()})
+    annotated = annotated_labels(dataset_json, list(labelled))
     tasks = {case: (files["images"], files["label"], allowed, reader_class) for case, files in labelled.items()}
     reports, failures = run_all(check_label, tasks, processes, "Opening every label", show_progress)
     texts = {case: report.all_faults if strict else report.faults for case, report in reports.items()}
     texts |= {case: [text] for case, text in failures.items()}
+    for case in annotated.keys() & reports.keys():
+        lacking = _claimed_but_lacking(labelled[case]["label"], reports[case], annotated[case], dataset_json)
+        texts[case] = [*texts[case], *lacking]
     errors = [f"{Path(labelled[case]['label']).parent.name}/{text}" for case in texts for text in texts[case]]
     if errors:
         raise UserError(
@@ -76,6 +81,18 @@ def verify_labels(
     odd = sorted(text for report in reports.values() for text in report.headers)
     warnings = [f"{len(odd)} label(s) of {folder} do not fit their images: {listing(odd)}. Check them in a viewer."]
     return [*(warnings if odd else []), *missing_classes(folder, dataset_json, found)]
+
+
+def _claimed_but_lacking(
+    label: str, report: LabelReport, annotated: frozenset[int], dataset_json: dict
+) -> Iterator[str]:
+    """Yield a fault if a label holds a class that is not annotated in it according to dataset.json."""
+    if found := class_names_of(dataset_json, set(report.values) - annotated):
+        listed = listing(class_names_of(dataset_json, annotated))
+        yield (
+            f'{Path(label).name} has voxels of {listing(found)}, but "{ANNOTATED_LABELS}" of dataset.json lists '
+            f"{listed} alone for this case: add the class there, or remove these voxels"
+        )
 
 
 def missing_classes(folder: Path, dataset_json: dict, found: Collection[int]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from nnunetv2_crln.layout import (
     LABELS_LABELLED,
     LABELS_UNLABELLED,
 )
+from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import (
     Cases,
     files_without_channel,
@@ -51,7 +52,8 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
     _check_broken_links(folder, unused)
     _check_what_nnunet_would_take(folder, dataset_json)
     _check_labelled(folder, dataset_json, labelled, unused)
-    unlabelled = _require_unlabelled(folder, dataset_json, unused)
+    partly = bool(annotated_labels(dataset_json, list(labelled))) or "ignore" in dataset_json["labels"]
+    unlabelled = _require_unlabelled(folder, dataset_json, unused, partly)
     _check_channel_files(folder, dataset_json, labelled, unlabelled)
     _check_shared_names(folder, dataset_json, labelled, unlabelled)
     suspicious = _suspicious_labels(folder, dataset_json, unlabelled)
@@ -202,10 +204,9 @@ def _not_used(unused: list[Unused], folder: str) -> str:
     return f" Not used there: {listing(names)}." if names else ""
 
 
-def _require_unlabelled(folder: Path, dataset_json: dict, unused: list[Unused]) -> Cases:
+def _require_unlabelled(folder: Path, dataset_json: dict, unused: list[Unused], partly_labelled: bool) -> Cases:
     images = folder / IMAGES_UNLABELLED
     ending = dataset_json["file_ending"]
-    partly_labelled = "ignore" in dataset_json["labels"]
     how = (
         f"CRLN trains on unlabelled images too: put them into {images}, named like those of imagesTr "
         f"(CASE_0000{ending}, one file per channel). "
@@ -213,7 +214,7 @@ def _require_unlabelled(folder: Path, dataset_json: dict, unused: list[Unused]) 
         "with this dataset."
     )
     if partly_labelled and not list_files(images):
-        return {}  # the ignored voxels of the labelled cases are the unlabelled ones
+        return {}  # voxels of labelled cases that have no label are the unlabelled ones
     if not images.is_dir():
         near = explain_near_name(IMAGES_UNLABELLED, (entry.name for entry in folder.iterdir()))
         raise UserError(f"{images} does not exist{f' ({near})' if near else ''}. {how}")

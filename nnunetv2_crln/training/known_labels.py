@@ -7,8 +7,38 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from nnunetv2_crln.training.dataloading.joined_cases import NOT_ANNOTATED
 from nnunetv2_crln.training.objective import PseudoLabels
 from nnunetv2_crln.training.region_objective import Regions
+
+
+def impossible_classes(known: Tensor | None, annotated: Tensor | None) -> Tensor | None:
+    """Find the classes that unknown voxels of partly annotated cases cannot have: those that are annotated there.
+
+    Args:
+        known: What is known of the unlabelled patches, (B, *grid), as ``JoinedCases`` says it.
+        annotated: Classes that are annotated in the case of each patch, (B, C); None without such cases.
+
+    Returns:
+        True for each class that a voxel cannot have, (B, C, *grid); None if there is none. Background is possible
+        everywhere.
+    """
+    if known is None or annotated is None:
+        return None
+    return (known == NOT_ANNOTATED).unsqueeze(1) & annotated.view(*annotated.shape, *[1] * (known.ndim - 1))
+
+
+def without(logits: Tensor, impossible: Tensor | None) -> Tensor:
+    """Exclude classes: the others share the whole probability.
+
+    Args:
+        logits: Before softmax, (B, C, *grid).
+        impossible: True for classes to exclude, (B, C, *grid); None excludes none.
+
+    Returns:
+        The logits, minus infinity for what is excluded.
+    """
+    return logits if impossible is None else logits.float().masked_fill(impossible, -torch.inf)
 
 
 def with_known_labels(pseudo: PseudoLabels, known: Tensor | None, regions: Regions | None = None) -> PseudoLabels:

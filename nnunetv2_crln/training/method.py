@@ -19,7 +19,7 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.gradient_step import average_gradients
 from nnunetv2_crln.training.heads import Heads, build_rectifier
-from nnunetv2_crln.training.known_labels import with_known_labels
+from nnunetv2_crln.training.known_labels import impossible_classes, with_known_labels, without
 from nnunetv2_crln.training.numerical_safety import FiniteBuffers
 from nnunetv2_crln.training.objective import (
     Objective,
@@ -60,6 +60,8 @@ class Batch:
         geometry: Transformation from the geometry of the weak view to that of the strong view.
         known: True labels inside of the unlabelled patches, in the geometry of the weak view, (U, *grid), negative
             where there are none; None if nothing is known of any.
+        annotated: Classes that are annotated in the case of each unlabelled patch, (U, C); None without partly
+            annotated cases.
     """
 
     labelled: Tensor
@@ -68,6 +70,7 @@ class Batch:
     strong: Tensor
     geometry: StrongGeometry
     known: Tensor | None = None
+    annotated: Tensor | None = None
 
     @classmethod
     def on_device(cls, batch: dict[str, Any], device: torch.device) -> Batch:
@@ -87,9 +90,10 @@ class Batch:
                 return [moved(item) for item in value]
             return value.to(device, non_blocking=True)
 
-        known = batch.get("unlabelled_known")
+        known, annotated = batch.get("unlabelled_known"), batch.get("unlabelled_annotated")
         return cls(
             known=None if known is None else moved(known),
+            annotated=None if annotated is None else moved(annotated),
             labelled=moved(batch["data"]),
             target=moved(batch["target"]),
             weak=moved(batch["unlabelled_weak"]),
@@ -120,6 +124,13 @@ class Forward:
     def detached(self) -> dict[str, Tensor]:
         """Return losses and monitored values without their graph, for the epoch's log."""
         return {**{name: loss.detach() for name, loss in self.losses.items()}, **self.monitored}
+
+
+def _build_rectifier_optimizer(rectifier: nn.Module, settings: CRLNSettings) -> torch.optim.Optimizer | None:
+    parameters = list(rectifier.parameters())
+    if not parameters or not settings.dim:
+        return None
+    return torch.optim.SGD(parameters, settings.mu_learning_rate)
 
 
 class CRLN:
@@ -175,15 +186,9 @@ class CRLN:
         pseudo_label_loss = build_pseudo_label_loss(supervised, kinds[1]) if wanted else None
         self.objective = kinds[0](settings, supervised, full_resolution, num_classes, pseudo_label_loss)
         self.objective.state.to(device)
-        self.rectifier_optimizer = self._build_rectifier_optimizer()
+        self.rectifier_optimizer = _build_rectifier_optimizer(self.rectifier, settings)
         self.finite_buffers = FiniteBuffers(self.student)
         self.longest_decay = settings.ema_decay if settings.ema_decay is not None else longest_decay(0, 0)
-
-    def _build_rectifier_optimizer(self) -> torch.optim.Optimizer | None:
-        parameters = list(self.rectifier.parameters())
-        if not parameters or not self.settings.dim:
-            return None
-        return torch.optim.SGD(parameters, self.settings.mu_learning_rate)
 
     # ---------------------------------------------------------------- one step
 
@@ -213,7 +218,8 @@ class CRLN:
         Returns:
             Losses, and the tensors that :meth:`after_gradient_step` needs.
         """
-        pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying)
+        impossible = impossible_classes(batch.known, batch.annotated)
+        pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying, impossible)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)
         pseudo = with_known_labels(pseudo, batch.known, self.regions)
@@ -232,12 +238,15 @@ class CRLN:
         return PseudoLabels.from_target(labels, self.num_classes)
 
     @torch.no_grad()
-    def pseudo_labels(self, weak: Tensor, rectifying: bool) -> tuple[PseudoLabels, dict[str, Tensor]]:
+    def pseudo_labels(
+        self, weak: Tensor, rectifying: bool, impossible: Tensor | None = None
+    ) -> tuple[PseudoLabels, dict[str, Tensor]]:
         """Let the teacher label the weak view (Eq. 1) and rectify its logits if rectification has started (Eq. 8).
 
         Args:
             weak: Unlabelled patches, (U, channels, *grid).
             rectifying: True if rectification has started.
+            impossible: True for classes that a voxel cannot have, (U, C, *grid); None if all are possible.
 
         Returns:
             The pseudo labels, and the shares of confident voxels before and after rectification as scalar tensors.
@@ -247,17 +256,17 @@ class CRLN:
         threshold = self.settings.confidence_threshold
         label = PseudoLabels.from_logits if self.regions is None else region_pseudo_labels
         if not rectifying:
-            raw = label(logits)
+            raw = label(without(logits, impossible))
             confident = raw.weight(self.objective.threshold).mean()
             return raw, {"confident_raw": confident, "confident": confident}
         # Without PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
-        of_classes = logits if self.regions is None else as_two_classes(logits)
+        of_classes = without(logits, impossible) if self.regions is None else as_two_classes(logits)
         confident_raw = (torch.softmax(of_classes.float(), 1).amax(1) >= threshold).float().mean()
         teacher_map = relationship_map(self.teacher_heads.module, features, logits.shape[2:], detach=True)
         logits, teacher_map = logits.float(), teacher_map.float()
         judge: Any = self.rectifier if self.settings.rectification == "agreement" else None
         trust = judge.trust(logits, teacher_map) if judge else None
-        rectified = label(self.rectifier(logits, teacher_map), trust)
+        rectified = label(without(self.rectifier(logits, teacher_map), impossible), trust)
         confident = rectified.weight(self.objective.threshold).mean()
         return rectified, {"confident_raw": confident_raw, "confident": confident}
 

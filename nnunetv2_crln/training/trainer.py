@@ -28,6 +28,7 @@ from nnunetv2_crln.training.monitoring.facts import class_names, write_facts
 from nnunetv2_crln.training.monitoring.monitor import Monitor
 from nnunetv2_crln.training.monitoring.patches import build_patch_reader
 from nnunetv2_crln.training.monitoring.teacher_view import TeacherView
+from nnunetv2_crln.training.partly_annotated import PartlyAnnotated, label_manager_of, labels_as_preprocessed
 from nnunetv2_crln.training.phases import Phase, Phases
 from nnunetv2_crln.training.precision import autocast_context
 from nnunetv2_crln.training.progress_line import ProgressLine
@@ -61,6 +62,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         check_plans(plans, checks.plans_file(plans), configuration)
         super().__init__(plans, configuration, fold, dataset_json, device)
         checks.refuse_cascade(configuration, self.is_cascaded)
+        self.label_manager = label_manager_of(self.dataset_json, self.plans_manager)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration, **self.fixed_settings)
         self.bfloat16 = self.device.type == "cpu" and chosen_bfloat16(self.settings.cpu_bfloat16)
         self.__dict__.update({"save_every": self.settings.save_every, **self.training_attributes})
@@ -115,11 +117,11 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
 
     def get_dataloaders(self):
         """Build nnU-Net's loaders and combine them with the unlabelled stream in nnU-Net's number of workers."""
-        with nnunet_without_workers():
+        with nnunet_without_workers(), labels_as_preprocessed(self):
             train, validation = super().get_dataloaders()
         self.unlabelled = self.open_unlabelled()
-        loaders = train.data_loader, validation.data_loader
-        streams = Streams(*loaders, self.unlabelled, self.label_manager, self.settings, self.unlabelled_batches)
+        how = (self.label_manager, self.settings, self.unlabelled_batches, self.partly)
+        streams = Streams(train.data_loader, validation.data_loader, self.unlabelled, *how)
         self.num_cases, self.monitored = streams.num_cases, streams.monitored
         self.print_to_log_file(f"CRLN: {streams.describe()}, seed {self.seed}")
         validated = self.current_epoch * self.num_val_iterations_per_epoch
@@ -145,7 +147,9 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
             self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
         cases = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
         folder, read = self.preprocessed_dataset_folder_base, super().do_split
-        return checked_split(folder, self.fold, cases, read, self.print_to_log_file)
+        split = checked_split(folder, self.fold, cases, read, self.print_to_log_file)
+        self.partly = PartlyAnnotated.of(self.dataset_json, cases, self.label_manager)
+        return self.partly.split(self.fold, *split)
 
     # ---------------------------------------------------------------- training
 

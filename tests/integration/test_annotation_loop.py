@@ -248,6 +248,8 @@ def test_scans_are_ranked_and_an_interrupted_run_continues(model, tmp_path, monk
 
 
 def test_pseudo_labels_become_a_stock_dataset(model, dataset, labels):
+    dataset_json = read_json(dataset.raw / "dataset.json")
+    write_json({**dataset_json, "crln": {"annotated_labels": {"lab_001": ["class_1"]}}}, dataset.raw / "dataset.json")
     pseudo_label.command([*model, "-d", "777", "--keep", "0.67", "--confidence", "0.4"])
     folder = dataset.raw.with_name("Dataset777_SyntheticPseudo")
     content = read_json(folder / "dataset.json")
@@ -257,6 +259,11 @@ def test_pseudo_labels_become_a_stock_dataset(model, dataset, labels):
     verify_labels(folder, show_progress=False)
     true = (dataset.raw / "labelsTr" / "lab_000.nii.gz").read_bytes()
     assert (folder / "labelsTr" / "lab_000.nii.gz").read_bytes() == true
+    partly, source = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(root / "labelsTr" / "lab_001.nii.gz")))
+        for root in (folder, dataset.raw)
+    )
+    assert (partly == np.where(source == 0, 3, source)).all()
     table = (folder / PSEUDO_LABELS_FILE).read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[1] for line in table] == ["accepted", "yes", "yes", "no"]
     shares = {line.split(",")[0]: float(line.split(",")[3]) for line in table[1:]}

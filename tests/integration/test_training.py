@@ -222,3 +222,32 @@ def test_a_stock_checkpoint_cannot_be_continued(trainer_of, tmp_path):
     trainer = trainer_of()
     with pytest.raises(UserError, match="-pretrained_weights"):
         trainer.load_checkpoint({"trainer_name": "nnUNetTrainer", "network_weights": {}})
+
+
+LABELS = {"background": 0, "class_1": 1, "class_2": 2, "ignore": 3}
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_background_of_partly_annotated_cases_is_unlabelled(trainer_of, no_unlabelled_cases, declared):
+    labels = LABELS if declared else {"background": 0, "class_1": 1, "class_2": 2, "class_3": 3}
+    annotated = {"lab_000": ["class_1"], "lab_001": ["class_2"]}
+    trainer = trainer_of(
+        epochs=1, rectification_start=0, labels={"labels": labels, "crln": {"annotated_labels": annotated}}
+    )
+    trainer.on_train_start()
+    batches = [next(trainer.dataloader_train) for _ in range(8)]
+    ignore, seen = trainer.label_manager.ignore_label, set()
+    assert ignore == (3 if declared else 4)
+    for batch in batches:
+        for case, target in zip(batch["keys"], batch["target"][0], strict=True):
+            seen.add((str(case), bool((target == 0).any())))
+        partly = torch.tensor([str(case) in annotated for case in batch["unlabelled_keys"]])
+        assert declared or partly.all()
+        hidden = (batch["unlabelled_known"] == -2).flatten(1).any(1)
+        assert torch.equal(hidden, partly)
+        assert torch.equal(batch["unlabelled_annotated"].any(1), partly)
+    assert {("lab_000", False), ("lab_001", False), ("lab_002", True)} == seen
+    losses = [trainer.train_step(batch) for batch in batches[:2]]
+    assert all(np.isfinite(float(value)) for step in losses for value in step.values() if not value.isnan())
+    assert trainer.method.num_classes == (3 if declared else 4)
+    assert list(trainer.dataloader_val.data_loader.labelled.indices) == ["lab_002"]

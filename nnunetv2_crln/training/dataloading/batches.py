@@ -16,6 +16,7 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import StrongGeometry, strong_intensity_transforms, weak_transforms
+from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 from nnunetv2_crln.utilities.parallel import end_with_parent
 from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
@@ -70,8 +71,8 @@ class UnlabelledBatches:
 
         Returns:
             ``unlabelled_weak`` and ``unlabelled_strong``, (B, channels, *patch), ``boxes``, (B, *patch), ``flips``,
-            (B, ndim), and ``pasted``, (B,); with partly labelled cases also ``unlabelled_known``, their labels in the
-            geometry of the weak view, (B, *patch).
+            (B, ndim), and ``pasted``, (B,); with partly labelled cases also what is known of them in the geometry of
+            the weak view, see ``JoinedCases``.
         """
         batch = next(self.loader)
         weak, mask = batch["data"], batch["target"]
@@ -88,7 +89,7 @@ class UnlabelledBatches:
             rng,
             self.settings.copy_paste_probability,
         )
-        known = {"unlabelled_known": self.joined.known_labels(mask, batch["keys"])} if self.joined else {}
+        known = self.joined.known_labels(mask, batch["keys"]) if self.joined else {}
         return {
             **known,
             "unlabelled_weak": weak,
@@ -133,6 +134,7 @@ class SeededBatches:
         num_workers: Number of workers, W; 0 to use only the main process.
         rank: Rank of this process in distributed training.
         highest_label: Largest value that the targets may hold; None does not look.
+        partly: Labelled cases in which only some classes are annotated; their background gets the ignore label.
     """
 
     def __init__(
@@ -145,8 +147,10 @@ class SeededBatches:
         num_workers: int,
         rank: int = 0,
         highest_label: int | None = None,
+        partly: PartlyAnnotated | None = None,
     ) -> None:
         self.highest_label = highest_label
+        self.partly = partly
         self.labelled = labelled
         self.unlabelled = unlabelled
         self.seed = seed
@@ -189,6 +193,8 @@ class SeededBatches:
         batch = next(self.labelled)
         if self.highest_label is not None:
             refuse_unknown_labels(batch, self.highest_label)
+        if self.partly is not None:
+            self.partly.hide_background(batch)
         if self.unlabelled is not None:
             batch.update(self.unlabelled.draw(np.random.default_rng(seed), batch["data"]))
         return {**batch, "step": step}

@@ -8,8 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
+
 UNKNOWN = -1
 """Value of a voxel without a true label."""
+NOT_ANNOTATED = -2
+"""Value of a voxel that is background or of a class that is not annotated in its case."""
 
 
 class JoinedCases:
@@ -19,19 +23,27 @@ class JoinedCases:
         unlabelled: Dataset of the unlabelled cases; may be empty.
         labelled: Dataset of the labelled cases of the training, with nnU-Net's labels; no validation cases.
         ignore_label: Value of voxels without a true label.
+        partly: Labelled cases in which only some classes are annotated. If dataset.json declares no ignore label, no
+            other labelled case has anything unknown, and these alone join.
     """
 
-    def __init__(self, unlabelled: Any, labelled: Any, ignore_label: int) -> None:
+    def __init__(
+        self, unlabelled: Any, labelled: Any, ignore_label: int, partly: PartlyAnnotated | None = None
+    ) -> None:
         self.unlabelled, self.labelled = unlabelled, labelled
-        self.identifiers = [*unlabelled.identifiers, *labelled.identifiers]
         self.ignore_label = ignore_label
-        self._with_labels = frozenset(labelled.identifiers)
+        self.partly = partly if partly and partly.annotated else None
+        joining = list(labelled.identifiers)
+        if self.partly and not self.partly.declared:
+            joining = [case for case in joining if case in self.partly.annotated]
+        self.identifiers = [*unlabelled.identifiers, *joining]
+        self._with_labels = frozenset(joining)
 
     def load_case(self, identifier: str) -> tuple:
         """Load a case as nnU-Net's loader needs it."""
         return (self.labelled if identifier in self._with_labels else self.unlabelled).load_case(identifier)
 
-    def known_labels(self, target: Tensor, cases: np.ndarray) -> Tensor:
+    def known_labels(self, target: Tensor, cases: np.ndarray) -> dict[str, Tensor]:
         """Extract the known labels of a batch.
 
         Args:
@@ -39,8 +51,19 @@ class JoinedCases:
             cases: Names of the cases, (B,).
 
         Returns:
-            True labels, (B, *patch); :data:`UNKNOWN` where there are none, and outside of the image.
+            ``unlabelled_known``: true labels, (B, *patch); :data:`UNKNOWN` where there are none, and outside of the
+            image; :data:`NOT_ANNOTATED` in the background of partly annotated cases. With such cases also
+            ``unlabelled_annotated``, the classes that are annotated in each case, (B, C).
         """
-        labelled = torch.tensor([case in self._with_labels for case in cases]).view(-1, *[1] * (target.ndim - 2))
         labels = target[:, 0]
-        return torch.where(labelled & (labels != self.ignore_label), labels, UNKNOWN)
+        labelled = self._per_patch([case in self._with_labels for case in cases], labels)
+        known = torch.where(labelled & (labels != self.ignore_label), labels, UNKNOWN)
+        if self.partly is None:
+            return {"unlabelled_known": known}
+        partly = self._per_patch([case in self.partly.annotated for case in cases], labels)
+        known = torch.where(partly & (known == 0), NOT_ANNOTATED, known)
+        return {"unlabelled_known": known, "unlabelled_annotated": self.partly.annotated_in(cases)}
+
+    @staticmethod
+    def _per_patch(flags: list[bool], labels: Tensor) -> Tensor:
+        return torch.tensor(flags).view(-1, *[1] * (labels.ndim - 1))

@@ -15,6 +15,7 @@ from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import repeatable
 from nnunetv2_crln.training.dataloading.workers import in_workers, num_workers
+from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 
 Augmenter: TypeAlias = MultiThreadedAugmenter | SingleThreadedAugmenter
 
@@ -29,6 +30,7 @@ class Streams:
         label_manager: Label manager of nnU-Net.
         settings: Hyper-parameters; size of the unlabelled batch and strong view are used.
         batches: Class that makes the unlabelled batches.
+        partly: Labelled cases in which only some classes are annotated.
     """
 
     def __init__(
@@ -39,15 +41,20 @@ class Streams:
         label_manager,
         settings: CRLNSettings,
         batches: type[UnlabelledBatches] = UnlabelledBatches,
+        partly: PartlyAnnotated | None = None,
     ) -> None:
         repeatable(labelled.transforms)
         self.labelled, self.validation = labelled, validation
         self.cases: UnlabelledDataset | JoinedCases = unlabelled
         if settings.ignored_voxels and label_manager.has_ignore_label:
-            self.cases = JoinedCases(unlabelled, labelled._data, label_manager.ignore_label)
+            self.cases = JoinedCases(unlabelled, labelled._data, label_manager.ignore_label, partly)
+        self.partly = partly
+        self.highest_label = highest_label(label_manager)
+        if partly is not None and partly.annotated and not partly.declared:
+            # The preprocessed labels do not hold the ignore label yet.
+            self.highest_label = partly.num_classes - 1
         size = unlabelled_batch_size(settings.unlabelled_batch_size, labelled.batch_size)
         self.unlabelled = batches(labelled, self.cases, size, label_manager, settings)
-        self.highest_label = highest_label(label_manager)
         self.num_cases = {
             "labelled": len(labelled.indices),
             "validation": len(validation.indices),
@@ -64,8 +71,11 @@ class Streams:
     def describe(self) -> str:
         """Describe the numbers of cases and patches."""
         ignored = ", ignored voxels of the labelled ones as well" if isinstance(self.cases, JoinedCases) else ""
+        annotated = self.partly.annotated if self.partly else {}
+        number = sum(case in annotated for case in self.labelled.indices)
+        labelled = f"{self.num_cases['labelled']} labelled{f' ({number} of them partly)' if number else ''}"
         return (
-            f"{self.num_cases['labelled']} labelled and {self.num_cases['unlabelled']} unlabelled cases{ignored}, "
+            f"{labelled} and {self.num_cases['unlabelled']} unlabelled cases{ignored}, "
             f"{self.labelled.batch_size} + {self.unlabelled.loader.batch_size} patches in a batch"
         )
 
@@ -83,7 +93,7 @@ class Streams:
             Endless batches for training and for online validation.
         """
         training = SeededBatches(
-            self.labelled, self.unlabelled, seed, "train", step, num_workers(), rank, self.highest_label
+            self.labelled, self.unlabelled, seed, "train", step, num_workers(), rank, self.highest_label, self.partly
         )
         workers = num_workers(for_validation=True)
         online = SeededBatches(self.validation, None, seed, "validation", validated, workers, rank, self.highest_label)

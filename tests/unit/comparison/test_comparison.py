@@ -66,7 +66,9 @@ def test_held_out_cases_come_from_the_split(tmp_path):
         held_out_cases(tmp_path, labelled[:4], [0])
     write_json([{"train": ["c1"], "val": ["c0"]}, {"train": ["c0", "c1"], "val": []}], tmp_path / "splits_final.json")
     assert held_out_cases(tmp_path, labelled, [0]) == ["c0"]
-    with pytest.raises(UserError, match="holds out no case"):
+    with pytest.raises(UserError, match="holds out no completely labelled case"):
+        held_out_cases(tmp_path, labelled, [0], leave_out=["c0"])
+    with pytest.raises(UserError, match="holds out no completely labelled case"):
         held_out_cases(tmp_path, labelled, [1])
     with pytest.raises(UserError, match="has the folds 0 to 1"):
         held_out_cases(tmp_path, labelled, [2])

@@ -183,7 +183,7 @@ def test_nothing_is_known_of_unlabelled_cases(case_folder):
     joined = JoinedCases(UnlabelledDataset(str(case_folder)), labelled, ignore_label=2)
     target = torch.zeros(2, 1, 4, 4)
     target[1, 0, 0] = 2
-    known = joined.known_labels(target, np.array(["a", "z"]))
+    known = joined.known_labels(target, np.array(["a", "z"]))["unlabelled_known"]
     assert (known[0] == -1).all()
     assert (known[1, 0] == -1).all() and (known[1, 1:] == 0).all()
 
