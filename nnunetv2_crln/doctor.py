@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from nnunetv2_crln import __version__
 from nnunetv2_crln.errors import UserError
@@ -308,7 +309,7 @@ def _plans(folder: Path, plans: dict, name: str) -> Iterator[Finding]:
         yield _configuration(folder, manager, configuration, name)
 
 
-def _configuration(folder: Path, manager, configuration: str, plans: str) -> Finding:
+def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -> Finding:
     from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import unlabelled_status
     from nnunetv2_crln.settings import CRLNSettings
     from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command

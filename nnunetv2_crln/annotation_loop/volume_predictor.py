@@ -96,7 +96,7 @@ class VolumePredictor:
         self.plans_manager: Any = predictor.plans_manager
         self.configuration_manager: Any = predictor.configuration_manager
         self.label_manager: Any = predictor.label_manager
-        self.dataset_json: dict = predictor.dataset_json  # type: ignore[assignment]
+        self.dataset_json: dict = predictor.dataset_json
         self.folders: DatasetFolders = find_dataset(int(dataset_number(self.plans_manager.dataset_name)))
         folder, self.cases = unlabelled_cases_of(self.folders, self.plans_manager, _configuration(self.model))
         self._dataset = nnUNetDatasetBlosc2(str(folder), self.cases)
@@ -125,7 +125,7 @@ class VolumePredictor:
         Returns:
             Label map (*grid), and probabilities (heads, *grid).
         """
-        return convert_predicted_logits_to_segmentation_with_correct_shape(  # type: ignore[return-value]
+        return convert_predicted_logits_to_segmentation_with_correct_shape(
             prediction.logits,
             self.plans_manager,
             self.configuration_manager,

@@ -4,6 +4,7 @@ All shapes are static, so that the host never waits for the device: a class with
 and the padding is masked.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -136,7 +137,7 @@ def info_nce(anchors: Tensor, positive: Tensor, negatives: Tensor, temperature: 
 
 
 def cooperative_positive_supervision(
-    represent,
+    represent: Callable[[Tensor], Tensor],
     labels: Tensor,
     valid: Tensor,
     uncertain: Tensor,

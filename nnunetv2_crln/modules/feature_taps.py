@@ -1,6 +1,6 @@
 """Read the decoder features of an nnU-Net network while it runs (Z2, Z3 and Z4 of the paper)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -20,7 +20,7 @@ class DecoderFeatures:
     half: Tensor
     full: Tensor
 
-    def map(self, function) -> "DecoderFeatures":
+    def map(self, function: Callable[[Tensor], Tensor]) -> "DecoderFeatures":
         """Apply a function to each of the three tensors."""
         return DecoderFeatures(function(self.quarter), function(self.half), function(self.full))
 
@@ -79,7 +79,7 @@ class FeatureTaps:
         for name, module in zip(("quarter", "half", "full"), tapped_modules(network), strict=True):
             module.register_forward_hook(self._keep(name))
 
-    def _keep(self, name: str):
+    def _keep(self, name: str) -> Callable[[nn.Module, tuple, Tensor], None]:
         def hook(_module: nn.Module, _inputs: tuple, output: Tensor) -> None:
             self._features[name] = output
 

@@ -2,8 +2,9 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -138,6 +139,9 @@ def choose_slices(labels: np.ndarray, axis: int | None) -> list[int | None]:
     return [*sorted({*quarters, int(area.argmax())})]
 
 
+_Draw: TypeAlias = "Callable[[Axes, _Slicer, int | None], None]"
+
+
 class _Slicer:
     """Cut slices and store the shape of their voxels."""
 
@@ -161,7 +165,7 @@ def _columns(picture: PseudoLabelPicture) -> list:
     def image(axes: Axes, view: _Slicer, index: int | None) -> None:
         axes.imshow(view.cut(grey, index), cmap="gray", vmin=0, vmax=1, aspect=view.aspect, interpolation="nearest")
 
-    def labels(classes: np.ndarray):
+    def labels(classes: np.ndarray) -> _Draw:
         def draw(axes: Axes, view: _Slicer, index: int | None) -> None:
             image(axes, view, index)
             colours = class_colours(view.cut(classes, index))
@@ -196,7 +200,7 @@ def _map_columns(relationship_map: np.ndarray, names: Sequence[str]) -> list:
     centred = relationship_map - relationship_map.mean(0)
     limit = max(float(np.percentile(np.abs(centred), 99)), 1e-6)
 
-    def panel(values: np.ndarray):
+    def panel(values: np.ndarray) -> _Draw:
         def draw(axes: Axes, view: _Slicer, index: int | None) -> None:
             axes.imshow(view.cut(values, index), cmap="PuOr_r", vmin=-limit, vmax=limit, aspect=view.aspect)
 

@@ -64,7 +64,7 @@ def to_channels_last(network: nn.Module, ndim: int) -> None:
         network: Network, changed in place.
         ndim: Number of spatial dimensions.
     """
-    network.to(memory_format=torch.channels_last if ndim == 2 else torch.channels_last_3d)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last if ndim == 2 else torch.channels_last_3d)
 
 
 def keep_freed_memory() -> bool:
@@ -104,7 +104,7 @@ class FastOnCPU:
     Comparing methods and their times on a CPU is only fair if all of them compute in the same way.
     """
 
-    def initialize(self):
+    def initialize(self) -> None:
         """Build the network and choose the memory layout of its weights."""
         super().initialize()  # type: ignore[misc]
         settings = CRLNSettings.from_plans(self.configuration_manager.configuration)  # type: ignore[attr-defined]
@@ -114,7 +114,7 @@ class FastOnCPU:
         if chosen_channels_last(settings.memory_format, self.device, ndim):  # type: ignore[attr-defined]
             to_channels_last(self.network, ndim)  # type: ignore[attr-defined]
 
-    def on_train_start(self):
+    def on_train_start(self) -> None:
         """Keep freed memory, then start as usual."""
         if self.device.type == "cpu":  # type: ignore[attr-defined]
             keep_freed_memory()

@@ -34,7 +34,7 @@ class Deployment:
             self.network = student
             self.method.teach_at_full_resolution()
 
-    def set_deep_supervision_enabled(self: Any, enabled: bool):
+    def set_deep_supervision_enabled(self: Any, enabled: bool) -> None:
         """Switch the deep supervision of ``self.network`` on or off, even inside torch.compile."""
         unwrap(self.network).decoder.deep_supervision = enabled  # type: ignore[union-attr]
 
@@ -46,7 +46,7 @@ class Deployment:
         # Use the precision of the log in checkpoints: a moving average continued from there must not differ.
         return {name: np.asarray(value, dtype=np.float64) for name, value in result.items()}
 
-    def perform_actual_validation(self: Any, save_probabilities: bool = False):
+    def perform_actual_validation(self: Any, save_probabilities: bool = False) -> None:
         """Validate the network that will be deployed on whole cases."""
         if self.local_rank == 0:
             lock_fold(self.locks, self.output_folder, self.print_to_log_file)

@@ -38,5 +38,5 @@ def _use_fused(optimizer: torch.optim.SGD, fused: bool) -> None:
             if optimizer.state[parameter].get("momentum_buffer") is None:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
     # SGD(fused=True) sets these; GradScaler reads the first.
-    optimizer._step_supports_amp_scaling = fused  # type: ignore[attr-defined]
-    optimizer._need_device_dtype_check_for_fused = fused  # type: ignore[attr-defined]
+    optimizer._step_supports_amp_scaling = fused
+    optimizer._need_device_dtype_check_for_fused = fused

@@ -349,7 +349,7 @@ def relationship_map(heads: nn.Module, features: DecoderFeatures, size: Sequence
     quarter, half = features.quarter, features.half
     if detach:
         quarter, half = quarter.detach(), half.detach()
-    classes = heads.dim(quarter, half, size)  # type: ignore[operator, union-attr]
+    classes = heads.dim(quarter, half, size)  # type: ignore[operator]
     if not heads.regions:
         return classes
     return as_regions(classes.unflatten(1, (-1, 2)).flatten(0, 1), classes.shape[1] // 2)

@@ -123,7 +123,9 @@ class ProgressLine:
     _steps_here = 0
     _timing_since = math.nan
 
-    def print_to_log_file(self: Any, *args, also_print_to_console=True, add_timestamp=True):
+    def print_to_log_file(
+        self: Any, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True
+    ) -> None:
         """Print into the log file, and on the console unless the progress line replaces nnU-Net's message.
 
         Args:
@@ -143,18 +145,18 @@ class ProgressLine:
         finally:
             self._on_console = True
 
-    def print_plans(self: Any):
+    def print_plans(self: Any) -> None:
         """Print the plans into the log file."""
         with self._log_file_only():
             super().print_plans()  # type: ignore[misc]
         self.print_to_log_file(f"Plans, settings and every detail: {self.log_file}")
 
-    def plot_network_architecture(self: Any):
+    def plot_network_architecture(self: Any) -> None:
         """Plot the network if hiddenlayer is installed; otherwise nnU-Net would only print that it is missing."""
         if find_spec("hiddenlayer"):
             super().plot_network_architecture()  # type: ignore[misc]
 
-    def on_train_epoch_start(self: Any):
+    def on_train_epoch_start(self: Any) -> None:
         """Print the epoch's number and learning rate only to the log file, and start to time the steps."""
         if self._steps_here < WARM_UP_STEPS + TIMED_STEPS:
             self._steps_here = 0  # the time between two epochs must not count
@@ -199,7 +201,7 @@ class ProgressLine:
             )
         return lines
 
-    def on_epoch_end(self: Any):
+    def on_epoch_end(self: Any) -> None:
         """Print one line about the epoch instead of nnU-Net's four."""
         epoch = self.current_epoch
         with self._log_file_only():

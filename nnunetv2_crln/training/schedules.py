@@ -1,5 +1,6 @@
 """Change the optimiser and the length of a training: a short schedule and the paper's protocol."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -47,13 +48,13 @@ class ShortSchedule:
             setattr(self, attribute, planned.get(attribute, default))
         self.initial_weights_seed = planned.get("seed", 0)
 
-    def initialize(self):
+    def initialize(self: Any) -> None:
         """Build the network from a fixed seed, so that all methods start from the same weights."""
         # Trainers that seed themselves do so again with the same seed.
         seed_everything(derive_seed(self.initial_weights_seed, "weights", 0))
-        super().initialize()
+        super().initialize()  # type: ignore[misc]
 
-    def configure_optimizers(self):
+    def configure_optimizers(self: Any) -> tuple[torch.optim.Optimizer, Any]:
         """Return stochastic gradient descent (SGD) with the mixin's momentum, and nnU-Net's learning rate schedule."""
         optimizer = torch.optim.SGD(
             self.network.parameters(),
@@ -94,7 +95,7 @@ class ArticleProtocol(ShortSchedule):
         self.weight_decay = 5e-4
         self.enable_deep_supervision = False
 
-    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self):
+    def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self: Any) -> tuple:
         """Return nnU-Net's four values: no rotation, no 2D augmentation, the patch size itself, in-plane mirroring."""
         patch_size = self.configuration_manager.patch_size
         self.inference_allowed_mirroring_axes = None
@@ -103,15 +104,15 @@ class ArticleProtocol(ShortSchedule):
 
     @staticmethod
     def get_training_transforms(
-        patch_size,
-        rotation_for_DA,
-        deep_supervision_scales,
+        patch_size: Sequence[int],
+        rotation_for_DA: Any,
+        deep_supervision_scales: Sequence | None,
         mirror_axes: tuple[int, ...],
         do_dummy_2d_data_aug: bool,
         use_mask_for_norm: list[bool] | None = None,
         is_cascaded: bool = False,
-        foreground_labels=None,
-        regions=None,
+        foreground_labels: Sequence | None = None,
+        regions: Sequence | None = None,
         ignore_label: int | None = None,
     ) -> BasicTransform:
         """Build the paper's augmentation; the arguments are those of nnU-Net's hook.
@@ -145,6 +146,6 @@ class ArticleProtocol(ShortSchedule):
         return ComposeTransforms(transforms)
 
 
-def in_plane(patch_size) -> tuple[int, int]:
+def in_plane(patch_size: Sequence[int]) -> tuple[int, int]:
     """Return the last two axes of a patch, the plane in which scans are usually acquired."""
     return len(patch_size) - 2, len(patch_size) - 1

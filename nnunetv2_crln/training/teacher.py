@@ -1,9 +1,10 @@
 """Exponential moving average (EMA) of the student: the teacher (Algorithm 1)."""
 
 import copy
+from collections.abc import Iterator
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 def ema_decay(step: int, maximum: float) -> float:
@@ -75,6 +76,6 @@ class EMATeacher:
         self.module.load_state_dict(student.state_dict())
 
     @staticmethod
-    def _tensors(module: nn.Module):
+    def _tensors(module: nn.Module) -> Iterator[Tensor]:
         yield from module.parameters()
         yield from module.buffers()

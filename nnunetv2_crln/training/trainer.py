@@ -1,12 +1,14 @@
 """Extend nnU-Net's training loop by unlabelled data, a teacher, rectification and Cooperative Positive Supervision."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from torch import nn
 
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
@@ -47,6 +49,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
     """
 
     network: Any
+    dataset_class: Any
     fixed_settings: ClassVar[dict[str, Any]] = {}  # settings that a variant fixes, whatever the plans say
     training_attributes: ClassVar[dict[str, Any]] = {}  # attributes that a variant changes, e.g. {"num_epochs": 20}
     unlabelled_batches: ClassVar[type[UnlabelledBatches]] = UnlabelledBatches  # how unlabelled batches are made
@@ -81,7 +84,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
 
     # ---------------------------------------------------------------- building
 
-    def initialize(self):
+    def initialize(self) -> None:
         """Build nnU-Net's network, loss and optimiser, then the method around them."""
         seed_everything(derive_seed(self.seed, "weights", 0))
         with checks.explaining_architecture_errors(self.plans_manager, self.configuration_name):
@@ -112,10 +115,10 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
             command_line("nnUNetv2_crln_doctor", "-d", dataset_number(self.plans_manager.dataset_name)),
         )
 
-    def _build_loss(self):
+    def _build_loss(self) -> nn.Module:
         return without_host_sync(super()._build_loss())
 
-    def get_dataloaders(self):
+    def get_dataloaders(self) -> tuple[Any, Any]:
         """Build nnU-Net's loaders and combine them with the unlabelled stream in nnU-Net's number of workers."""
         with nnunet_without_workers(), labels_as_preprocessed(self):
             train, validation = super().get_dataloaders()
@@ -138,7 +141,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
             may_be_none=self.settings.ignored_voxels and self.label_manager.has_ignore_label,
         )
 
-    def do_split(self):
+    def do_split(self) -> tuple[Sequence[str], Sequence[str]]:
         """Return nnU-Net's training and validation cases of this fold after checking them."""
         checks.require_labelled_data(
             self.preprocessed_dataset_folder, self.plans_manager.plans, self.configuration_name
@@ -153,7 +156,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
 
     # ---------------------------------------------------------------- training
 
-    def on_train_start(self):
+    def on_train_start(self) -> None:
         """Lock the fold and the data, start the method from the present weights, and record the settings."""
         if self.local_rank == 0:
             lock_fold(self.locks, self.output_folder, self.print_to_log_file)
@@ -199,7 +202,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
             seed=self.seed,
         )
 
-    def on_train_epoch_start(self):
+    def on_train_epoch_start(self) -> None:
         """Switch the added modules to training mode as well."""
         super().on_train_epoch_start()
         self.method.heads.train()
@@ -220,14 +223,14 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         """Return the arithmetic of the training step."""
         return autocast_context(self.device, self.bfloat16)
 
-    def on_train_epoch_end(self, train_outputs: list[dict]):
+    def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """Log the mean losses of the epoch, those of nnU-Net and of CRLN."""
         means = means_of_epoch(train_outputs)
         super().on_train_epoch_end([{"loss": np.array(means["loss"])}])
         means |= {"mu": self.method.mu, "skipped_steps": self.gradient_step.skipped_in_epoch(self.step)}
         log_losses(self.logger, self.current_epoch, means, self.print_to_log_file)
 
-    def on_epoch_end(self):
+    def on_epoch_end(self) -> None:
         """Monitor the pseudo labels, and save the best and the latest checkpoint."""
         last = self.current_epoch == self.num_epochs - 1
         values = self.monitor.after_epoch(self.current_epoch, last, self.phase.rectifying) if self.monitor else {}
@@ -237,7 +240,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         if self.monitor:
             self.monitor.draw_curves(self.logger.local_logger.my_fantastic_logging, last)
 
-    def on_train_end(self):
+    def on_train_end(self) -> None:
         """Rank the unlabelled cases, remove the spare checkpoint, and release the locks."""
         super().on_train_end()
         self.remove_spare_checkpoint()

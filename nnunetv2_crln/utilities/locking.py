@@ -76,7 +76,7 @@ class FolderLock:
 
             os.lseek(file, _FAR_AWAY, os.SEEK_SET)
             try:
-                msvcrt.locking(file, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+                msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
             finally:
                 os.lseek(file, 0, os.SEEK_SET)
 

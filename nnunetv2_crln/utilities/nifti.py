@@ -4,7 +4,7 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
@@ -84,8 +84,8 @@ def _header(path: Path) -> Nifti1Header | None:
         return None
 
 
-def _open(path: Path):
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
 
 
 def _parse(block: bytes) -> Nifti1Header | None:

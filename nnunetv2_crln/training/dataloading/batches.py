@@ -10,6 +10,7 @@ from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.settings import CRLNSettings
@@ -37,7 +38,7 @@ class UnlabelledBatches:
         labelled: nnUNetDataLoader,
         dataset: UnlabelledDataset | JoinedCases,
         batch_size: int,
-        label_manager,
+        label_manager: LabelManager,
         settings: CRLNSettings,
     ) -> None:
         spatial = slice(1, None) if labelled.patch_size_was_2d else slice(None)

@@ -8,6 +8,7 @@ import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
@@ -38,7 +39,7 @@ class Streams:
         labelled: nnUNetDataLoader,
         validation: nnUNetDataLoader,
         unlabelled: UnlabelledDataset,
-        label_manager,
+        label_manager: LabelManager,
         settings: CRLNSettings,
         batches: type[UnlabelledBatches] = UnlabelledBatches,
         partly: PartlyAnnotated | None = None,
@@ -100,7 +101,7 @@ class Streams:
         return in_workers(training, pin_memory), in_workers(online, pin_memory)
 
 
-def highest_label(label_manager) -> int | None:
+def highest_label(label_manager: LabelManager) -> int | None:
     """Return the largest value that a target of this training may hold; None for regions, which have no values.
 
     Args:

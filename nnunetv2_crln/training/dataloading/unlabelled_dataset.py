@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -18,7 +19,7 @@ from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
 class UnlabelledDataset(nnUNetDatasetBlosc2):
     """Preprocessed unlabelled cases; their "segmentation" is nnU-Net's nonzero mask, never a label."""
 
-    def load_case(self, identifier: str):
+    def load_case(self, identifier: str) -> tuple[Any, Any, None, dict]:
         """Load image, mask, None and properties of a case, as nnU-Net's loader expects them."""
         data, mask, previous, properties = super().load_case(identifier)
         # nnU-Net's loader reads the key even if it does not oversample foreground.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
@@ -45,7 +46,7 @@ class PatchReader:
 
     def __init__(
         self,
-        dataset,
+        dataset: nnUNetBaseDataset,
         patch_size: Sequence[int],
         spacing: Sequence[float],
         centre: Sequence[float],
@@ -105,7 +106,7 @@ def patch_box(shape: Sequence[int], patch: Sequence[int], centre: Sequence[float
     return box
 
 
-def usual_foreground_centre(labelled_dataset, ndim: int = 3) -> tuple[float, ...]:
+def usual_foreground_centre(labelled_dataset: nnUNetBaseDataset, ndim: int = 3) -> tuple[float, ...]:
     """Compute the average centre of the labelled cases' foreground, as shares of each axis.
 
     The middle of a scan may not contain any foreground, and the hidden labels of the unlabelled cases must not
@@ -133,8 +134,8 @@ def usual_foreground_centre(labelled_dataset, ndim: int = 3) -> tuple[float, ...
 
 
 def build_patch_reader(
-    unlabelled_dataset,
-    labelled_dataset,
+    unlabelled_dataset: nnUNetBaseDataset,
+    labelled_dataset: nnUNetBaseDataset,
     plans_manager: PlansManager,
     configuration: str,
     dataset_json: dict,

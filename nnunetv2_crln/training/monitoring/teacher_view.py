@@ -1,7 +1,7 @@
 """Predict unlabelled cases with the teacher between epochs, without any effect on the training."""
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,7 +113,7 @@ def class_probabilities(regions: Tensor, order: Sequence[int]) -> Tensor:
 
 
 @contextlib.contextmanager
-def _no_deep_supervision(network: nn.Module):
+def _no_deep_supervision(network: nn.Module) -> Iterator[None]:
     decoder: Any = network.decoder
     before = decoder.deep_supervision
     decoder.deep_supervision = False
