@@ -1,6 +1,7 @@
 """Data flows one way through the package: no room imports one above it, and there is no circle of imports."""
 
 import ast
+import functools
 import sys
 from pathlib import Path
 
@@ -23,10 +24,12 @@ HEIGHT = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
 TORCH_ALONE = {"modules", "losses", "networks"}
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     return {".".join(path.relative_to(PACKAGE).with_suffix("").parts): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
+@functools.cache
 def imports(path: Path) -> set[str]:
     """Full names of what a module imports anywhere, also inside functions."""
     found: set[str] = set()
@@ -38,6 +41,7 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+@functools.cache
 def own(path: Path) -> set[str]:
     """Modules of this package that a module imports."""
     known = modules()

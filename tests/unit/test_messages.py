@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import functools
 import importlib
 import io
 import re
@@ -32,6 +33,7 @@ def texts_of(tree: ast.AST):
             yield node.value
 
 
+@functools.cache
 def advised() -> dict[str, set[str]]:
     """Return the flags that messages give to each command."""
     found: dict[str, set[str]] = {}
