@@ -185,7 +185,8 @@ def _of_the_paper(name: str, counts: tuple[int, ...], published: int, plans: dic
 
 def _left_atrium() -> Bed:
     plans = {
-        "cpu": Plan((40, 56, 56), (8, 32, 64, 128), 2, scale=2),
+        "cpu": Plan((24, 40, 40), (8, 32, 64, 128), 2, scale=4),  # a patch is nearly a whole image
+        "half": Plan((40, 56, 56), (8, 32, 64, 128), 2, scale=2),
         "narrow_half": Plan((40, 56, 56), (8, 16, 32, 64), 2, scale=2),
         "narrow_quarter": Plan((20, 28, 28), (8, 16, 32), 2, scale=4),
     }
@@ -202,7 +203,7 @@ def _acdc() -> Bed:
         test_groups=lambda groups: validation | _every_third(groups, 15, never=[*order, *validation]),
         counts=(1, 3, 7, 14, 27),
         configuration="2d",
-        plans={"cpu": Plan((128, 128), (16, 32, 64, 128, 128), 4)},
+        plans={"cpu": Plan((128, 128), (16, 32, 64, 128, 128, 128), 4, scale=2)},
         distance="HD95_voxel",  # the circulated files have lost the voxels' size
         published=tuple(order),
     )
