@@ -250,7 +250,7 @@ MORE_SPLITS = {
         "fold 0, has no validation.*fold 'all'",
     ),
     "no training case": ([{"train": [], "val": ["lab_000"]}], "fold 0, has no training case"),
-    "text instead of a list": ([{"train": "lab_000", "val": ["lab_001"]}], "not preprocessed"),
+    "text instead of a list": ([{"train": "lab_000", "val": ["lab_001"]}], "must be lists of names"),
     "in capitals": ([{"train": ["LAB_000"], "val": ["lab_001"]}], "LAB_000 .*'lab_000' differs in upper"),
 }
 
@@ -398,6 +398,13 @@ def test_splits(dataset, name):
     (dataset / "preprocessed" / NAME / "splits_final.json").write_text(json.dumps(split))
     message = training_refused(dataset, 0)
     assert "splits_final.json" in message and re_search(text, message) and len(message) < 1000
+
+
+def test_a_fold_that_the_file_lacks(dataset):
+    split = [{"train": ["lab_000"], "val": ["lab_001"]}, {"train": ["lab_001"], "val": ["lab_000"]}]
+    (dataset / "preprocessed" / NAME / "splits_final.json").write_text(json.dumps(split))
+    message = training_refused(dataset, 4)
+    assert "splits_final.json has the folds 0 to 1, not fold 4" in message and "fold 'all'" in message
 
 
 def test_names_in_two_unicode_forms(dataset, monkeypatch, capsys):

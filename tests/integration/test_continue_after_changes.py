@@ -1,0 +1,81 @@
+"""``--c`` after the plans changed: one error that names the entry, its old and its new value, or a line in the log."""
+
+from pathlib import Path
+
+import pytest
+from nnunetv2.run.run_training import maybe_load_checkpoint
+from tiny_training import assert_equal_weights, train_epochs, weights
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.training.continuing import SHAPING
+
+EPOCHS = 2
+
+
+def wider(plans, configuration):
+    configuration["architecture"]["arch_kwargs"]["features_per_stage"] = [4, 8, 16]
+
+
+def other_patches(plans, configuration):
+    configuration["patch_size"] = [16, 16, 8]
+    configuration["batch_size"] = 3
+
+
+def continued(trainer_of, **changes):
+    """Do what ``nnUNetv2_train --c`` does with the checkpoint of the first epoch."""
+    trainer = trainer_of(epochs=EPOCHS, **changes)
+    maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
+    return trainer
+
+
+REFUSED = {
+    "fewer prototypes": ({"num_prototypes": 4}, ["num_prototypes: 16 → 4"]),
+    "no CPS": ({"cps": False}, ["cps: True → False"]),
+    "fixed rectification": ({"rectification": "fixed"}, ["rectification: learned → fixed"]),
+    "no DIM": ({"dim": False}, ["dim: True → False"]),
+    "two settings": ({"num_prototypes": 8, "cps": False}, ["num_prototypes: 16 → 8", "cps: True → False"]),
+    "a wider network": (
+        {"change": wider},
+        ["architecture.arch_kwargs.features_per_stage: [4, 8, 12] → [4, 8, 16]"],
+    ),
+    "another class": (
+        {"labels": {"labels": {"background": 0, "class_1": 1, "class_2": 2, "extra": 3, "ignore": 4}}},
+        ["extra: None → 3"],
+    ),
+}
+
+
+def test_what_does_not_fit_is_named_and_nothing_is_damaged(trainer_of):
+    first = trainer_of(epochs=EPOCHS)
+    train_epochs(first, 1)
+    checkpoint = Path(first.output_folder) / "checkpoint_latest.pth"
+    before = checkpoint.read_bytes()
+    first.locks.close()
+    for name, (changes, texts) in REFUSED.items():
+        with pytest.raises(UserError) as caught:
+            continued(trainer_of, **changes)
+        message = str(caught.value)
+        assert all(text in message for text in texts), (name, message)
+        assert checkpoint.name in message and "Change it back" in message and "size mismatch" not in message
+        assert all(setting in message for setting in SHAPING) and "all other settings may change" in message
+        assert len(message.replace(str(checkpoint), "")) < 1000
+    assert checkpoint.read_bytes() == before
+
+    second = continued(trainer_of)
+    train_epochs(second, 1)
+    second.locks.close()
+    whole = trainer_of(results="whole", epochs=EPOCHS)
+    train_epochs(whole, EPOCHS)
+    assert_equal_weights(weights(whole), weights(second))
+
+
+def test_allowed_changes_are_logged(trainer_of):
+    first = trainer_of(epochs=EPOCHS)
+    train_epochs(first, 1)
+    first.locks.close()
+    second = continued(trainer_of, change=other_patches, ema_decay=0.5, confidence_threshold=0.6)
+    assert second.current_epoch == 1 and second.method.settings.ema_decay == 0.5
+    train_epochs(second, 1)
+    folder = Path(second.output_folder)
+    log = "".join(path.read_text() for path in folder.glob("training_log_*.txt"))
+    assert "settings changed since the first run: confidence_threshold: 0.95 → 0.6, ema_decay: 0.99 → 0.5" in log
