@@ -84,7 +84,9 @@ class nnUNetTrainer_Oracle(nnUNetTrainer_MeanTeacher):
         self._hidden = batch["hidden"].to(self.device, non_blocking=True)
         return super().train_step(batch)
 
-    def _true_labels(self, weak: torch.Tensor, rectifying: bool) -> tuple[PseudoLabels, dict[str, torch.Tensor]]:
+    def _true_labels(
+        self, weak: torch.Tensor, rectifying: bool, impossible: torch.Tensor | None = None
+    ) -> tuple[PseudoLabels, dict[str, torch.Tensor]]:
         truth = PseudoLabels.from_target(self._hidden, self.label_manager.num_segmentation_heads)
         certain = truth.confidence.mean()
         return truth, {"confident_raw": certain, "confident": certain}

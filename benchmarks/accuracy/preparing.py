@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def plan_and_preprocess(run: Run, work: Path, dataset: str, unlabelled: bool = T
 
     from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 
+    os.environ["nnUNet_n_proc_DA"] = "1"  # nnU-Net's planner needs one process; a training may have set none
     number = int(dataset[7:10])
     extract_fingerprints([number], num_processes=1, clean=True, verbose=False)
     plan_experiments([number])

@@ -16,7 +16,7 @@ import numpy as np
 from article_experiments import settings_of
 from beds import raw_cases
 from measuring import judged_cases, measure, networks, segmenter
-from preparing import PLANS, narrow, plan_and_preprocess, write_cases
+from preparing import PLANS, link, narrow, plan_and_preprocess, write_cases
 from runs import ITERATIONS_PER_EPOCH, Run, result_file
 
 
@@ -31,10 +31,10 @@ def train_and_measure(run: Run, work: Path, results: Path, measured: Sequence[st
     """
     import torch
 
-    if run.device == "cpu":
-        torch.set_num_threads(1)
-        os.environ["nnUNet_n_proc_DA"] = "0"  # patches are made in the training process: two runs fill two cores
+    torch.set_num_threads(1 if run.device == "cpu" else torch.get_num_threads())
     dataset = write_recipe_dataset(run, work) if run.how.recipe else run.dataset
+    if run.device == "cpu":
+        os.environ["nnUNet_n_proc_DA"] = "0"  # patches are made in the training process: two runs fill two cores
     begin = time.time()
     trainer = build_trainer(run, work, dataset)
     final = Path(trainer.output_folder) / "checkpoint_final.pth"
@@ -153,7 +153,7 @@ def write_recipe_dataset(run: Run, work: Path) -> str:
         prediction.CopyInformation(sitk.ReadImage(str(case.images[0])))
         sitk.WriteImage(prediction, str(folder / "labelsTr" / f"{case.name}{ending}"))
         for image in case.images:
-            (folder / "imagesTr" / image.name).symlink_to(image.resolve())
+            link(image, folder / "imagesTr" / image.name)
     content = json.loads((source / "dataset.json").read_text(encoding="utf-8"))
     content["numTraining"] = len(labelled) + len(unlabelled)
     (folder / "dataset.json").write_text(json.dumps(content, indent=1))
