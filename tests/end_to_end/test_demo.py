@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,30 +13,43 @@ from nnunetv2_crln.utilities.commands import find_command
 MARGIN = 0.02  # Dice by which CRLN beats supervised-only training in the full demo; README states it
 
 
-def run_demo(folder: Path) -> subprocess.CompletedProcess:
+def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     program = find_command("nnUNetv2_crln_demo")
     assert program, "install the package first: pip install -e ."
-    arguments = ["--labelled", "2", "--unlabelled", "3", "--test", "2", "--epochs", "1"]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("nnUNet")}
     command = [program, "-o", str(folder), *arguments]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, cwd=folder.parent)
 
 
+def processor_seconds() -> float:
+    """Return the processor time of all child processes so far; other programs do not change it as they do the clock."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_every_command_runs_and_a_second_call_shows_the_result_again(tmp_path):
-    first = run_demo(tmp_path / "demo")
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "already done" not in first.stdout
-    table = first.stdout[first.stdout.index("Dice [%]") :]
-    assert all(name in table for name in (BASELINE, METHOD, "left ventricle", "myocardium", "right ventricle", "mean"))
-    assert (tmp_path / "demo" / f"report_{METHOD}.html").stat().st_size > 10_000
+    folder, arguments = tmp_path / "demo", ("--labelled", "2", "--unlabelled", "3", "--test", "2", "--epochs", "1")
+    if "DEMO_OUTPUT" in os.environ:  # a finished full demo: its commands need not run twice
+        folder, arguments = Path(os.environ["DEMO_OUTPUT"]), ()
+    else:
+        first = run_demo(folder, *arguments)
+        assert first.returncode == 0, first.stdout + first.stderr
+        assert "already done" not in first.stdout
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("checkpoint_final.pth")}
+    assert len(before) == 2
 
-    started = time.perf_counter()
-    second = run_demo(tmp_path / "demo")
+    started = processor_seconds()
+    second = run_demo(folder, *arguments)
     assert second.returncode == 0, second.stderr
-    assert second.stdout.endswith(table)
-    assert time.perf_counter() - started < 20
+    assert processor_seconds() - started < 40
+    table = second.stdout[second.stdout.index("Dice [%]") :]
+    assert all(name in table for name in (BASELINE, METHOD, "left ventricle", "myocardium", "right ventricle", "mean"))
+    assert (folder / f"report_{METHOD}.html").stat().st_size > 10_000
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("checkpoint_final.pth")} == before
+    if arguments:
+        assert first.stdout.endswith(table)
 
 
 @pytest.mark.skipif("DEMO_OUTPUT" not in os.environ, reason="DEMO_OUTPUT names no finished demo (CI runs one)")

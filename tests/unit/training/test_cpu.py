@@ -81,6 +81,7 @@ print(mallinfo2().hblks - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators")
 @pytest.mark.parametrize(("kind", "mapped"), [("default", 1), ("keep", 0)])
 def test_large_tensors_come_from_memory_that_the_process_keeps(kind, mapped):
