@@ -75,7 +75,7 @@ def paper_step(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
         of_unlabelled = method.student_taps.take()
         features = type(of_labelled)(*(torch.cat(pair) for pair in zip(*map(tensors_of, (of_labelled, of_unlabelled)))))
         full = [outputs[0] if isinstance(outputs, (list, tuple)) else outputs for outputs in (labelled, unlabelled)]
-        student = StudentPass(labelled, full[0], full[1], features)
+        student = StudentPass(labelled, full[0], unlabelled, full[1], features)
         labelled_map = relationship_map(method.heads, of_labelled, grid, settings.detach_features)
         warped = pseudo.warped_by(geometry)
         losses = method.objective(student, labelled_map, method.heads, moved.target, warped, phase)

@@ -48,6 +48,19 @@ def with_batch_norm(plans: dict) -> dict:
     return plans
 
 
+def in_two_dimensions(plans: dict) -> dict:
+    """Change the plans for a 2d network; the same cases serve, slice by slice."""
+    plans = copy.deepcopy(plans)
+    configuration = plans["configurations"][workbench.CONFIGURATION]
+    configuration["patch_size"] = [16, 16]
+    kwargs = configuration["architecture"]["arch_kwargs"]
+    for name in ("kernel_sizes", "strides"):
+        kwargs[name] = [sizes[:2] for sizes in kwargs[name]]
+    for name in ("conv_op", "norm_op"):
+        kwargs[name] = kwargs[name].replace("3d", "2d")
+    return plans
+
+
 @pytest.fixture
 def compile_as_on_cuda(monkeypatch):
     """Return a function that lets nnU-Net compile from then on, which it does on CUDA alone.
@@ -66,8 +79,12 @@ def compile_as_on_cuda(monkeypatch):
 
 @pytest.mark.parametrize(
     ("change", "crln"),
-    [(copy.deepcopy, {}), (with_batch_norm, {"cpu_bfloat16": True})],
-    ids=["instance norm", "batch norm in bfloat16"],
+    [
+        (copy.deepcopy, {}),
+        (with_batch_norm, {"cpu_bfloat16": True}),
+        (in_two_dimensions, {}),
+    ],
+    ids=["instance norm", "batch norm in bfloat16", "2d"],
 )
 def test_compiled_steps_equal_eager_ones(data, compile_as_on_cuda, change, crln):
     data = SimpleNamespace(work=data.work, plans=change(data.plans))
@@ -84,6 +101,7 @@ def test_compiled_steps_equal_eager_ones(data, compile_as_on_cuda, change, crln)
     made = graphs()
     found += losses(compiled, batch, 1)
     compiled.validation_step(labelled)
+    assert not compiled.method.student_taps._features and not compiled.method.teacher_taps._features
     assert made >= 3
     assert graphs() == made, "compiled anew in a later step"
     tolerance = {"rtol": 0.05, "atol": 0.01} if crln else {"rtol": 1e-3, "atol": 1e-4}
