@@ -59,7 +59,7 @@ def log_losses(logger: Any, epoch: int, means: Mapping[str, float], print_line: 
     if means.get("skipped_steps"):
         print_line(f"WARNING: {means['skipped_steps']:g} steps of this epoch had a non-finite gradient")
     for curve in CURVES:
-        logger.log(f"{CURVE_PREFIX}{curve}", means.get(curve, math.nan), epoch)
+        _log(logger, curve, means.get(curve, math.nan), epoch)
 
 
 def log_monitored(logger: Any, epoch: int, values: Mapping[str, float]) -> None:
@@ -71,7 +71,10 @@ def log_monitored(logger: Any, epoch: int, values: Mapping[str, float]) -> None:
         values: Values by name in :data:`MONITORED`; missing ones were not measured.
     """
     for curve in MONITORED:
-        value = values.get(curve, math.nan)
-        # nnU-Net's own log needs every epoch, but Weights & Biases should not get a chart of NaN.
-        destination = logger if math.isfinite(value) else logger.local_logger
-        destination.log(f"{CURVE_PREFIX}{curve}", value, epoch)
+        _log(logger, curve, values.get(curve, math.nan), epoch)
+
+
+def _log(logger: Any, curve: str, value: float, epoch: int) -> None:
+    # nnU-Net's own log needs every epoch, but Weights & Biases should not get a chart of NaN.
+    destination = logger if math.isfinite(value) else logger.local_logger
+    destination.log(f"{CURVE_PREFIX}{curve}", value, epoch)

@@ -1,9 +1,11 @@
 """CRLN's curves in nnU-Net's epoch log."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from nnunetv2.training.logging import nnunet_logger
 
 from nnunetv2_crln.reporting.curves import MONITORED
 from nnunetv2_crln.training.epoch_log import CURVES, LOGGED, complete_log, log_losses, log_monitored, means_of_epoch
@@ -42,6 +44,7 @@ def test_means_leave_out_the_steps_that_were_not_finite():
 
 def test_every_curve_is_logged_once_and_what_a_trainer_lacks_is_nan():
     logger, lines = Recorder(), []
+    logger.local_logger = logger
     log_losses(logger, 4, {"supervised": 0.5, "mu": 0.25, "loss": 1.0, "skipped_steps": 2}, lines.append)
     assert {key for key, epoch in logger.values if epoch == 4} == {f"crln_{curve}" for curve in CURVES}
     assert logger.values["crln_supervised", 4] == 0.5 and math.isnan(logger.values["crln_cps", 4])
@@ -55,3 +58,38 @@ def test_what_was_not_measured_reaches_nnunets_own_log_alone(measured):
     log_monitored(everywhere, 0, {"pseudo_dice": 0.5} if measured else {})
     assert ("crln_pseudo_dice", 0) in (everywhere if measured else local).values
     assert len(everywhere.values) + len(local.values) == len(MONITORED)
+
+
+def log_two_epochs(folder) -> None:
+    """Log as a trainer does, through nnU-Net's own logger."""
+    logger = nnunet_logger.MetaLogger(folder, resume=False)
+    complete_log(logger.local_logger.my_fantastic_logging, epochs=0)
+    for epoch, mu in enumerate((0.25, 0.5)):
+        log_losses(logger, epoch, {"supervised": 1.0, "mu": mu}, print)
+        log_monitored(logger, epoch, {"pseudo_dice": 0.75} if epoch else {})
+        assert {len(logger.get_value(key, None)) for key in LOGGED} == {epoch + 1}
+
+
+def test_curves_reach_weights_and_biases_under_their_names(tmp_path, monkeypatch):
+    sent = []
+    run = SimpleNamespace(step=0, summary={}, config={}, log=lambda values, step: sent.append((step, values)))
+    monkeypatch.setattr(nnunet_logger, "wandb", SimpleNamespace(init=lambda **_: run))
+    monkeypatch.setenv("nnUNet_wandb_enabled", "1")
+    log_two_epochs(tmp_path)
+    assert [(step, values) for step, values in sent if "crln_mu" in values] == [
+        (0, {"crln_mu": 0.25}),
+        (1, {"crln_mu": 0.5}),
+    ]
+    assert {key for _, values in sent for key in values} == {"crln_supervised", "crln_mu", "crln_pseudo_dice"}
+    assert all(math.isfinite(value) for _, values in sent for value in values.values())
+
+
+@pytest.mark.slow
+def test_curves_are_in_the_file_of_an_offline_run(tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="needs pip install wandb")
+    monkeypatch.setenv("nnUNet_wandb_enabled", "1")
+    monkeypatch.setenv("nnUNet_wandb_mode", "offline")
+    log_two_epochs(tmp_path)
+    wandb.finish()
+    (run,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert b"crln_mu" in run.read_bytes() and b"crln_pseudo_dice" in run.read_bytes()
