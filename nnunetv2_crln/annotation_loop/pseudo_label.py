@@ -71,7 +71,12 @@ class Written:
 
 
 def write_pseudo_labels(
-    choice: ModelChoice, dataset_id: int, gate: Gate, name: str | None = None, show_progress: bool = True
+    choice: ModelChoice,
+    dataset_id: int,
+    gate: Gate,
+    name: str | None = None,
+    show_progress: bool = True,
+    root: Path | None = None,
 ) -> Written:
     """Predict all unlabelled cases, and write those that pass the gate, with all labelled ones, as a new dataset.
 
@@ -81,6 +86,7 @@ def write_pseudo_labels(
         gate: What passes.
         name: Name of the new dataset after its number; that of the source with "Pseudo" if not given.
         show_progress: Show a progress bar.
+        root: Folder for the dataset in place of nnUNet_raw.
 
     Returns:
         What was written. It appears as a whole or not at all.
@@ -90,13 +96,15 @@ def write_pseudo_labels(
     """
     predictor = VolumePredictor(choice)
     source = predictor.folders
-    target = raw_root() / dataset_folder_name(dataset_id, name or f"{source.name[len('DatasetXXX_') :]}Pseudo")
-    refuse_other_names(dataset_id, target.name)
+    folder_name = dataset_folder_name(dataset_id, name or f"{source.name[len('DatasetXXX_') :]}Pseudo")
+    if root is None:
+        refuse_other_names(dataset_id, folder_name)
+    target = (root or raw_root()) / folder_name
     if target.exists():
         raise UserError(f"{target} exists already. Choose another number with -d, or remove it.")
     # The leading dot hides the growing folder from nnU-Net's search by number.
     building = target.with_name(f".{target.name}_building")
-    building.mkdir(exist_ok=True)
+    building.mkdir(parents=True, exist_ok=True)
     with FolderLock(building / RAW_LOCK) as lock:
         lock.acquire(f"{target} is being written by another run. Wait for its end.")
         export = _Exporter(predictor, gate.confidence, building / "predicted")
@@ -112,7 +120,8 @@ def write_pseudo_labels(
         dataset = _Assembly(predictor, building / "dataset", export.ignore_label, export.ending)
         dataset.write(accepted, building / "predicted")
         write_text(dataset.folder / PSEUDO_LABELS_FILE, gate_table(judged, uncertainty, accepted, rejected))
-        _copy_split_for_nnunet(dataset.folder / SPLITS_FILE, target.name)
+        if root is None:
+            _copy_split_for_nnunet(dataset.folder / SPLITS_FILE, target.name)
         dataset.folder.rename(target)
     shutil.rmtree(building, ignore_errors=True)
     return Written(target, accepted, rejected)

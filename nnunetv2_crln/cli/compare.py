@@ -29,6 +29,8 @@ def command(arguments: Sequence[str] | None = None) -> None:
         epochs=options.epochs,
         device=options.device,
         gpus=tuple(options.gpus),
+        at_once=options.at_once,
+        measure=not options.no_estimate,
         output=options.o or Path(f"comparison_{options.d:03d}_{options.c}"),
     )
     print(f"\n{compare(chosen)}\nTable, reports, predictions and logs: {chosen.output}")
@@ -52,7 +54,8 @@ def build_parser() -> CommandParser:
         nargs="+",
         default=["supervised", "mean_teacher", "crln"],
         metavar="METHOD",
-        help="some of supervised, mean_teacher, crln_no_cps, crln; the first is the baseline; default: %(default)s",
+        help="some of supervised, mean_teacher, crln_no_cps, crln and recipe (plain nnU-Net trained on the supervised "
+        "model's predictions of imagesUl, too); the first is the baseline; default: %(default)s",
     )
     parser.add_argument("-f", nargs="+", type=int, default=[0], metavar="FOLD", help="folds; default: 0")
     parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="default: %(default)s")
@@ -60,12 +63,17 @@ def build_parser() -> CommandParser:
         "--epochs",
         type=int,
         metavar="N",
-        help="epochs of 250 iterations, with the optimiser of the _short trainers; default: nnU-Net's 1000 epochs",
+        help="epochs of 250 iterations (or as many as short_schedule in the plans says), with the optimiser of the "
+        "_short trainers; default: nnU-Net's 1000 epochs",
     )
     parser.add_argument("-device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: %(default)s")
     parser.add_argument(
         "--gpus", nargs="+", type=int, default=[], metavar="N", help="one training on each at a time; default: in turn"
     )
+    parser.add_argument(
+        "--at_once", type=int, default=1, metavar="N", help="trainings at a time on one device; default: 1"
+    )
+    parser.add_argument("--no_estimate", action="store_true", help="do not measure the steps of each method first")
     parser.add_argument("-o", type=Path, metavar="FOLDER", help="default: comparison_ID_CONFIGURATION")
     return parser
 

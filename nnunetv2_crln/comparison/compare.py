@@ -9,7 +9,8 @@ from pathlib import Path
 
 from nnunetv2_crln.comparison.estimate import describe_cost, gpu_environment, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
-from nnunetv2_crln.comparison.methods import CompareOptions, Training, trainings
+from nnunetv2_crln.comparison.methods import RECIPE, CompareOptions, Training, teacher_of, trainings
+from nnunetv2_crln.comparison.recipe import preparing_commands
 from nnunetv2_crln.comparison.table import comparison_table
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
@@ -48,11 +49,12 @@ def compare(options: CompareOptions) -> str:
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
         print(warning)
     plans_name = _plans(folders, options)
-    runs = trainings(options, _results() / folders.name, plans_name)
+    results = _results() / folders.name
+    runs = trainings(options, results, plans_name)
     options.output.mkdir(parents=True, exist_ok=True)
     with FolderLock(options.output / LOCK) as lock:
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
-        _train(runs, options, plans_name)
+        _train(runs, options, results, plans_name)
         return _write_results(runs, options, folders, cases)
 
 
@@ -83,8 +85,13 @@ def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
     if options.epochs is None:
         return options.plans_name
     name = f"{options.plans_name}_{options.epochs}epochs"
-    schedule = {"num_epochs": options.epochs, "num_iterations_per_epoch": 250, "num_val_iterations_per_epoch": 50}
-    plans["configurations"][options.configuration]["short_schedule"] = schedule
+    usual = {"num_iterations_per_epoch": 250, "num_val_iterations_per_epoch": 50}
+    configuration = plans["configurations"][options.configuration]
+    configuration["short_schedule"] = {
+        **usual,
+        **configuration.get("short_schedule", {}),
+        "num_epochs": options.epochs,
+    }
     copy = folders.preprocessed / f"{name}.json"
     content = {**plans, "plans_name": name}
     if not copy.is_file() or read_json(copy) != content:
@@ -95,18 +102,28 @@ def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def _train(runs: list[Training], options: CompareOptions, plans_name: str) -> None:
-    todo = [run for run in runs if not run.is_finished]
+def _train(runs: list[Training], options: CompareOptions, results: Path, plans_name: str) -> None:
+    """Train what is missing; recipes come last, because they need the predictions of supervised models."""
     for run in runs:
-        if run not in todo:
+        if run.is_finished:
             print(f"{run.method}, fold {run.fold}: trained already ({run.folder})")
+    recipes = {run: teacher_of(run, options, results, plans_name) for run in runs if run.method == RECIPE}
+    recipes = {run: teacher for run, teacher in recipes.items() if not run.is_finished}
+    first = [*(run for run in runs if run.method != RECIPE), *recipes.values()]
+    first = [run for run in dict.fromkeys(first) if not run.is_finished]
+    todo = [*first, *recipes]
     if not todo:
         return
-    places = [gpu_environment([gpu]) for gpu in options.gpus] or [{}]
-    measured = measure_methods(todo, options, plans_name, options.output / MEASURED)
-    print(describe_cost(todo, measured, min(len(places), len(todo)), options.device))
+    places = [gpu_environment([gpu]) for gpu in options.gpus] or [{}] * options.at_once
+    if options.measure:
+        measured = measure_methods(todo, options, plans_name, options.output / MEASURED)
+        print(describe_cost(todo, measured, min(len(places), len(todo)), options.device))
     print("Interrupt with Ctrl-C at any time; the same command goes on.", flush=True)
-    run_queue([training_command(run, options, plans_name) for run in todo], places)
+    run_queue([training_command(run, options, plans_name) for run in first], places)
+    if recipes:
+        for run, teacher in recipes.items():
+            run_queue(preparing_commands(run, teacher, options, plans_name), places[:1])
+        run_queue([training_command(run, options, plans_name) for run in recipes], places)
 
 
 def training_command(run: Training, options: CompareOptions, plans_name: str) -> Command:
@@ -126,7 +143,8 @@ def training_command(run: Training, options: CompareOptions, plans_name: str) ->
     arguments.append("--val" if (run.folder / "checkpoint_final.pth").is_file() else "--c")
     log = options.output / "logs" / f"{plans_name}_{options.configuration}_{run.method}_fold{run.fold}.log"
     title = f"training {run.method}, fold {run.fold}"
-    return Command(title, arguments, log, run.validation / "summary.json", options.epochs or 1000)
+    result, epochs = run.validation / "summary.json", options.epochs or 1000
+    return Command(title, arguments, log, result, epochs, run.environment)
 
 
 # --- results ----------------------------------------------------------------------------------------------------------

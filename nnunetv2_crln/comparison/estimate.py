@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_crln.comparison.measure_step import PREFIX
-from nnunetv2_crln.comparison.methods import CompareOptions, Training
+from nnunetv2_crln.comparison.methods import RECIPE, SUPERVISED, CompareOptions, Training
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities.files import read_json, write_json
 
@@ -37,10 +37,12 @@ def measure_methods(
     known = read_json(kept_in) if kept_in.is_file() else {}
     measured = known.get(setting, {})
     for training in {training.method: training for training in todo}.values():
-        if training.method not in measured:
+        if training.method not in measured and training.method != RECIPE:
             print(f"Measuring a few steps of {training.method} ...", flush=True)
             measured[training.method] = _measure(training, options, plans_name)
             write_json({**known, setting: measured}, kept_in)
+    if SUPERVISED in measured:  # a recipe takes the same steps, on data that do not exist yet
+        measured[RECIPE] = measured[SUPERVISED]
     return measured
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, did_you_mean
 
+SUPERVISED, RECIPE = "supervised", "recipe"
 TRAINERS = {
-    "supervised": "nnUNetTrainer",
+    SUPERVISED: "nnUNetTrainer",
     "mean_teacher": "nnUNetTrainer_MeanTeacher",
     "crln_no_cps": "nnUNetTrainer_CRLN_noCPS",
     "crln": "nnUNetTrainer_CRLN",
+    RECIPE: "nnUNetTrainer",  # on the labelled cases and the supervised model's predictions of the unlabelled ones
 }
 SHORT = "_short"
 
@@ -28,7 +31,9 @@ class CompareOptions:
         plans_name: Name of the plans.
         epochs: Number of epochs with the short schedule; None trains for nnU-Net's own number.
         device: Device: ``cuda``, ``cpu`` or ``mps``.
-        gpus: GPUs that train at the same time, one training each; if empty, one training after the other.
+        gpus: GPUs that train at the same time, one training each.
+        at_once: Number of trainings at the same time on one device, if ``gpus`` is empty.
+        measure: Measure a few steps of each method first.
         output: Folder for logs, predictions, table and report.
     """
 
@@ -40,6 +45,8 @@ class CompareOptions:
     epochs: int | None = None
     device: str = "cuda"
     gpus: tuple[int, ...] = ()
+    at_once: int = 1
+    measure: bool = True
     output: Path = Path("comparison")
 
     def __post_init__(self) -> None:
@@ -54,6 +61,8 @@ class CompareOptions:
             raise UserError(f"--epochs {self.epochs}: expected 1 or more.")
         if self.gpus and self.device != "cuda":
             raise UserError(f"--gpus needs -device cuda, found -device {self.device}. Drop one of them.")
+        if self.at_once < 1:
+            raise UserError(f"--at_once {self.at_once}: expected 1 or more.")
         if len(set(self.folds)) < len(self.folds):
             raise UserError(f"-f {' '.join(map(str, self.folds))}: a fold is named twice.")
 
@@ -67,12 +76,14 @@ class Training:
         trainer: Name for ``nnUNetv2_train -tr``.
         fold: Number of the fold.
         folder: ``fold_X`` of the model.
+        environment: nnU-Net's three folders, if they are not those of the user.
     """
 
     method: str
     trainer: str
     fold: int
     folder: Path
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def validation(self) -> Path:
@@ -96,10 +107,32 @@ def trainings(options: CompareOptions, results: Path, plans_name: str) -> list[T
     Returns:
         The trainings.
     """
-    found = []
-    for fold in options.folds:
-        for method in options.methods:
-            trainer = TRAINERS[method] + (SHORT if options.epochs else "")
-            model = results / f"{trainer}__{plans_name}__{options.configuration}"
-            found.append(Training(method, trainer, fold, model / f"fold_{fold}"))
-    return found
+    return [
+        _training(method, fold, options, results, plans_name) for fold in options.folds for method in options.methods
+    ]
+
+
+def teacher_of(recipe: Training, options: CompareOptions, results: Path, plans_name: str) -> Training:
+    """Return the supervised training whose predictions a recipe learns from.
+
+    Args:
+        recipe: Training of the method ``recipe``.
+        options: Options of the command.
+        results: ``nnUNet_results/DatasetXXX_Name``.
+        plans_name: Name of the plans to train with.
+
+    Returns:
+        The training, which the comparison may contain already.
+    """
+    return _training(SUPERVISED, recipe.fold, options, results, plans_name)
+
+
+def _training(method: str, fold: int, options: CompareOptions, results: Path, plans_name: str) -> Training:
+    trainer = TRAINERS[method] + (SHORT if options.epochs else "")
+    environment = {}
+    if method == RECIPE:  # its dataset has the name and the plans of the original, in folders of its own
+        place = options.output.resolve() / RECIPE / f"{plans_name}_{options.configuration}_fold{fold}"
+        environment = {name: str(place / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+        results = Path(environment["nnUNet_results"]) / results.name
+    model = results / f"{trainer}__{plans_name}__{options.configuration}"
+    return Training(method, trainer, fold, model / f"fold_{fold}", environment)

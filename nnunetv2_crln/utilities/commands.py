@@ -41,6 +41,7 @@ class Command:
         log: File for its output. A file with the ending ``.done`` beside it means that the command has succeeded.
         result: File or folder that it makes.
         epochs: Number of epochs, for a training command.
+        environment: Variables of this command alone, on top of those of its place.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Command:
     log: Path
     result: Path
     epochs: int = 0
+    environment: Mapping[str, str] = field(default_factory=dict)
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=15))
     progress: str = ""
     reader: threading.Thread | None = None
@@ -122,7 +124,7 @@ def _start(command: Command, environment: Mapping[str, str]) -> subprocess.Popen
     command.log.parent.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(
         [program, *command.arguments[1:]],
-        env={**os.environ, **environment, "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **environment, **command.environment, "PYTHONUNBUFFERED": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -1,6 +1,12 @@
 """nnUNetv2_crln_compare on a tiny dataset, its trainings replaced by predictions of known quality."""
 
+import os
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -96,6 +102,55 @@ def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
     with pytest.raises(UserError, match="has the folds 0 to 0"):
         cli.command([*flags, "-c", "3d_fullres", "-f", "4"])
     assert not trained
+
+
+@pytest.fixture
+def whole_dataset(preprocessed, tmp_path):
+    """Everything that trainings of a few steps need, with two held-out cases."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
+    environment["nnUNet_results"] = str(tmp_path / "results")
+    for name in ("raw", "preprocessed"):
+        shutil.copytree(getattr(preprocessed, name), tmp_path / name)
+        environment[f"nnUNet_{name}"] = str(tmp_path / name)
+    folder = tmp_path / "preprocessed" / NAME
+    plans = read_json(folder / "nnUNetPlans.json")
+    configuration = plans["configurations"]["3d_fullres"]
+    configuration["short_schedule"] = {"num_iterations_per_epoch": 3, "num_val_iterations_per_epoch": 1}
+    configuration["crln"] = {"seed": 1, "num_anchors": 8, "num_negatives": 16}
+    write_json(plans, folder / "nnUNetPlans.json")
+    write_json([{"train": ["lab_000"], "val": ["lab_001", "lab_002"]}], folder / SPLITS_FILE)
+    return environment
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
+def test_a_real_comparison_with_the_recipe_is_interrupted_and_goes_on(whole_dataset, tmp_path):
+    """Trains every kind of method for a few steps, each as nnU-Net's own command."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "nnunetv2_crln.cli.compare", "-d", str(DATASET), "-c", "3d_fullres"]
+    command += ["--methods", "supervised", "mean_teacher", "crln", "recipe", "--epochs", "1", "-device", "cpu"]
+    command += ["--no_estimate", "-o", str(out)]
+    first = subprocess.Popen(command, env=whole_dataset, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+    finished = tmp_path / "results" / NAME / "nnUNetTrainer_short__nnUNetPlans_1epochs__3d_fullres" / "fold_0"
+    while first.poll() is None and not (finished / "validation" / "summary.json").is_file():
+        time.sleep(0.2)
+    first.send_signal(signal.SIGINT)
+    assert first.wait(60) != 0
+    assert not (out / "comparison.md").exists()
+
+    second = subprocess.run(command, env=whole_dataset, capture_output=True, text=True, encoding="utf-8")
+    assert second.returncode == 0, second.stdout + second.stderr
+    assert "supervised, fold 0: trained already" in second.stdout
+    assert "cannot tell two methods apart" in second.stdout
+    rows = [line.strip("| ").split(" | ") for line in (out / "comparison.md").read_text("utf-8").splitlines()]
+    assert [row[0] for row in rows[2:6]] == ["supervised", "mean_teacher", "crln", "recipe"]
+    assert all(re.search(r"\[[+-].*, [+-].*\]", row[3]) for row in rows[3:6])
+    assert {path.name for path in out.glob("*.html")} == {
+        f"report_{method}.html" for method in ("mean_teacher", "crln", "recipe")
+    }
+    recipe = out / "recipe" / "nnUNetPlans_1epochs_3d_fullres_fold0" / "nnUNet_raw" / NAME
+    assert len(list((recipe / "labelsTr").iterdir())) == 3 + 3
+    assert read_json(recipe / "dataset.json")["labels"] == read_json(tmp_path / "raw" / NAME / "dataset.json")["labels"]
 
 
 def test_steps_are_measured(trainer_of):
