@@ -1,5 +1,7 @@
 """Compute the pseudo labels and losses of one step (Eq. 1-2, 8, 15) without knowledge of the trainer."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,7 +46,7 @@ class PseudoLabels:
     trust: Tensor | None = None
 
     @classmethod
-    def from_logits(cls, logits: Tensor, trust: Tensor | None = None) -> "PseudoLabels":
+    def from_logits(cls, logits: Tensor, trust: Tensor | None = None) -> PseudoLabels:
         """Take the most probable class, and its probability.
 
         Args:
@@ -58,7 +60,7 @@ class PseudoLabels:
         return cls(labels, confidence, trust)
 
     @classmethod
-    def from_target(cls, target: Tensor, num_classes: int) -> "PseudoLabels":
+    def from_target(cls, target: Tensor, num_classes: int) -> PseudoLabels:
         """Convert true labels: confidence 1 where a voxel has a label, and 0 where it is ignored.
 
         Args:
@@ -72,7 +74,7 @@ class PseudoLabels:
         known = (labels >= 0) & (labels < num_classes)
         return cls(torch.where(known, labels, 0), known.float(), torch.ones_like(known, dtype=torch.float32))
 
-    def warped_by(self, geometry: StrongGeometry, labelled: "PseudoLabels | None" = None) -> "PseudoLabels":
+    def warped_by(self, geometry: StrongGeometry, labelled: PseudoLabels | None = None) -> PseudoLabels:
         """Return the pseudo labels in the geometry of the strong view.
 
         Args:
@@ -121,7 +123,7 @@ class StudentPass:
     features: DecoderFeatures
 
     @classmethod
-    def split(cls, outputs: Tensor | Sequence[Tensor], features: DecoderFeatures, num_labelled: int) -> "StudentPass":
+    def split(cls, outputs: Tensor | Sequence[Tensor], features: DecoderFeatures, num_labelled: int) -> StudentPass:
         """Split the outputs for a batch into those of labelled and of unlabelled patches.
 
         Args:
@@ -137,6 +139,23 @@ class StudentPass:
             return cls(labelled, labelled, unlabelled, unlabelled, features)
         first, rest = [o[:num_labelled] for o in outputs], [o[num_labelled:] for o in outputs]
         return cls(first, first[0], rest, rest[0], features)
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One problem of Cooperative Positive Supervision (CPS) over all labelled and unlabelled patches.
+
+    Attributes:
+        labels: Class of each voxel, (L + U, *grid), int64.
+        valid: True where that class is known or sure enough, (L + U, *grid).
+        uncertain: True where the student is not sure of that class, (L + U, *grid).
+        num_classes: Number of classes of the problem.
+    """
+
+    labels: Tensor
+    valid: Tensor
+    uncertain: Tensor
+    num_classes: int
 
 
 class Objective:
@@ -279,33 +298,44 @@ class Objective:
         pseudo: PseudoLabels,
         phase: Phase,
     ) -> Tensor:
+        """Contrast the classes of each problem; the mean over the problems."""
         s = self.settings
         with torch.no_grad():
-            true_labels = labels[:, 0].long()
-            known = (true_labels >= 0) & (true_labels < self.num_classes)
-            all_labels = torch.cat([torch.where(known, true_labels, 0), pseudo.labels])
-            valid = torch.cat([known, pseudo.weight(s.cps_confidence) == 1])
-            of_labelled, of_unlabelled = all_labels.split([len(true_labels), len(pseudo.labels)])
-            own = [
-                probability_of(student.labelled_logits, of_labelled),
-                probability_of(student.unlabelled_logits, of_unlabelled),
-            ]
-            uncertain = torch.cat(own) < s.anchor_uncertainty
-        prototypes = heads.dim.prototypes if heads.dim is not None and phase.rectifying else None
+            problems = self._contrasts(student, labels, pseudo)
+        use_prototypes = heads.dim is not None and phase.rectifying and s.cps_positive != "mean"
+        prototypes = heads.dim.prototypes.unflatten(0, (len(problems), -1)) if use_prototypes else None  # type: ignore[union-attr]
         with torch.autocast(labels.device.type, enabled=False):
-            return cooperative_positive_supervision(
-                lambda voxels: representation(student.features.full, voxels),
-                all_labels.flatten(),
-                valid.flatten(),
-                uncertain.flatten(),
-                self.num_classes,
-                None if s.cps_positive == "mean" else prototypes,
-                # A large weight approaches "prototype" alone.
-                1e6 if s.cps_positive == "prototype" else s.prototype_weight,
-                s.num_anchors,
-                s.num_negatives,
-                s.cps_temperature,
-            )
+            terms = [
+                cooperative_positive_supervision(
+                    lambda voxels: representation(student.features.full, voxels),
+                    problem.labels.flatten(),
+                    problem.valid.flatten(),
+                    problem.uncertain.flatten(),
+                    problem.num_classes,
+                    None if prototypes is None else prototypes[number],
+                    # A large weight approaches "prototype" alone.
+                    1e6 if s.cps_positive == "prototype" else s.prototype_weight,
+                    s.num_anchors,
+                    s.num_negatives,
+                    s.cps_temperature,
+                )
+                for number, problem in enumerate(problems)
+            ]
+        return torch.stack(terms).mean()
+
+    def _contrasts(self, student: StudentPass, labels: Tensor, pseudo: PseudoLabels) -> list[Contrast]:
+        """List the problems of CPS: all classes against each other."""
+        s = self.settings
+        true_labels = labels[:, 0].long()
+        known = (true_labels >= 0) & (true_labels < self.num_classes)
+        all_labels = torch.cat([torch.where(known, true_labels, 0), pseudo.labels])
+        valid = torch.cat([known, pseudo.weight(s.cps_confidence) == 1])
+        of_labelled, of_unlabelled = all_labels.split([len(true_labels), len(pseudo.labels)])
+        own = [
+            probability_of(student.labelled_logits, of_labelled),
+            probability_of(student.unlabelled_logits, of_unlabelled),
+        ]
+        return [Contrast(all_labels, valid, torch.cat(own) < s.anchor_uncertainty, self.num_classes)]
 
 
 def build_pseudo_label_loss(

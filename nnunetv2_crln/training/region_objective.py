@@ -6,17 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.losses.consistency import consistency_loss
-from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_positive_supervision
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
+from nnunetv2_crln.losses.recomputation import recomputed_if_large
 from nnunetv2_crln.modules.regions import as_two_classes
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.heads import Heads
-from nnunetv2_crln.training.objective import Objective, PseudoLabels, StudentPass
-from nnunetv2_crln.training.phases import Phase
+from nnunetv2_crln.training.objective import Contrast, Objective, PseudoLabels, StudentPass
 
 Regions = Sequence[tuple[int, ...]]
 """Label values of each region, in the order of the network's outputs."""
@@ -89,44 +87,31 @@ class RegionObjective(Objective):
         super().__init__(settings, supervised, full_resolution, num_regions, pseudo_label_loss)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
-        return consistency_loss(as_two_classes(logits.float()), labels.flatten(0, 1), weight.flatten(0, 1))
+        return recomputed_if_large(_two_class_consistency, logits, labels, weight)
 
-    def _cps(
-        self,
-        student: StudentPass,
-        heads: Heads,
-        representation: nn.Module,
-        labels: Tensor,
-        pseudo: PseudoLabels,
-        phase: Phase,
-    ) -> Tensor:
-        """Contrast inside and outside of each region; the mean over the regions."""
+    def _contrasts(self, student: StudentPass, labels: Tensor, pseudo: PseudoLabels) -> list[Contrast]:
+        """List the problems of CPS: inside against outside of each region."""
         s = self.settings
-        with torch.no_grad():
-            true = region_target(labels, self.num_classes)
-            all_labels = torch.cat([true.labels, pseudo.labels])
-            valid = torch.cat([true.confidence > 0, pseudo.weight(s.cps_confidence) == 1])
-            inside = torch.sigmoid(torch.cat([student.labelled_logits, student.unlabelled_logits]).float())
-            own = torch.where(all_labels == 1, inside, 1 - inside)
-            uncertain = own < s.anchor_uncertainty
-        use_prototypes = heads.dim is not None and phase.rectifying and s.cps_positive != "mean"
-        prototypes = heads.dim.prototypes.unflatten(0, (-1, 2)) if use_prototypes else None  # type: ignore[union-attr]
-        with torch.autocast(labels.device.type, enabled=False):
-            features = student.features.full.float()
-            terms = [
-                cooperative_positive_supervision(
-                    lambda voxels: representation(features, voxels),
-                    all_labels[:, region].flatten(),
-                    valid[:, region].flatten(),
-                    uncertain[:, region].flatten(),
-                    2,
-                    None if prototypes is None else prototypes[region],
-                    # A large weight approaches "prototype" alone.
-                    1e6 if s.cps_positive == "prototype" else s.prototype_weight,
-                    s.num_anchors,
-                    s.num_negatives,
-                    s.cps_temperature,
-                )
-                for region in range(self.num_classes)
+        true = region_target(labels, self.num_classes)
+        sure = pseudo.weight(s.cps_confidence) == 1
+        problems = []
+        for region in range(self.num_classes):
+            of_labelled, of_unlabelled = true.labels[:, region], pseudo.labels[:, region]
+            own = [
+                _probability_of_side(student.labelled_logits[:, region], of_labelled),
+                _probability_of_side(student.unlabelled_logits[:, region], of_unlabelled),
             ]
-        return torch.stack(terms).mean()
+            valid = [true.confidence[:, region] > 0, sure[:, region]]
+            all_labels = torch.cat([of_labelled, of_unlabelled])
+            problems.append(Contrast(all_labels, torch.cat(valid), torch.cat(own) < s.anchor_uncertainty, 2))
+        return problems
+
+
+def _two_class_consistency(logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
+    return consistency_loss(as_two_classes(logits), labels.flatten(0, 1), weight.flatten(0, 1))
+
+
+def _probability_of_side(logit: Tensor, inside: Tensor) -> Tensor:
+    """Return the probability that a voxel lies on the side of a region that its label (1: inside) says."""
+    probability = torch.sigmoid(logit.float())
+    return torch.where(inside == 1, probability, 1 - probability)
