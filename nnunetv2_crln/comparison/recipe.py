@@ -60,7 +60,7 @@ def write_recipe(
 
     Args:
         teacher: ``fold_X`` of a trained model.
-        fold: Its number.
+        fold: Number of its fold.
         dataset_id: Number of the dataset, which stays the same.
         plans_name: Name of the plans.
         device: Device that predicts.
