@@ -67,7 +67,7 @@ def examine_dataset(dataset_id: int, processes: int = 1) -> list[Finding]:
     Returns:
         Findings, in the order of the checks.
     """
-    checks = (_files, _images, _labels, _hidden_labels, _split, _preprocessed)
+    checks = (_files, _images, _labels, _hidden_labels, _split, _preprocessed, _domain_shift)
     findings = [finding for check in checks for finding in _call_safely(check, dataset_id, processes)]
     # One mistake in dataset.json is met by several checks.
     return list({(finding.state, finding.found): finding for finding in reversed(findings)}.values())[::-1]
@@ -334,3 +334,38 @@ def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -
         found = f"{len(status.ready)} ready, {len(status.stale)} of other plans, {len(status.missing)} missing"
         return Finding(PROBLEM, name, found, command)
     return Finding(OK, name, f"{len(status.ready)} unlabelled cases ready")
+
+
+def _domain_shift(dataset_id: int, _: int) -> Iterator[Finding]:
+    """Compare labelled and unlabelled cases as the first preprocessed configuration holds them."""
+    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+    from nnunetv2_crln.evaluation.domain_shift import compare_groups, measure
+    from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+    from nnunetv2_crln.raw_dataset.folders import find_dataset
+    from nnunetv2_crln.raw_dataset.unlabelled_groups import ALL, unlabelled_groups
+
+    folders = find_dataset(dataset_id)
+    pairs = [(folder.with_name(folder.name.removesuffix("_unlabelled")), folder) for folder in _unlabelled(folders)]
+    pairs = [pair for pair in pairs if pair[0].is_dir() and any(pair[0].iterdir()) and any(pair[1].iterdir())]
+    if not pairs:
+        return
+    labelled, unlabelled = (infer_dataset_class(str(folder))(str(folder)) for folder in pairs[0])
+    groups = unlabelled_groups(read_dataset_json(folders.raw), unlabelled.identifiers)
+    measured = {
+        name: measure(unlabelled.load_case, cases)
+        for name, cases in (groups or {ALL: list(unlabelled.identifiers)}).items()
+    }
+    for shift in compare_groups(measure(labelled.load_case, list(labelled.identifiers)), measured):
+        yield Finding(
+            WARNING if shift.far else NOTE if shift.unusual or shift.too_few else OK,
+            "domain shift",
+            shift.describe(),
+            "Pseudo labels of such cases may be wrong: annotate a few of them, or leave them out." if shift.far else "",
+        )
+
+
+def _unlabelled(folders: Any) -> list[Path]:
+    """Return the folders of preprocessed unlabelled cases, 3D at full resolution first."""
+    found = [path for path in folders.preprocessed.glob("*_unlabelled") if path.is_dir()]
+    return sorted(found, key=lambda path: ("3d_fullres" not in path.name, path.name))

@@ -38,6 +38,9 @@ DATASET_RECORD = "crln"
 ANNOTATED_LABELS = "annotated_labels"
 """Annotated classes by labelled case, in that record."""
 
+UNLABELLED_GROUPS = "unlabelled_groups"
+"""Patterns of the names of unlabelled cases by group, in that record."""
+
 CURVE_PREFIX = "crln_"
 """Prefix of the plugin's keys in nnU-Net's logger."""
 
@@ -78,6 +81,8 @@ def data_lock_file(preprocessed_data_folder: str | Path) -> Path:
 FOLD_LOCK = ".crln_training.lock"
 FACTS_FILE = "crln_training.json"
 OVERLAY_FOLDER = "crln_overlays"
+DOMAIN_FILE = "crln_domain_shift.json"
+GROUP_CURVES_FILE = "crln_group_curves.json"
 QUALITY_FILE = "pseudo_label_quality.json"
 PROGRESS_FILE = "progress_crln.png"
 EVALUATION_FILE = "summary_crln.json"

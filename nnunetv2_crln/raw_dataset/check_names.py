@@ -25,6 +25,7 @@ from nnunetv2_crln.raw_dataset.cases import (
 )
 from nnunetv2_crln.raw_dataset.companions import spacing_file
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.unlabelled_groups import unlabelled_groups
 from nnunetv2_crln.raw_dataset.unused import Kind, Unused, describe_unused, find_unused, how_to_remove_mac_files
 from nnunetv2_crln.utilities.names import explain_near_name, with_hint
 
@@ -56,6 +57,7 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
     unlabelled = _require_unlabelled(folder, dataset_json, unused, partly)
     _check_channel_files(folder, dataset_json, labelled, unlabelled)
     _check_shared_names(folder, dataset_json, labelled, unlabelled)
+    unlabelled_groups(dataset_json, list(unlabelled))
     suspicious = _suspicious_labels(folder, dataset_json, unlabelled)
     rest = [entry for entry in unused if not (entry.folder == LABELS_LABELLED and entry.name in suspicious)]
     return [

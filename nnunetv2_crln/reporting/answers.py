@@ -20,6 +20,7 @@ from nnunetv2_crln.reporting.figures import bytes_uri
 from nnunetv2_crln.reporting.model_folder import Fold
 from nnunetv2_crln.reporting.overlay import DPI, PANEL_INCHES
 from nnunetv2_crln.reporting.remarks import FEWEST_EPOCHS, remarks
+from nnunetv2_crln.reporting.section_groups import far_groups
 from nnunetv2_crln.reporting.section_scores import case_dice
 
 THUMBNAILS = 3
@@ -170,9 +171,9 @@ def thumbnail(picture: Path) -> str:
 
 
 def what_to_change(fold: Fold) -> Answer:
-    """Repeat the first remark on the curves."""
+    """Repeat the first remarks on groups of cases and on the curves."""
     question = "What to change?"
-    found = remarks(fold.logging)
+    found = [*far_groups(fold), *remarks(fold.logging)]
     if found:
         return Answer(question, "See the remarks", "bad", found[:2])
     if len(fold.logging.get("crln_supervised", [])) < FEWEST_EPOCHS:

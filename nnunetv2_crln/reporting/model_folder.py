@@ -14,7 +14,14 @@ import torch
 
 from nnunetv2_crln.errors import UserError, did_you_mean_path
 from nnunetv2_crln.evaluation.summary_file import load_summary
-from nnunetv2_crln.layout import EVALUATION_FILE, FACTS_FILE, OVERLAY_FOLDER, QUALITY_FILE
+from nnunetv2_crln.layout import (
+    DOMAIN_FILE,
+    EVALUATION_FILE,
+    FACTS_FILE,
+    GROUP_CURVES_FILE,
+    OVERLAY_FOLDER,
+    QUALITY_FILE,
+)
 
 CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
 OVERLAY_NAME = re.compile(r"epoch_(\d+)_(.+)\.png")
@@ -38,6 +45,8 @@ class Fold:
         evaluations: Results of nnUNetv2_crln_evaluate by path.
         overlays: Pictures by case and epoch.
         quality: Content of pseudo_label_quality.json.
+        domain: Content of crln_domain_shift.json.
+        group_curves: Content of crln_group_curves.json.
         notes: Errors of files that could not be read, for the reader of the report.
     """
 
@@ -54,6 +63,8 @@ class Fold:
     evaluations: dict[Path, dict] = field(default_factory=dict)
     overlays: dict[str, dict[int, Path]] = field(default_factory=dict)
     quality: dict | None = None
+    domain: dict | None = None
+    group_curves: dict | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -109,6 +120,8 @@ def read_fold(fold_folder: Path) -> Fold:
         evaluations=_read_evaluations(fold_folder, notes),
         overlays=find_overlays(fold_folder / OVERLAY_FOLDER),
         quality=_optional_json(fold_folder / QUALITY_FILE, notes),
+        domain=_optional_json(fold_folder / DOMAIN_FILE, notes),
+        group_curves=_optional_json(fold_folder / GROUP_CURVES_FILE, notes),
         notes=tuple(notes),
     )
 

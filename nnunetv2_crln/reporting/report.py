@@ -11,6 +11,7 @@ from nnunetv2_crln.reporting.answers import answers
 from nnunetv2_crln.reporting.blocks import Block, Heading, Link, Remarks, code, render_page
 from nnunetv2_crln.reporting.model_folder import Fold, find_folds, read_fold
 from nnunetv2_crln.reporting.section_annotation import quality_section
+from nnunetv2_crln.reporting.section_groups import groups_section
 from nnunetv2_crln.reporting.section_scores import (
     comparison_section,
     evaluation_section,
@@ -80,6 +81,7 @@ def _fold_blocks(fold: Fold, single: bool) -> list[Block]:
         *validation_section(fold),
         *evaluation_section(list(fold.evaluations.values()), list(fold.evaluations)),
         *quality_section(fold),
+        *groups_section(fold),
         *facts_section(fold),
     ]
 

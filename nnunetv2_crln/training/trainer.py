@@ -27,6 +27,7 @@ from nnunetv2_crln.training.gradient_step import GradientStep
 from nnunetv2_crln.training.locks import lock_data, lock_fold
 from nnunetv2_crln.training.method import CRLN, Batch, unwrap
 from nnunetv2_crln.training.monitoring.facts import class_names, write_facts
+from nnunetv2_crln.training.monitoring.groups import Groups
 from nnunetv2_crln.training.monitoring.monitor import Monitor
 from nnunetv2_crln.training.monitoring.patches import build_patch_reader
 from nnunetv2_crln.training.monitoring.teacher_view import TeacherView
@@ -177,16 +178,12 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         """Build the monitor of the unlabelled cases."""
         labelled = self.dataset_class(self.preprocessed_dataset_folder)
         view = TeacherView(self.method, self.device, self.autocast, self.label_manager)
-        reader = build_patch_reader(
-            self.monitored,
-            labelled,
-            self.plans_manager,
-            self.configuration_name,
-            self.dataset_json,
-            self.print_to_log_file,
-        )
+        data = (self.monitored, labelled, self.plans_manager, self.configuration_name, self.dataset_json)
+        reader = build_patch_reader(*data, self.print_to_log_file)
         names = class_names(self.dataset_json, view.num_classes)
-        return Monitor(reader, view, self.settings, names, self.output_folder, self.seed, self.print_to_log_file)
+        groups = Groups(self.dataset_json, self.monitored, labelled, self.output_folder)
+        how = (self.settings, names, self.output_folder, self.seed, self.print_to_log_file, groups)
+        return Monitor(reader, view, *how)
 
     def _write_facts(self) -> None:
         write_facts(

@@ -2,7 +2,9 @@
 
 import sys
 
+import numpy as np
 import pytest
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunetv2_crln import doctor
 from nnunetv2_crln.cli.doctor import main
@@ -70,6 +72,26 @@ def test_a_dataset_with_a_leak(make_dataset):
     assert leak.state == doctor.PROBLEM and "imagesUl/copied" in leak.found
     (plans,) = findings("plans", found)
     assert plans.fix == "nnUNetv2_crln_plan_and_preprocess -d 999"
+
+
+@pytest.mark.parametrize(("spacing", "state"), [(1.0, doctor.OK), (3.0, doctor.WARNING)])
+def test_unlabelled_cases_far_from_the_labelled_ones_are_named(make_dataset, nnunet_folders, spacing, state):
+    raw = make_dataset()
+    rng = np.random.default_rng(0)
+    for suffix, of_case in (("", 1.0), ("_unlabelled", spacing)):
+        folder = nnunet_folders.preprocessed / raw.name / f"nnUNetPlans_3d_fullres{suffix}"
+        folder.mkdir(parents=True)
+        for number in range(4):
+            image = rng.normal(size=(1, 8, 8, 8)).astype(np.float32)
+            properties = {"spacing": [of_case] * 3, "shape_after_cropping_and_before_resampling": [8, 8, 8]}
+            sizes = dict.fromkeys(("chunks", "blocks", "chunks_seg", "blocks_seg"), image.shape)
+            mask = np.zeros(image.shape, np.int16)
+            nnUNetDatasetBlosc2.save_case(image, mask, properties, str(folder / f"c{suffix}_{number}"), **sizes)
+    (finding,) = doctor._domain_shift(999, 1)
+    assert finding.state == state
+    assert finding.name == "domain shift" and ("spacing of axis 0 in mm 3, labelled 1" in finding.found) == (
+        spacing > 1
+    )
 
 
 def test_an_unknown_dataset_is_a_finding(nnunet_folders):

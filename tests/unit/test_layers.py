@@ -16,7 +16,8 @@ LAYERS = (
     {"evaluation"},
     {"dataset_conversion", "plan_and_preprocess", "reporting"},
     {"training"},
-    {"annotation_loop", "comparison"},
+    {"annotation_loop"},
+    {"comparison"},
     {"nnunet_trainers", "export", "doctor", "demo"},
     {"cli"},
 )

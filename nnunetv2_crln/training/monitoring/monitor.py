@@ -21,6 +21,7 @@ from nnunetv2_crln.reporting.overlay import DPI, PseudoLabelPicture, draw_overla
 from nnunetv2_crln.reporting.progress_png import save_progress_png
 from nnunetv2_crln.reporting.style import save_figure
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.monitoring.groups import Groups
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader
 from nnunetv2_crln.training.monitoring.teacher_view import TeacherPrediction, TeacherView
 from nnunetv2_crln.utilities.seeding import derive_seed
@@ -40,6 +41,7 @@ class Monitor:
         output_folder: Folder of the fold.
         seed: Seed of the training, which determines the fixed cases.
         log: Function that prints a line into the training's log.
+        groups: Groups of unlabelled cases; None follows none.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Monitor:
         output_folder: str | Path,
         seed: int,
         log: Callable[[str], None],
+        groups: Groups | None = None,
     ) -> None:
         self._reader, self._view, self._settings = reader, view, settings
         self._cases = sorted(reader.cases)
@@ -60,6 +63,9 @@ class Monitor:
         draw = np.random.default_rng(derive_seed(seed, "monitored cases", 0))
         chosen = draw.choice(len(self._cases), min(settings.monitor_cases, len(self._cases)), replace=False)
         self.fixed_cases = [self._cases[i] for i in sorted(chosen)]
+        self._groups = groups
+        if groups is not None:
+            self.fixed_cases = groups.with_monitored(self.fixed_cases)
         self._patches: list[Patch] | None = None
         self._left_out: set[str] = set()
         self._broken = False
@@ -102,14 +108,16 @@ class Monitor:
     def _look(self, epoch: int, rectifying: bool, measure: bool, draw: bool) -> dict[str, float]:
         if self._patches is None:
             self._patches = [patch for case in self.fixed_cases if (patch := self._read(case))]
-        measured = []
+        measured = {}
         for patch in self._patches:
             prediction = self._view(patch, rectifying)
             if measure:
-                measured.append(compare(patch, prediction, len(self._names)))
+                measured[patch.case] = compare(patch, prediction, len(self._names))
             if draw:
                 self._save_overlay(epoch, patch, prediction)
-        return {key: _mean([m[key] for m in measured]) for key in MONITORED} if measure else {}
+        if self._groups is not None:
+            self._groups.record(epoch, measured)
+        return {key: _mean([m[key] for m in measured.values()]) for key in MONITORED} if measure else {}
 
     def _read(self, case: str) -> Patch | None:
         """Read a patch; a case that cannot be read is left out and named once."""
@@ -147,6 +155,11 @@ class Monitor:
         """
         if self._settings.quality_cases:
             self._call_safely(lambda: self._write_quality(epoch, rectifying))
+            self._call_safely(self._compare_groups)
+
+    def _compare_groups(self) -> None:
+        for text in self._groups.compare_with_labelled() if self._groups is not None else ():
+            self._log(f"CRLN: {text}")
 
     def _write_quality(self, epoch: int, rectifying: bool) -> None:
         # Choose evenly over the sorted list, because neighbours in it are often alike.

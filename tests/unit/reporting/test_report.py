@@ -9,6 +9,7 @@ import torch
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.evaluation.summary_file import save_summary
+from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
 from nnunetv2_crln.reporting.blocks import Paragraph, Table, code, render_page
 from nnunetv2_crln.reporting.model_folder import find_folds, find_overlays, read_fold
 from nnunetv2_crln.reporting.progress_png import save_progress_png
@@ -148,6 +149,18 @@ def test_ranked_cases_show_what_was_not_found_and_how_far_to_trust_them(tmp_path
     assert page.index("nothing found") < page.index("case&lt;01&gt;")
     assert "The other 5 cases" in page
     assert "hidden label: 1.00 (19 cases" in page
+
+
+def test_groups_of_unlabelled_cases_are_described_and_far_ones_come_first(tmp_path):
+    fold = write_model(tmp_path) / "fold_0"
+    texts = ["B (4 cases) is far from the labelled cases: spacing", "A (3 cases): like the labelled cases"]
+    groups = [{"group": text[0], "far": text[0] == "B", "text": text} for text in texts]
+    (fold / DOMAIN_FILE).write_text(json.dumps({"format_version": 1, "groups": groups}))
+    page = build_report(fold.parent)
+    assert "Labelled against unlabelled cases" in page and page.count(texts[0]) == 2 and texts[1] in page
+    curves = {name: {"monitor_confidence": [[0, 0.5], [1, 0.6]]} for name in "AB"}
+    (fold / GROUP_CURVES_FILE).write_text(json.dumps({"format_version": 1, "groups": curves}))
+    assert build_report(fold.parent).count("data:image/png") == page.count("data:image/png") + 1
 
 
 def test_all_folds_of_a_trainer_folder_are_reported(tmp_path):

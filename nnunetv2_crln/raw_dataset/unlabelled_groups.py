@@ -1,0 +1,54 @@
+"""Read from dataset.json which unlabelled cases belong together, such as those of one scanner."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from nnunetv2_crln.errors import UserError, did_you_mean
+from nnunetv2_crln.layout import DATASET_RECORD, UNLABELLED_GROUPS
+
+OTHERS = "other cases"
+ALL = "unlabelled cases"
+
+
+def unlabelled_groups(dataset_json: Mapping[str, Any], cases: Collection[str]) -> dict[str, list[str]]:
+    """Read the ``"unlabelled_groups"`` of the ``"crln"`` block: by name of a group, a pattern of case names.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        cases: Names of the unlabelled cases.
+
+    Returns:
+        Cases of each group; a group of its own for cases that no pattern matches. Empty if no groups are defined.
+
+    Raises:
+        UserError: The entry is malformed, a pattern matches no case, or two match the same case.
+    """
+    block = dataset_json.get(DATASET_RECORD)
+    entry = block.get(UNLABELLED_GROUPS) if isinstance(block, Mapping) else None
+    if not entry:
+        return {}
+    if not isinstance(entry, Mapping) or not all(isinstance(pattern, str) for pattern in entry.values()):
+        raise _error(f'is {entry!r}; expected a pattern of case names by group, as in {{"scanner A": "siteA_*"}}')
+    groups: dict[str, list[str]] = {}
+    group_of: dict[str, str] = {}
+    for name, pattern in entry.items():
+        groups[name] = [case for case in sorted(cases) if fnmatchcase(case, pattern)]
+        if not groups[name]:
+            raise _error(f"of {name!r}: no unlabelled case matches {pattern!r}.{did_you_mean(pattern, cases)}")
+        for case in groups[name]:
+            if case in group_of:
+                raise _error(
+                    f"puts {case} into {group_of[case]!r} and into {name!r}. Make the patterns exclude each other"
+                )
+            group_of[case] = name
+    if rest := [case for case in sorted(cases) if case not in group_of]:
+        groups[OTHERS] = rest
+    return groups
+
+
+def _error(text: str) -> UserError:
+    stop = "" if text.endswith(("?", ".")) else "."
+    return UserError(f'dataset.json, "{DATASET_RECORD}" block: "{UNLABELLED_GROUPS}" {text}{stop}')

@@ -1,0 +1,93 @@
+"""Follow groups of unlabelled cases, such as those of one scanner, and compare them with the labelled cases."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nnunetv2_crln.evaluation.domain_shift import compare_groups, measure
+from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
+from nnunetv2_crln.raw_dataset.unlabelled_groups import ALL, unlabelled_groups
+from nnunetv2_crln.utilities.files import read_json, write_json
+
+MONITORED_OF_A_GROUP = 2
+
+
+class Groups:
+    """Know the groups of a training, keep their curves in a file, and compare them with the labelled cases.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        unlabelled: Dataset of nnU-Net with the monitored cases.
+        labelled: Dataset of nnU-Net with the labelled cases.
+        output_folder: Folder of the fold.
+
+    Raises:
+        UserError: The groups of dataset.json make no sense.
+    """
+
+    def __init__(self, dataset_json: Mapping[str, Any], unlabelled: Any, labelled: Any, output_folder: str | Path):
+        self._unlabelled, self._labelled = unlabelled, labelled
+        self._folder = Path(output_folder)
+        self.cases = unlabelled_groups(dataset_json, list(unlabelled.identifiers))
+
+    def with_monitored(self, fixed: Sequence[str]) -> list[str]:
+        """Add cases until each group has some.
+
+        Args:
+            fixed: Monitored cases.
+
+        Returns:
+            The given cases and the first ones of groups that lack some, sorted.
+        """
+        chosen = set(fixed)
+        for cases in self.cases.values():
+            lacking = MONITORED_OF_A_GROUP - len(chosen.intersection(cases))
+            chosen.update([case for case in cases if case not in chosen][: max(0, lacking)])
+        return sorted(chosen)
+
+    def record(self, epoch: int, measured: Mapping[str, Mapping[str, float]]) -> None:
+        """Append the means of each group to ``crln_group_curves.json``; later epochs of an earlier run are dropped.
+
+        Args:
+            epoch: Epoch, from 0.
+            measured: Measurements of each monitored case, by name.
+        """
+        if not self.cases or not measured:
+            return
+        path = self._folder / GROUP_CURVES_FILE
+        known = read_json(path)["groups"] if path.is_file() else {}
+        curves = {}
+        for group, cases in self.cases.items():
+            curves[group] = {
+                key: _appended(
+                    known.get(group, {}).get(key, []), epoch, [m[key] for c, m in measured.items() if c in cases]
+                )
+                for key in next(iter(measured.values()))
+            }
+        write_json({"format_version": 1, "groups": curves}, path)
+
+    def compare_with_labelled(self) -> list[str]:
+        """Compare the groups, or all unlabelled cases, with the labelled ones, and write ``crln_domain_shift.json``.
+
+        Returns:
+            Texts about groups that are far.
+        """
+        unlabelled = [case for case in self._unlabelled.identifiers if case not in set(self._labelled.identifiers)]
+        if not unlabelled:
+            return []
+        groups = self.cases or {ALL: unlabelled}
+        measured = {name: measure(self._unlabelled.load_case, cases) for name, cases in groups.items()}
+        shifts = compare_groups(measure(self._labelled.load_case, list(self._labelled.identifiers)), measured)
+        content = [{"group": shift.group, "far": bool(shift.far), "text": shift.describe()} for shift in shifts]
+        write_json({"format_version": 1, "groups": content}, self._folder / DOMAIN_FILE)
+        return [shift.describe() for shift in shifts if shift.far]
+
+
+def _appended(points: Sequence[Sequence[float]], epoch: int, values: Sequence[float]) -> list[list[float]]:
+    """Append the mean of the finite values as a point (epoch, value)."""
+    kept = [[float(e), float(v)] for e, v in points if e < epoch]
+    finite = [value for value in values if math.isfinite(value)]
+    return [*kept, [float(epoch), sum(finite) / len(finite)]] if finite else kept
