@@ -69,6 +69,7 @@ def write_recipe(
     """
     from nnunetv2_crln.annotation_loop.pseudo_label import Gate, write_pseudo_labels
     from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice
+    from nnunetv2_crln.plan_and_preprocess.fingerprint import FINGERPRINT
     from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry
     from nnunetv2_crln.raw_dataset.folders import find_dataset
 
@@ -86,7 +87,8 @@ def write_recipe(
     target.mkdir(parents=True, exist_ok=True)
     write_json(dataset_json, target / "dataset.json")
     write_json(read_json(written / SPLITS_FILE), target / SPLITS_FILE)
-    shutil.copyfile(source.preprocessed / f"{plans_name}.json", target / f"{plans_name}.json")
+    for file in (f"{plans_name}.json", FINGERPRINT):  # nnU-Net copies both into the model
+        shutil.copyfile(source.preprocessed / file, target / file)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
