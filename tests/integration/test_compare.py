@@ -123,13 +123,14 @@ def whole_dataset(preprocessed, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # eight interpreters that import nnU-Net: two minutes on two quiet cores
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 def test_a_real_comparison_with_the_recipe_is_interrupted_and_goes_on(whole_dataset, tmp_path):
     """Trains every kind of method for a few steps, each as nnU-Net's own command."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "nnunetv2_crln.cli.compare", "-d", str(DATASET), "-c", "3d_fullres"]
     command += ["--methods", "supervised", "mean_teacher", "crln", "recipe", "--epochs", "1", "-device", "cpu"]
-    command += ["--no_estimate", "-o", str(out)]
+    command += ["--no_estimate", "--at_once", "2", "-o", str(out)]
     first = subprocess.Popen(command, env=whole_dataset, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
     finished = tmp_path / "results" / NAME / "nnUNetTrainer_short__nnUNetPlans_1epochs__3d_fullres" / "fold_0"
     while first.poll() is None and not (finished / "validation" / "summary.json").is_file():
