@@ -1,6 +1,7 @@
 """Everything a training does on a GPU, on the pretended CUDA device: devices, dtypes, missing operators, host waits.
 
-One process (variants.py) runs all variants, because the pretended device must be there before torch is.
+One process (variants.py) runs all variants, because the pretended device must be there before torch is. So
+SyncBatchNorm runs as on one GPU, where it is batch norm: its exchange between processes needs NCCL and a real driver.
 """
 
 import json
