@@ -67,7 +67,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("-tr", nargs="+", metavar="TRAINER", help="trainers to compare, the baseline first")
     parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s")
     parser.add_argument(
-        "--fast", action="store_true", help="a quarter of the work: shows the workflow, compares nothing"
+        "--fast", action="store_true", help="a fraction of the work: shows the workflow, compares nothing"
     )
     parser.add_argument("--epochs", type=int, default=18, help="epochs of 50 iterations; default: %(default)s")
     parser.add_argument("--labelled", type=int, default=4, help="labelled cases; default: %(default)s")

@@ -39,7 +39,7 @@ class DemoSettings:
     trainers: tuple[str, ...] = (BASELINE, METHOD)
 
 
-FAST = {"labelled": 3, "unlabelled": 6, "test": 3, "epochs": 4}
+FAST = {"labelled": 3, "unlabelled": 6, "test": 3, "epochs": 2}
 """Settings of a look at the workflow; too short to compare methods."""
 
 

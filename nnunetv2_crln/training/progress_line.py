@@ -28,6 +28,9 @@ LONG_ON_A_CPU = 3600
 SHORT_SCHEDULE = 20
 """Epochs up to which a training is short already."""
 
+PLOTTING_SHARE = 0.05
+"""Share of the time that nnU-Net's drawing of progress.png may take; with short epochs not every epoch gets one."""
+
 EPOCHS_FOR_THE_PACE = 5
 TERMS = ("supervised", "relationship_map", "consistency", "cps")
 
@@ -122,6 +125,7 @@ class ProgressLine:
     _on_console = True
     _steps_here = 0
     _timing_since = math.nan
+    _next_plot = 0.0
 
     def print_to_log_file(
         self: Any, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True
@@ -204,7 +208,27 @@ class ProgressLine:
     def on_epoch_end(self: Any) -> None:
         """Print one line about the epoch instead of nnU-Net's four."""
         epoch = self.current_epoch
-        with self._log_file_only():
+        with self._log_file_only(), self._plots_now_and_then():
             super().on_epoch_end()  # type: ignore[misc]
         logging = self.logger.local_logger.my_fantastic_logging
         self.print_to_log_file(epoch_line(logging, epoch, self.num_epochs, time.time()))
+
+    @contextlib.contextmanager
+    def _plots_now_and_then(self: Any) -> Iterator[None]:
+        """Skip nnU-Net's progress.png if the last one was too recent for its cost, but never the last of a training."""
+        plot = self.logger.plot_progress_png
+        last = self.current_epoch == self.num_epochs - 1
+
+        def plot_if_due(*arguments: Any) -> None:
+            start = time.monotonic()
+            if start < self._next_plot and not last:
+                return
+            plot(*arguments)
+            end = time.monotonic()
+            self._next_plot = end + (end - start) * (1 / PLOTTING_SHARE - 1)
+
+        self.logger.plot_progress_png = plot_if_due
+        try:
+            yield
+        finally:
+            del self.logger.plot_progress_png

@@ -21,16 +21,29 @@ LOGGING = {
 }
 
 
+class Logger:
+    """nnU-Net's logger; drawing takes as long as the test says."""
+
+    local_logger = SimpleNamespace(my_fantastic_logging=LOGGING)
+
+    def __init__(self):
+        self.plots, self.draw = [], lambda: None
+
+    def plot_progress_png(self, folder):
+        self.plots.append(folder)
+        self.draw()
+
+
 class StockTrainer:
     """nnU-Net's trainer as far as the mixin needs it."""
 
     local_rank, current_epoch, num_epochs = 0, 1, 4
     num_iterations_per_epoch, num_val_iterations_per_epoch = 250, 50
     log_file, device = "training_log.txt", torch.device("cpu")
-    logger = SimpleNamespace(local_logger=SimpleNamespace(my_fantastic_logging=LOGGING))
 
     def __init__(self):
         self.console, self.file = [], []
+        self.logger = Logger()
 
     def print_to_log_file(self, *args, also_print_to_console=True, add_timestamp=True):
         text = " ".join(map(str, args))
@@ -51,6 +64,7 @@ class StockTrainer:
         return {"loss": batch}
 
     def on_epoch_end(self):
+        self.logger.plot_progress_png("folder")
         self.print_to_log_file("train_loss 0.5")
         self.current_epoch += 1
 
@@ -117,3 +131,35 @@ def test_the_first_steps_tell_the_expected_end_and_how_to_shorten_it(monkeypatch
     assert "(10.0 s a step, 44 min 27 s an epoch)" in trainer.console[0]
     assert "GiB of RAM" in trainer.console[1]
     assert "--small" in trainer.console[2] and len(trainer.console) == 3
+
+
+def test_progress_png_takes_a_small_share_of_the_time_and_is_drawn_at_the_end(monkeypatch):
+    clock_ = SimpleNamespace(now=100.0)
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: clock_.now)
+    monkeypatch.setattr(progress_line, "epoch_line", lambda *_: "")
+    trainer = Trainer()
+    trainer.current_epoch, trainer.num_epochs = 0, 33
+
+    def draw():
+        clock_.now += 1
+
+    trainer.logger.draw = draw
+    drawn = []
+    for epoch in range(33):
+        clock_.now += 4
+        trainer.on_epoch_end()
+        drawn += [epoch] * (len(trainer.logger.plots) - len(drawn))
+    assert drawn == [0, 5, 10, 15, 20, 25, 30, 32]
+    assert "plot_progress_png" not in vars(trainer.logger)
+
+
+def test_with_long_epochs_every_epoch_is_drawn(monkeypatch):
+    clock_ = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: clock_.now)
+    monkeypatch.setattr(progress_line, "epoch_line", lambda *_: "")
+    trainer = Trainer()
+    trainer.current_epoch, trainer.num_epochs = 0, 9
+    for _ in range(5):
+        clock_.now += 100
+        trainer.on_epoch_end()
+    assert len(trainer.logger.plots) == 5
