@@ -1,0 +1,133 @@
+"""Names and dataset.json of a raw dataset: every complaint, and what its message says."""
+
+import json
+import shutil
+
+import pytest
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.raw_dataset.check_names import check_dataset
+
+
+def edit(folder, **changes):
+    """Change entries of dataset.json; None removes one."""
+    path = folder / "dataset.json"
+    content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def test_sound_names_have_no_complaints(make_dataset):
+    assert check_dataset(make_dataset()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"numTraining": None, "labels": None}, "has no labels, numTraining"),
+        ({"numTraining": "3"}, "'numTraining' is '3'; expected the number of labelled cases"),
+        ({"numTraining": True}, "'numTraining' is True"),
+        ({"numTraining": 5}, "numTraining 5, but there are 3 labelled cases.*set it to 3"),
+        ({"file_ending": "nii.gz"}, "'file_ending' is 'nii.gz'.*leading dot"),
+        ({"channel_names": {"MRI": 0}}, "'channel_names' is .*numbers to names"),
+        ({"channel_names": ["MRI"]}, "'channel_names' is"),
+        ({"labels": {"0": "background", "1": "heart"}}, "'labels' is .*names to numbers"),
+        ({"labels": {"heart": 1}}, "'labels' is"),
+    ],
+)
+def test_dataset_json(make_dataset, changes, message):
+    folder = make_dataset()
+    edit(folder, **changes)
+    with pytest.raises(UserError, match=message):
+        check_dataset(folder)
+
+
+def test_dataset_json_is_no_object(make_dataset):
+    folder = make_dataset()
+    (folder / "dataset.json").write_text("[]")
+    with pytest.raises(UserError, match="holds a list"):
+        check_dataset(folder)
+
+
+def test_regions_and_old_key_are_valid(make_dataset):
+    folder = make_dataset()
+    edit(folder, labels={"background": 0, "whole": [1, 2], "core": 2}, channel_names=None, modality={"0": "MRI"})
+    assert check_dataset(folder) == []
+
+
+def test_an_ignore_label_makes_imagesul_optional(make_dataset):
+    folder = make_dataset(unlabelled=0)
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    content["labels"]["ignore"] = 3
+    (folder / "dataset.json").write_text(json.dumps(content))
+    assert check_dataset(folder) == []
+
+
+def test_no_unlabelled_folder_says_how_to_make_one_and_what_works_without(make_dataset):
+    folder = make_dataset(unlabelled=0)
+    with pytest.raises(UserError, match=r"imagesUl does not exist.*CASE_0000\.nii\.gz.*nnUNetv2_plan_and_preprocess"):
+        check_dataset(folder)
+
+
+def test_empty_unlabelled_folder(make_dataset):
+    folder = make_dataset(unlabelled=0)
+    (folder / "imagesUl").mkdir()
+    with pytest.raises(UserError, match="imagesUl has no image ending with"):
+        check_dataset(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("scan.nii.gz", r"without a channel number: scan\.nii\.gz.*for example scan\.nii\.gz to scan_0000\.nii\.gz"),
+        ("scan_0000.nrrd", r"another format than .*scan_0000\.nrrd"),
+        ("unl_001_0001.nii.gz", r"1 channel file\(s\) per case.*unl_001_0001\.nii\.gz \(too many\)"),
+        ("scan_0001.nii.gz", r"scan_0000\.nii\.gz \(missing\), scan_0001\.nii\.gz \(too many\)"),
+    ],
+)
+def test_names_in_unlabelled_folder(make_dataset, name, message):
+    folder = make_dataset()
+    (folder / "imagesUl" / name).touch()
+    with pytest.raises(UserError, match=message):
+        check_dataset(folder)
+
+
+def test_missing_channels_list_five_and_the_total(make_dataset):
+    folder = make_dataset(channels=2, unlabelled=7)
+    for file in (folder / "imagesUl").glob("*_0001.nii.gz"):
+        file.unlink()
+    with pytest.raises(UserError, match=r"unl_004_0001\.nii\.gz \(missing\), … \(7 in total\)"):
+        check_dataset(folder)
+
+
+def test_all_channels_in_one_file_as_in_the_labelled_cases(make_dataset):
+    folder = make_dataset()
+    edit(folder, channel_names={"0": "R", "1": "G", "2": "B"})
+    assert check_dataset(folder) == []
+
+
+@pytest.mark.parametrize(("other", "case"), [("imagesTr", "lab_001"), ("imagesTs", "tst_000")])
+def test_same_case_in_two_folders(make_dataset, other, case):
+    folder = make_dataset()
+    shutil.copy(folder / other / f"{case}_0000.nii.gz", folder / "imagesUl")
+    with pytest.raises(UserError, match=f"both imagesUl and {other} .*: {case}"):
+        check_dataset(folder)
+
+
+def test_labelled_case_without_label(make_dataset):
+    folder = make_dataset()
+    (folder / "labelsTr" / "lab_002.nii.gz").unlink()
+    with pytest.raises(UserError, match=r"without a label in labelsTr: lab_002\. Move .* to imagesUl"):
+        check_dataset(folder)
+
+
+def test_no_labelled_case(make_dataset):
+    folder = make_dataset()
+    shutil.rmtree(folder / "imagesTr")
+    with pytest.raises(UserError, match="CRLN needs labelled cases too"):
+        check_dataset(folder)
+
+
+def test_hidden_label_among_training_labels_is_a_warning(make_dataset):
+    folder = make_dataset()
+    shutil.copy(folder / "labelsUl" / "unl_000.nii.gz", folder / "labelsTr")
+    assert [warning for warning in check_dataset(folder) if "unl_000" in warning and "labelsUl" in warning]

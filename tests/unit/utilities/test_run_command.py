@@ -1,0 +1,43 @@
+"""How a command ends."""
+
+import io
+import sys
+
+import pytest
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.run_command import run
+
+
+def raising(error: BaseException):
+    def command() -> None:
+        raise error
+
+    return command
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (UserError("no such folder"), 2, "Error: no such folder\n"),
+        (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to continue.\n"),
+    ],
+)
+def test_mistakes_and_interruptions_are_one_line_and_a_status(capsys, error, status, text):
+    with pytest.raises(SystemExit) as ended:
+        run(raising(error))
+    assert ended.value.code == status
+    assert capsys.readouterr().err == text
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run(lambda: print(1 // 0))
+
+
+def test_a_terminal_without_a_character_shows_a_question_mark(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    run(lambda: print("1 × 2"))
+    sys.stdout.flush()
+    assert raw.getvalue() == b"1 ? 2\n"
