@@ -107,7 +107,8 @@ def _read_splits(folder: str | Path) -> list[dict]:
         if not isinstance(splits, list):
             raise TypeError(f"it holds a {type(splits).__name__}")
         for split in splits:
-            if not all(isinstance(split[key], list) for key in ("train", "val")):
+            lists = [split[key] for key in ("train", "val")]
+            if not all(isinstance(names, list) and all(isinstance(name, str) for name in names) for names in lists):
                 raise TypeError("'train' and 'val' must be lists of names")
     return splits
 

@@ -74,7 +74,14 @@ def test_a_file_without_folds_or_with_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", ['{"train": [], "val": []}', '[{"train": ["a"]}]', '[{"train": "a", "val": []}]', "[1]"]
+    "content",
+    [
+        '{"train": [], "val": []}',
+        '[{"train": ["a"]}]',
+        '[{"train": "a", "val": []}]',
+        '[{"train": [0], "val": ["a"]}]',
+        "[1]",
+    ],
 )
 def test_another_structure_is_damage(tmp_path, content):
     (tmp_path / "splits_final.json").write_text(content)

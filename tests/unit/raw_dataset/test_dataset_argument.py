@@ -29,7 +29,9 @@ def test_numbers_and_names(datasets, text, number):
     assert dataset_id(text) == number
 
 
-@pytest.mark.parametrize(("text", "meant"), [("Hart", r"Did you mean 4 \(Dataset004_Heart\)"), ("zzz", "nnUNet_raw.$")])
+@pytest.mark.parametrize(
+    ("text", "meant"), [("Livr", r"Did you mean 1042 \(Dataset1042_Liver\)"), ("zzz", "nnUNet_raw.$")]
+)
 def test_a_wrong_name_gets_a_suggestion(datasets, text, meant):
     with pytest.raises(argparse.ArgumentTypeError, match=meant):
         dataset_id(text)
