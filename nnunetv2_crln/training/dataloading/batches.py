@@ -14,6 +14,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import StrongGeometry, strong_intensity_transforms, weak_transforms
@@ -75,7 +76,8 @@ class UnlabelledBatches:
             (B, ndim), and ``pasted``, (B,); with partly labelled cases also what is known of them in the geometry of
             the weak view, see ``JoinedCases``.
         """
-        batch = next(self.loader)
+        with naming_damaged_cases(self.loader):
+            batch = next(self.loader)
         weak, mask = batch["data"], batch["target"]
         strong = weak.clone()
         for sample in range(len(strong)):
@@ -191,7 +193,8 @@ class SeededBatches:
         seed = self.seed_of(step)
         self.next_step += max(1, self.num_workers)
         seed_everything(seed)
-        batch = next(self.labelled)
+        with naming_damaged_cases(self.labelled):
+            batch = next(self.labelled)
         if self.highest_label is not None:
             refuse_unknown_labels(batch, self.highest_label)
         if self.partly is not None:

@@ -1,0 +1,62 @@
+"""Preprocessed files that a full disk or an interrupted copy left behind."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.training.dataloading.damaged import damaged_cases, naming_damaged_cases
+from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
+
+
+@pytest.fixture
+def dataset_in(tmp_path):
+    """Factory of datasets with two cases, in a folder of this name."""
+
+    def write(name: str) -> nnUNetDatasetBlosc2:
+        folder = tmp_path / name
+        folder.mkdir()
+        for case in ("a", "b"):
+            image, labels = np.zeros((1, 8, 8, 8), np.float32), np.zeros((1, 8, 8, 8), np.int16)
+            nnUNetDatasetBlosc2.save_case(image, labels, {"spacing": [1, 1, 1]}, str(folder / f"{name}_{case}"))
+        return nnUNetDatasetBlosc2(str(folder))
+
+    return write
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+@pytest.mark.parametrize("ending", [".b2nd", "_seg.b2nd", ".pkl"])
+def test_the_damaged_case_is_named_with_its_folder_and_the_way_out(tmp_path, dataset_in, ending):
+    dataset = dataset_in("x")
+    assert damaged_cases(dataset) == {}
+    cut(tmp_path / "x" / f"x_b{ending}")
+    loader = SimpleNamespace(_data=dataset)
+    with pytest.raises(UserError) as caught, naming_damaged_cases(loader):
+        dataset.load_case("x_b")
+    message = str(caught.value)
+    assert "remove these files and run nnUNetv2_crln_plan_and_preprocess" in message
+    assert f"1 preprocessed case(s) cannot be read: {tmp_path / 'x' / 'x_b'}.*" in message and "x_a" not in message
+
+
+def test_joined_cases_are_named_where_they_lie(tmp_path, dataset_in):
+    joined = JoinedCases(dataset_in("unlabelled"), dataset_in("labelled"), ignore_label=3)
+    cut(tmp_path / "unlabelled" / "unlabelled_a.b2nd")
+    (tmp_path / "labelled" / "labelled_b.pkl").unlink()
+    assert list(damaged_cases(joined)) == [
+        f"{tmp_path / 'unlabelled' / 'unlabelled_a'}.*",
+        f"{tmp_path / 'labelled' / 'labelled_b'}.*",
+    ]
+
+
+def test_other_errors_stay_what_they_are(dataset_in):
+    loader = SimpleNamespace(_data=dataset_in("x"))
+    with pytest.raises(MemoryError), naming_damaged_cases(loader):
+        raise MemoryError
+    with pytest.raises(UserError, match=r"^said before$"), naming_damaged_cases(loader):
+        raise UserError("said before")
