@@ -7,7 +7,7 @@ one image under several names.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -151,12 +151,7 @@ def _broken_geometry(survey: Survey) -> Iterator[str]:
             f"{len(other)} {found} image(s) in {IMAGES_UNLABELLED}, although all labelled ones are {expected}: "
             f"{listing(other)}. Convert them to {expected} images, or remove them."
         )
-    scaled = [
-        f"{name} {_mm(reports[0].spacing)}"
-        for name, reports in survey.of(IMAGES_UNLABELLED).items()
-        if _spacing_off(survey, reports[0]).all()
-    ]
-    if scaled:
+    if scaled := _with_spacing_off(survey, np.all):
         yield (
             f"{len(scaled)} unlabelled image(s) with a spacing {SPACING_FACTOR} times off the labelled ones in every "
             f"axis (labelled median {_mm(_median_spacing(survey))}): {listing(scaled)}. Their headers probably use "
@@ -190,12 +185,7 @@ def _odd_geometry(survey: Survey) -> Iterator[str]:
             f"{len(moved)} case(s) whose channels differ in origin or direction: {listing(moved)}. nnU-Net ignores "
             "that and stacks the voxels: make sure that the channels overlap."
         )
-    odd = [
-        f"{name} {_mm(reports[0].spacing)}"
-        for name, reports in survey.of(IMAGES_UNLABELLED).items()
-        if _spacing_off(survey, reports[0]).any()
-    ]
-    if odd:
+    if odd := _with_spacing_off(survey, np.any):
         yield (
             f"{len(odd)} unlabelled image(s) with an axis whose spacing is {SPACING_FACTOR} times off the labelled "
             f"ones (labelled median {_mm(_median_spacing(survey))}): {listing(odd)}. Check their headers."
@@ -215,6 +205,14 @@ def has_valid_geometry(report: ChannelReport) -> bool:
 
 def _median_spacing(survey: Survey) -> np.ndarray:
     return np.median([reports[0].spacing for reports in survey.of(IMAGES_LABELLED).values()], axis=0)
+
+
+def _with_spacing_off(survey: Survey, axes: Callable[[np.ndarray], np.bool_]) -> list[str]:
+    return [
+        f"{name} {_mm(reports[0].spacing)}"
+        for name, reports in survey.of(IMAGES_UNLABELLED).items()
+        if axes(_spacing_off(survey, reports[0]))
+    ]
 
 
 def _spacing_off(survey: Survey, report: ChannelReport) -> np.ndarray:
