@@ -1,8 +1,6 @@
 """``nnUNetv2_crln_demo``: the whole workflow on generated data, on a CPU, in minutes."""
 
 import argparse
-import signal
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,8 +35,6 @@ def _demo(arguments: argparse.Namespace) -> None:
     if arguments.dataset_only:
         demo.write_dataset()
         return
-    # A kill ends the demo as Ctrl-C does, so that no training is left behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     summaries = demo.run()
     print(f"\n{settings.test} test hearts, {settings.labelled} labelled, {settings.unlabelled} unlabelled\n")
     print(comparison_table(summaries))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import textwrap
 import traceback
@@ -22,6 +23,19 @@ from nnunetv2_crln.raw_dataset.check_hidden_labels import verify_hidden_labels
 from nnunetv2_crln.raw_dataset.check_images import verify_images
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+
+
+def refuse_no_process() -> None:
+    """Refuse ``nnUNet_n_proc_DA=0``: trainings can do without loader processes, nnU-Net's planner fails without one.
+
+    Raises:
+        UserError: The variable is 0.
+    """
+    if os.environ.get("nnUNet_n_proc_DA", "").strip() == "0":
+        raise UserError(
+            "The variable nnUNet_n_proc_DA is 0, and nnU-Net's planner needs at least 1. Set it for this command: "
+            "export nnUNet_n_proc_DA=1. Trainings may use 0."
+        )
 
 
 def verify(folders: DatasetFolders, options: Options) -> None:

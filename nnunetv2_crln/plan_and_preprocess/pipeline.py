@@ -17,6 +17,7 @@ from nnunetv2_crln.plan_and_preprocess.checked_steps import (
     explaining_nnunet_errors,
     one_configuration_per_data,
     print_warnings,
+    refuse_no_process,
     verify,
 )
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
@@ -45,6 +46,8 @@ def plan_and_preprocess(options: Options) -> None:
     Raises:
         UserError: Input is wrong, or cases could not be preprocessed (reported after all others are done).
     """
+    if not options.unlabelled_only:
+        refuse_no_process()
     datasets = {dataset_id: find_dataset(dataset_id) for dataset_id in options.datasets}
     for folders in datasets.values():
         print_warnings(check_dataset(folders.raw))

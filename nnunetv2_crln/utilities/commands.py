@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,9 +90,13 @@ def run_queue(commands: Sequence[Command], places: Sequence[Mapping[str, str]]) 
     Raises:
         UserError: A command is missing or failed; the others were stopped.
     """
+    with _stopped_by_sigterm():
+        _run_all(deque(commands), deque(places))
+
+
+def _run_all(waiting: deque[Command], free: deque[Mapping[str, str]]) -> None:
     progress = _Progress()
     running: dict[subprocess.Popen, tuple[Command, Mapping[str, str]]] = {}
-    waiting, free = deque(commands), deque(places)
     try:
         while waiting or running:
             while waiting and free:
@@ -220,6 +224,19 @@ class _Progress:
 def _clear_progress() -> None:
     if sys.stdout.isatty():
         print("\r\033[J", end="")
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end this process as Ctrl-C does, so that no training is left behind."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _stop(processes: Sequence[subprocess.Popen]) -> None:

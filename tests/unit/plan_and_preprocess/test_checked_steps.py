@@ -7,7 +7,7 @@ from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from
 from synthetic import write_image
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.plan_and_preprocess.checked_steps import explaining_nnunet_errors
+from nnunetv2_crln.plan_and_preprocess.checked_steps import explaining_nnunet_errors, refuse_no_process
 from nnunetv2_crln.plan_and_preprocess.options import Options
 from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_image
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
@@ -36,6 +36,18 @@ def test_without_a_fault_in_the_files_the_error_is_told(folders):
         explaining_nnunet_errors("step", folders, OPTIONS),
     ):
         raise IndexError("index -1 is out of bounds for axis 0 with size 0")
+
+
+@pytest.mark.parametrize(("value", "refused"), [("0", True), (" 0", True), ("1", False), (None, False)])
+def test_planning_needs_a_process(monkeypatch, value, refused):
+    monkeypatch.delenv("nnUNet_n_proc_DA", raising=False)
+    if value is not None:
+        monkeypatch.setenv("nnUNet_n_proc_DA", value)
+    if refused:
+        with pytest.raises(UserError, match=r"nnUNet_n_proc_DA is 0.*export nnUNet_n_proc_DA=1"):
+            refuse_no_process()
+    else:
+        refuse_no_process()
 
 
 def test_no_traceback_of_readers_that_do_not_fit(folders, tmp_path, capsys):

@@ -119,7 +119,8 @@ def test_commands_of_this_environment_come_first():
     assert find_command(os.path.basename(sys.executable)) == sys.executable
 
 
-def test_an_interrupt_ends_the_command_and_its_workers(script, tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_or_a_kill_ends_the_command_and_its_workers(script, tmp_path, sent):
     name = script("parent", f'sleep 60 & echo $! > "{tmp_path}/worker"; wait')
     program = (
         "import signal; from pathlib import Path; from nnunetv2_crln.utilities.commands import Command, run_together\n"
@@ -131,7 +132,7 @@ def test_an_interrupt_ends_the_command_and_its_workers(script, tmp_path):
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     worker = tmp_path / "worker"
     wait_until(lambda: worker.is_file() and worker.read_text(encoding="utf-8").strip() and (tmp_path / "log").is_file())
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     assert process.wait(60) != 0
     wait_until(lambda: not running(int(worker.read_text(encoding="utf-8"))))
 
