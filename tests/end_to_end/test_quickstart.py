@@ -24,6 +24,7 @@ def test_the_notebook_is_committed_without_outputs():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1600)
 def test_the_notebook_runs_to_the_overlay(tmp_path):
     code = code_of_the_cells()
     assert SCHEDULE in code
@@ -32,13 +33,13 @@ def test_the_notebook_runs_to_the_overlay(tmp_path):
     environment = {
         **os.environ,
         "nnUNet_extTrainer": str(ROOT / "nnunetv2_crln" / "nnunet_trainers"),
-        "nnUNet_n_proc_DA": "0",
+        "nnUNet_n_proc_DA": "1",
         "nnUNet_def_n_proc": "1",
         "OMP_NUM_THREADS": "1",
         "MPLBACKEND": "agg",
     }
     done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=580
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1500
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     work = tmp_path / "quickstart"
