@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_training import NAME, train_epochs
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers
 from nnunetv2_crln.training import variants
 
@@ -54,7 +55,7 @@ def test_the_oracle_trains(oracle_of):
 def test_an_oracle_without_hidden_labels_says_so(oracle_of, preprocessed, monkeypatch):
     told = oracle_of()
     monkeypatch.setattr(oracle.HiddenLabels, "load", lambda *_: None)
-    with pytest.raises(FileNotFoundError, match="needs the hidden label"):
+    with pytest.raises(UserError, match="needs the hidden label"):
         told.on_train_start()
         next(told.dataloader_train)
     assert (preprocessed.raw / NAME / "labelsUl").is_dir()
