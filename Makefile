@@ -1,5 +1,5 @@
 # Needs Python 3.10 or later, make and a package index. Every target can be interrupted and run again.
-#   make demo       set up, then the whole workflow on generated data: supervised against CRLN (about 10 minutes on two quiet cores)
+#   make demo       set up, then the whole workflow on generated data: supervised against CRLN (10 to 15 minutes on two quiet cores)
 #                   make demo FAST=1: a fraction of it, to see the workflow
 #   make test       set up, then all tests (about 12 minutes on 2 cores)
 #   make test-fast  set up, then the unit tests that are not marked slow (about a minute)
