@@ -14,7 +14,7 @@ from nnunetv2_crln.raw_dataset.reading import explain_read_error, last_line
     [
         ("a.nii.gz", b"", "it is empty"),
         ("a.nii.gz", b"plain", "not compressed, although its name ends in .gz"),
-        ("a.nii", gzip.compress(b"x"), "compressed, although its name does not end in .gz"),
+        ("a.nii", gzip.compress(b"x", mtime=0), "compressed, although its name does not end in .gz"),
         ("._a.nii.gz", bytes.fromhex("00051607") + bytes(60), "macOS"),
         ("a.nii.gz", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
         ("a.nii.gz", b"<!DOCTYPE html><html>", "web page"),
