@@ -74,6 +74,13 @@ def test_an_entry_of_another_queue_is_left_to_it_and_waited_for(tmp_path):
     assert other.wait() == 0 and diary(tmp_path) == ["b"]
 
 
+def wait_until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.02)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kills a process group")
 def test_what_a_killed_queue_had_begun_is_made_by_the_next_one(tmp_path):
     """Both the queue and its training are killed; the lock file that stays behind must not count."""
@@ -89,11 +96,11 @@ def test_what_a_killed_queue_had_begun_is_made_by_the_next_one(tmp_path):
         f"Path({str(tmp_path)!r}), 1)"
     )
     queue = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "begun").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_until((tmp_path / "begun").exists)
     os.killpg(queue.pid, signal.SIGKILL)
     queue.wait()
+    # The training is no child of this process: its end cannot be waited for, but its lock ends with it.
+    wait_until(lambda: not queue_module._is_made(tmp_path, "a"))
     assert (tmp_path / "locks" / "a").exists() and not (tmp_path / "a.json").exists()
     again = entry(tmp_path, "a")
     with lock_of(tmp_path, "a") as lock:
