@@ -340,7 +340,7 @@ def _domain_shift(dataset_id: int, _: int) -> Iterator[Finding]:
     """Compare labelled and unlabelled cases as the first preprocessed configuration holds them."""
     from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
-    from nnunetv2_crln.evaluation.domain_shift import compare_groups, measure
+    from nnunetv2_crln.evaluation.domain_shift import compare_datasets
     from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
     from nnunetv2_crln.raw_dataset.folders import find_dataset
     from nnunetv2_crln.raw_dataset.unlabelled_groups import ALL, unlabelled_groups
@@ -352,11 +352,7 @@ def _domain_shift(dataset_id: int, _: int) -> Iterator[Finding]:
         return
     labelled, unlabelled = (infer_dataset_class(str(folder))(str(folder)) for folder in pairs[0])
     groups = unlabelled_groups(read_dataset_json(folders.raw), unlabelled.identifiers)
-    measured = {
-        name: measure(unlabelled.load_case, cases)
-        for name, cases in (groups or {ALL: list(unlabelled.identifiers)}).items()
-    }
-    for shift in compare_groups(measure(labelled.load_case, list(labelled.identifiers)), measured):
+    for shift in compare_datasets(labelled, unlabelled, groups or {ALL: list(unlabelled.identifiers)}):
         yield Finding(
             WARNING if shift.far else NOTE if shift.unusual or shift.too_few else OK,
             "domain shift",

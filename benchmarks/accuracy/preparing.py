@@ -62,10 +62,7 @@ def link(source: Path, target: Path) -> None:
 
 def plan_and_preprocess(run: Run, work: Path, dataset: str, unlabelled: bool = True) -> None:
     """Let nnU-Net plan, reduce its plan as the run says, and preprocess."""
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments
 
     os.environ["nnUNet_n_proc_DA"] = "1"  # nnU-Net's planner needs one process; a training may have set none
     number = int(dataset[7:10])
@@ -76,10 +73,21 @@ def plan_and_preprocess(run: Run, work: Path, dataset: str, unlabelled: bool = T
     plans["plans_name"] = PLANS
     if run.plan != "nnunet":
         reduce_configuration(plans["configurations"][run.configuration], run.description, run.plan)
-    (folder / f"{PLANS}.json").write_text(json.dumps(plans, indent=1))
-    preprocess([number], PLANS, [run.configuration], [1], show_progress_bar=False)
+    _write_and_preprocess(plans, run, work, dataset, unlabelled)
+
+
+def _write_and_preprocess(plans: dict, run: Run, work: Path, dataset: str, unlabelled: bool) -> None:
+    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
+
+    folder = work / "preprocessed" / dataset
+    file = folder / f"{PLANS}.json"
+    file.write_text(json.dumps(plans, indent=1))
+    preprocess([int(dataset[7:10])], PLANS, [run.configuration], [1], show_progress_bar=False)
     if unlabelled:
-        manager = PlansManager(str(folder / f"{PLANS}.json"))
+        manager = PlansManager(str(file))
         preprocess_unlabelled(work / "raw" / dataset, folder, manager, run.configuration, 1, show_progress=False)
 
 
@@ -104,11 +112,7 @@ def reduce_configuration(configuration: dict, bed: Bed, plan: str) -> None:
 
 
 def _prepare_article(run: Run, work: Path) -> None:
-    from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
     from nnunetv2_crln.cli.plan_and_preprocess import command
-    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 
     number = int(run.dataset[7:10])
     shared = f"-d {number} -c {run.configuration} -npfp 1 -np 1 --no_pbar"
@@ -120,10 +124,7 @@ def _prepare_article(run: Run, work: Path) -> None:
     if run.scale > 1:
         configurations = plans["configurations"]
         enlarge_voxels(configurations[run.configuration], configurations["3d_fullres"], run.scale)
-    (folder / f"{PLANS}.json").write_text(json.dumps(plans, indent=1))
-    preprocess([number], PLANS, [run.configuration], [1], show_progress_bar=False)
-    manager = PlansManager(str(folder / f"{PLANS}.json"))
-    preprocess_unlabelled(work / "raw" / run.dataset, folder, manager, run.configuration, 1, show_progress=False)
+    _write_and_preprocess(plans, run, work, run.dataset, unlabelled=True)
 
 
 def enlarge_voxels(configuration: dict, parent: dict, scale: int) -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunetv2_crln.annotation_loop.judge_cases import JudgedCase, judge_cases
 from nnunetv2_crln.annotation_loop.judge_volume import voxel_confidence
@@ -28,6 +27,7 @@ from nnunetv2_crln.layout import (
     RAW_LOCK,
     SPLITS_FILE,
 )
+from nnunetv2_crln.plan_and_preprocess.splits import usual_split
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
 from nnunetv2_crln.raw_dataset.companions import with_companions
@@ -216,7 +216,7 @@ class _Assembly:
         if file.is_file():
             folds = read_json(file)
         elif len(labelled) >= NUM_FOLDS:
-            folds = generate_crossval_split(sorted(labelled), seed=12345, n_splits=NUM_FOLDS)
+            folds = usual_split(labelled)
         else:
             return []
         return [{"train": [*fold["train"], *sorted(accepted)], "val": list(fold["val"])} for fold in folds]

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from nnunetv2.utilities.crossval_split import generate_crossval_split
-
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import NUM_FOLDS, SPLITS_FILE
+from nnunetv2_crln.plan_and_preprocess.splits import usual_split
 from nnunetv2_crln.utilities.files import read_json
 
 FEWEST_FOR_A_TEST = 6
@@ -37,7 +36,7 @@ def held_out_cases(
     if file.is_file():
         split = read_json(file)
     elif len(labelled) >= NUM_FOLDS:
-        split = generate_crossval_split(sorted(labelled), seed=12345, n_splits=NUM_FOLDS)
+        split = usual_split(labelled)
     else:
         raise UserError(
             f"{len(labelled)} labelled cases are too few for nnU-Net's {NUM_FOLDS} folds, and {file} does not exist. "

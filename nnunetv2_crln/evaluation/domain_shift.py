@@ -101,6 +101,21 @@ def measure(load_case: Callable[[str], tuple], cases: Sequence[str]) -> dict[str
     return measured
 
 
+def compare_datasets(labelled: Any, unlabelled: Any, groups: Mapping[str, Sequence[str]]) -> list[Shift]:
+    """Measure the labelled cases and those of each group, and compare them.
+
+    Args:
+        labelled: nnU-Net's dataset of the labelled cases.
+        unlabelled: Dataset with the cases of the groups.
+        groups: Names of the cases of each group.
+
+    Returns:
+        One comparison for each group.
+    """
+    measured = {name: measure(unlabelled.load_case, cases) for name, cases in groups.items()}
+    return compare_groups(measure(labelled.load_case, list(labelled.identifiers)), measured)
+
+
 def compare_groups(labelled: Mapping[str, Features], groups: Mapping[str, Mapping[str, Features]]) -> list[Shift]:
     """Compare groups with the labelled cases, feature by feature.
 

@@ -133,7 +133,12 @@ def make_missing_split(folder: str | Path, cases: Sequence[str]) -> None:
             f"{file.parent.name} has {len(cases)} labelled cases, too few for nnU-Net's {NUM_FOLDS}-fold "
             f"cross-validation. Train with fold 'all', or write your own {file}."
         )
-    write_json(generate_crossval_split(sorted(cases), seed=12345, n_splits=NUM_FOLDS), file)
+    write_json(usual_split(cases), file)
+
+
+def usual_split(cases: Sequence[str]) -> list[dict]:
+    """Return the split that nnU-Net makes of the labelled cases by itself."""
+    return generate_crossval_split(sorted(cases), seed=12345, n_splits=NUM_FOLDS)
 
 
 def refuse_missing_fold(folder: str | Path, fold: int | str) -> None:

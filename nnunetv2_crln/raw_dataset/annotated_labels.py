@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from nnunetv2_crln.errors import UserError, did_you_mean, listing
-from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD
+from nnunetv2_crln.layout import ANNOTATED_LABELS
+from nnunetv2_crln.raw_dataset.dataset_json import record_entry, record_error
 
 AnnotatedLabels = Mapping[str, frozenset[int]]
 """Annotated foreground classes of each case that lacks some; in all other cases every class is annotated."""
@@ -54,16 +55,14 @@ def annotated_labels(dataset_json: Mapping[str, Any], cases: Collection[str]) ->
 
 def annotated_entry(dataset_json: Mapping[str, Any]) -> Any:
     """Return the ``"annotated_labels"`` of dataset.json as they are written there; None if there are none."""
-    block = dataset_json.get(DATASET_RECORD)
-    return block.get(ANNOTATED_LABELS) if isinstance(block, Mapping) else None
+    return record_entry(dataset_json, ANNOTATED_LABELS)
 
 
 _EXAMPLE = '{"case_07": ["liver"], "siteB_*": ["liver", "spleen"]}'
 
 
 def _error(text: str) -> UserError:
-    stop = "" if text.endswith("?") else "."
-    return UserError(f'dataset.json, "{DATASET_RECORD}" block: "{ANNOTATED_LABELS}" {text}{stop}')
+    return record_error(ANNOTATED_LABELS, text)
 
 
 def _classes(dataset_json: Mapping[str, Any]) -> dict[str, int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import DATASET_RECORD
 from nnunetv2_crln.utilities.files import read_json
 
 
@@ -33,3 +36,31 @@ def read_dataset_json(path: str | Path) -> dict:
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; expected an object with keys like numTraining.")
     return content
+
+
+def record_entry(dataset_json: Mapping[str, Any], key: str) -> Any:
+    """Look up an entry of the ``"crln"`` block of dataset.json.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        key: Name of the entry.
+
+    Returns:
+        The entry as it is written there; None if there is none.
+    """
+    block = dataset_json.get(DATASET_RECORD)
+    return block.get(key) if isinstance(block, Mapping) else None
+
+
+def record_error(key: str, text: str) -> UserError:
+    """Make the error about an entry of the ``"crln"`` block of dataset.json.
+
+    Args:
+        key: Name of the entry.
+        text: What is wrong with it and the way out; a missing full stop is added.
+
+    Returns:
+        The error, to be raised.
+    """
+    stop = "" if text.endswith(("?", ".")) else "."
+    return UserError(f'dataset.json, "{DATASET_RECORD}" block: "{key}" {text}{stop}')

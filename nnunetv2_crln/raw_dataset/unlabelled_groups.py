@@ -7,7 +7,8 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from nnunetv2_crln.errors import UserError, did_you_mean
-from nnunetv2_crln.layout import DATASET_RECORD, UNLABELLED_GROUPS
+from nnunetv2_crln.layout import UNLABELLED_GROUPS
+from nnunetv2_crln.raw_dataset.dataset_json import record_entry, record_error
 
 OTHERS = "other cases"
 ALL = "unlabelled cases"
@@ -26,8 +27,7 @@ def unlabelled_groups(dataset_json: Mapping[str, Any], cases: Collection[str]) -
     Raises:
         UserError: The entry is malformed, a pattern matches no case, or two match the same case.
     """
-    block = dataset_json.get(DATASET_RECORD)
-    entry = block.get(UNLABELLED_GROUPS) if isinstance(block, Mapping) else None
+    entry = record_entry(dataset_json, UNLABELLED_GROUPS)
     if not entry:
         return {}
     if not isinstance(entry, Mapping) or not all(isinstance(pattern, str) for pattern in entry.values()):
@@ -50,5 +50,4 @@ def unlabelled_groups(dataset_json: Mapping[str, Any], cases: Collection[str]) -
 
 
 def _error(text: str) -> UserError:
-    stop = "" if text.endswith(("?", ".")) else "."
-    return UserError(f'dataset.json, "{DATASET_RECORD}" block: "{UNLABELLED_GROUPS}" {text}{stop}')
+    return record_error(UNLABELLED_GROUPS, text)

@@ -55,11 +55,6 @@ def damaged_cases(dataset: Any) -> dict[str, str]:
         try:
             dataset.load_case(case)
         except Exception as error:  # whatever the libraries of three file formats raise
-            damaged[f"{_folder_of(dataset, case) / case}.*"] = last_line(error)
+            source = dataset.dataset_of(case) if isinstance(dataset, JoinedCases) else dataset
+            damaged[f"{Path(source.source_folder) / case}.*"] = last_line(error)
     return damaged
-
-
-def _folder_of(dataset: Any, case: str) -> Path:
-    if isinstance(dataset, JoinedCases):
-        dataset = dataset.labelled if case in dataset.labelled.identifiers else dataset.unlabelled
-    return Path(dataset.source_folder)

@@ -41,7 +41,11 @@ class JoinedCases:
 
     def load_case(self, identifier: str) -> tuple:
         """Load a case as nnU-Net's loader needs it."""
-        return (self.labelled if identifier in self._with_labels else self.unlabelled).load_case(identifier)
+        return self.dataset_of(identifier).load_case(identifier)
+
+    def dataset_of(self, identifier: str) -> Any:
+        """Return the dataset that a case comes from."""
+        return self.labelled if identifier in self._with_labels else self.unlabelled
 
     def known_labels(self, target: Tensor, cases: np.ndarray) -> dict[str, Tensor]:
         """Extract the known labels of a batch.

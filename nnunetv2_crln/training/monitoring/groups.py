@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_crln.evaluation.domain_shift import compare_groups, measure
+from nnunetv2_crln.evaluation.domain_shift import compare_datasets
 from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
 from nnunetv2_crln.raw_dataset.unlabelled_groups import ALL, unlabelled_groups
 from nnunetv2_crln.utilities.files import read_json, write_json
@@ -75,12 +75,11 @@ class Groups:
         Returns:
             Texts about groups that are far.
         """
-        unlabelled = [case for case in self._unlabelled.identifiers if case not in set(self._labelled.identifiers)]
+        labelled = set(self._labelled.identifiers)
+        unlabelled = [case for case in self._unlabelled.identifiers if case not in labelled]
         if not unlabelled:
             return []
-        groups = self.cases or {ALL: unlabelled}
-        measured = {name: measure(self._unlabelled.load_case, cases) for name, cases in groups.items()}
-        shifts = compare_groups(measure(self._labelled.load_case, list(self._labelled.identifiers)), measured)
+        shifts = compare_datasets(self._labelled, self._unlabelled, self.cases or {ALL: unlabelled})
         content = [{"group": shift.group, "far": bool(shift.far), "text": shift.describe()} for shift in shifts]
         write_json({"format_version": 1, "groups": content}, self._folder / DOMAIN_FILE)
         return [shift.describe() for shift in shifts if shift.far]

@@ -133,33 +133,41 @@ def test_the_first_steps_tell_the_expected_end_and_how_to_shorten_it(monkeypatch
     assert "--small" in trainer.console[2] and len(trainer.console) == 3
 
 
-def test_progress_png_takes_a_small_share_of_the_time_and_is_drawn_at_the_end(monkeypatch):
-    clock_ = SimpleNamespace(now=100.0)
-    monkeypatch.setattr(progress_line.time, "monotonic", lambda: clock_.now)
+@pytest.fixture
+def plotting(monkeypatch):
+    """Make trainers whose clock stands still but for what a test adds to ``now``."""
+    found = SimpleNamespace(now=100.0)
+
+    def trainer_of(num_epochs):
+        trainer = Trainer()
+        trainer.current_epoch, trainer.num_epochs = 0, num_epochs
+        return trainer
+
+    found.trainer_of = trainer_of
+    monkeypatch.setattr(progress_line.time, "monotonic", lambda: found.now)
     monkeypatch.setattr(progress_line, "epoch_line", lambda *_: "")
-    trainer = Trainer()
-    trainer.current_epoch, trainer.num_epochs = 0, 33
+    return found
+
+
+def test_progress_png_takes_a_small_share_of_the_time_and_is_drawn_at_the_end(plotting):
+    trainer = plotting.trainer_of(33)
 
     def draw():
-        clock_.now += 1
+        plotting.now += 1
 
     trainer.logger.draw = draw
     drawn = []
     for epoch in range(33):
-        clock_.now += 4
+        plotting.now += 4
         trainer.on_epoch_end()
         drawn += [epoch] * (len(trainer.logger.plots) - len(drawn))
     assert drawn == [0, 5, 10, 15, 20, 25, 30, 32]
     assert "plot_progress_png" not in vars(trainer.logger)
 
 
-def test_with_long_epochs_every_epoch_is_drawn(monkeypatch):
-    clock_ = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(progress_line.time, "monotonic", lambda: clock_.now)
-    monkeypatch.setattr(progress_line, "epoch_line", lambda *_: "")
-    trainer = Trainer()
-    trainer.current_epoch, trainer.num_epochs = 0, 9
+def test_with_long_epochs_every_epoch_is_drawn(plotting):
+    trainer = plotting.trainer_of(9)
     for _ in range(5):
-        clock_.now += 100
+        plotting.now += 100
         trainer.on_epoch_end()
     assert len(trainer.logger.plots) == 5
