@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,19 @@ def keep_freed_memory() -> bool:
     return False
 
 
+def use_requested_threads(device: torch.device) -> None:
+    """Use as many threads as ``OMP_NUM_THREADS`` says; nnU-Net takes one per core on a CPU, whatever it says.
+
+    Trainings side by side whose threads outnumber the cores are many times slower than with one thread each.
+
+    Args:
+        device: Device of the training; nothing is done for others than the CPU.
+    """
+    requested = os.environ.get("OMP_NUM_THREADS", "")
+    if device.type == "cpu" and requested.isdecimal() and int(requested):
+        torch.set_num_threads(int(requested))
+
+
 def prepare_cpu(device: torch.device, bfloat16: bool, print_line: Callable[[str], None]) -> None:
     """Keep freed memory in a training on a CPU, and say what was chosen.
 
@@ -105,7 +119,8 @@ class FastOnCPU:
     """
 
     def initialize(self) -> None:
-        """Build the network and choose the memory layout of its weights."""
+        """Build the network, and choose the number of threads and the memory layout of the weights."""
+        use_requested_threads(self.device)  # type: ignore[attr-defined]
         super().initialize()  # type: ignore[misc]
         settings = CRLNSettings.from_plans(self.configuration_manager.configuration)  # type: ignore[attr-defined]
         on_cpu = self.device.type == "cpu"  # type: ignore[attr-defined]

@@ -14,8 +14,7 @@ from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
 from nnunetv2_crln.plan_and_preprocess.splits import checked_split
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training import checks
-from nnunetv2_crln.training.cpu import chosen_bfloat16, chosen_channels_last, prepare_cpu, to_channels_last
+from nnunetv2_crln.training import checks, cpu
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches, cases_of
 from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
@@ -68,7 +67,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         checks.refuse_cascade(configuration, self.is_cascaded)
         self.label_manager = label_manager_of(self.dataset_json, self.plans_manager)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration, **self.fixed_settings)
-        self.bfloat16 = self.device.type == "cpu" and chosen_bfloat16(self.settings.cpu_bfloat16)
+        self.bfloat16 = self.device.type == "cpu" and cpu.chosen_bfloat16(self.settings.cpu_bfloat16)
         self.__dict__.update({"save_every": self.settings.save_every, **self.training_attributes})
         self.seed = draw_common_seed() if self.settings.seed is None else self.settings.seed
         self.phases = Phases.of(self.settings, total_iterations=0)  # until the length of the training is known
@@ -87,12 +86,13 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
 
     def initialize(self) -> None:
         """Build nnU-Net's network, loss and optimiser, then the method around them."""
+        cpu.use_requested_threads(self.device)
         seed_everything(derive_seed(self.seed, "weights", 0))
         with checks.explaining_architecture_errors(self.plans_manager, self.configuration_name):
             super().initialize()
         ndim = len(self.configuration_manager.patch_size)
-        if chosen_channels_last(self.settings.memory_format, self.device, ndim):
-            to_channels_last(unwrap(self.network), ndim)
+        if cpu.chosen_channels_last(self.settings.memory_format, self.device, ndim):
+            cpu.to_channels_last(unwrap(self.network), ndim)
         self.method = CRLN(
             self.network,
             self.settings,
@@ -169,7 +169,7 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         self.method.start(self.step == 0, self.num_iterations_per_epoch, total_iterations)
         super().on_train_start()
         self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}", also_print_to_console=False)
-        prepare_cpu(self.device, self.bfloat16, self.print_to_log_file)
+        cpu.prepare_cpu(self.device, self.bfloat16, self.print_to_log_file)
         if self.local_rank == 0:
             self._write_facts()
             self.monitor = self.build_monitor()

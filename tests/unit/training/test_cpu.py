@@ -97,6 +97,20 @@ def test_other_c_libraries_are_left_alone(monkeypatch):
     assert not cpu.keep_freed_memory()
 
 
+@pytest.mark.parametrize(
+    ("value", "device", "used"), [("1", "cpu", 1), ("", "cpu", 3), ("all", "cpu", 3), ("1", "cuda", 3)]
+)
+def test_omp_num_threads_is_obeyed(monkeypatch, value, device, used):
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    torch.set_num_threads(3)  # as nnU-Net does
+    try:
+        cpu.use_requested_threads(torch.device(device))
+        assert torch.get_num_threads() == used
+    finally:
+        torch.set_num_threads(before)
+
+
 class Stock:
     """What FastOnCPU needs of nnU-Net's trainer."""
 
