@@ -88,6 +88,15 @@ PROGRESS_FILE = "progress_crln.png"
 EVALUATION_FILE = "summary_crln.json"
 
 
+def refresh_folder(fold: str | Path) -> Path:
+    """Return the folder of the whole-volume refreshes of a fold.
+
+    Args:
+        fold: ``.../fold_X``.
+    """
+    return Path(fold) / "crln_refreshes"
+
+
 def dataset_number(dataset_name: str) -> str:
     """Return the number in ``DatasetXXX_Name``, as ``-d`` takes it.
 

@@ -67,6 +67,8 @@ class CRLNSettings:
     ramp_up: int | None = _count(None, low=0)  # paper: none (0)
     ignored_voxels: bool = _switch(True)  # with an ignore label: such voxels of labelled cases are unlabelled ones
     unlabelled_batch_size: int | None = _count(None)  # null: as large as the labelled batch
+    refresh_every: int | None = _count(None)  # epochs between predictions of the unlabelled cases whole; paper: none
+    refresh_max_share: float | None = _setting(0.1, "a number in [0, 1] or null", low=0.0, high=1.0, nullable=True)
     cutmix_alpha: float = _setting(4.0, "a number > 0", low=1e-6)
     cutmix_probability: float = _share(1.0)
     copy_paste_probability: float = _share(0.0)  # paper: none (0)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
+from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
 from nnunetv2_crln.training.objective import PseudoLabels
@@ -31,33 +32,18 @@ class OracleDataset(UnlabelledDataset):
         return data, np.where(mask < 0, mask, label[None]).astype(mask.dtype), previous, properties
 
 
-class _Remembering:
-    """Loader that keeps its last batch."""
-
-    def __init__(self, loader) -> None:
-        self.loader = loader
-        self.last: dict = {}
-
-    def __next__(self) -> dict:
-        self.last = next(self.loader)
-        return self.last
-
-    def __getattr__(self, name: str):
-        if name == "loader":  # while a copy of this object is being made
-            raise AttributeError(name)
-        return getattr(self.loader, name)
-
-
 class OracleBatches(UnlabelledBatches):
     """Unlabelled batches with the hidden labels of the weak view, ``hidden`` (B, 1, *patch)."""
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
-        self.loader = _Remembering(self.loader)
+    def next_weak(self) -> dict:
+        self._weak = super().next_weak()
+        return self._weak
 
     def draw(self, rng: np.random.Generator, labelled: torch.Tensor) -> dict:
         batch = super().draw(rng, labelled)
-        return {**batch, "hidden": self.loader.last["target"]}
+        hidden = self._weak["target"]
+        # A whole-volume refresh marks background alone: see RefreshedCases.
+        return {**batch, "hidden": torch.where(hidden == REMOVED, 0, hidden)}
 
 
 class nnUNetTrainer_Oracle(nnUNetTrainer_MeanTeacher):

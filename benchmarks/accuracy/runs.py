@@ -18,6 +18,8 @@ SHORT_NAMES = {
     "pseudo_label_loss": "loss",
     "confidence_threshold": "tau",
     "copy_paste_probability": "paste",
+    "refresh_every": "refresh",
+    "refresh_max_share": "share",
     "rectification": "rect",
     "disagreement_weight": "differ",
     "cps_balance": "balance",

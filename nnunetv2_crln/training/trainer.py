@@ -37,11 +37,12 @@ from nnunetv2_crln.training.progress_line import ProgressLine
 from nnunetv2_crln.training.region_objective import label_values
 from nnunetv2_crln.training.resuming import Resuming
 from nnunetv2_crln.training.supervised_loss import at_full_resolution, without_host_sync
+from nnunetv2_crln.training.whole_volume_refresh.hooks import Refreshing
 from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
 
-class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
+class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetTrainer):
     """Train with cooperative rectification learning (Wang et al., Medical Image Analysis 2025) on any nnU-Net dataset.
 
     ``self.network`` is the student during training and the deployed network during validation, so that nnU-Net's
@@ -124,7 +125,8 @@ class nnUNetTrainer_CRLN(Deployment, Resuming, ProgressLine, nnUNetTrainer):
         with nnunet_without_workers(), labels_as_preprocessed(self):
             train, validation = super().get_dataloaders()
         self.unlabelled = self.open_unlabelled()
-        how = (self.label_manager, self.settings, self.unlabelled_batches, self.partly)
+        refresh = self.open_refresh(train.data_loader._data)
+        how = (self.label_manager, self.settings, self.unlabelled_batches, self.partly, refresh)
         streams = Streams(train.data_loader, validation.data_loader, self.unlabelled, *how)
         self.num_cases, self.monitored = streams.num_cases, streams.monitored
         self.print_to_log_file(f"CRLN: {streams.describe()}, seed {self.seed}")

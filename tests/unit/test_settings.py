@@ -14,7 +14,15 @@ from nnunetv2_crln.settings import CRLNSettings
 
 FIELDS = dataclasses.fields(CRLNSettings)
 NAMES = [field.name for field in FIELDS]
-NULLABLE = {"ema_decay", "rectification_start", "ramp_up", "unlabelled_batch_size", "seed"}
+NULLABLE = {
+    "ema_decay",
+    "rectification_start",
+    "ramp_up",
+    "unlabelled_batch_size",
+    "seed",
+    "refresh_every",
+    "refresh_max_share",
+}
 CHOICES = {
     "aggregation": ("linear", "nonlinear"),
     "rectification": ("learned", "fixed", "concat", "agreement"),
@@ -35,6 +43,7 @@ SHARES = {
     "ema_decay",
     "cutmix_probability",
     "mu_initial",
+    "refresh_max_share",
 } | {
     "anchor_uncertainty",
     "cps_confidence",
@@ -52,7 +61,7 @@ def allowed_values(field: dataclasses.Field) -> st.SearchStrategy:
         return st.sampled_from(CHOICES[field.name])
     if isinstance(field.default, bool):
         return st.booleans()
-    if field.name == "ema_decay":
+    if field.name in ("ema_decay", "refresh_max_share"):
         return st.floats(0, 1) | st.none()
     if isinstance(field.default, float):
         if field.name in SHARES:
@@ -134,7 +143,7 @@ WRONG_TYPES = {
 @pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 def test_a_value_of_the_wrong_type_is_refused_by_name(field):
     for value in WRONG_TYPES[type(field.default) if field.default is not None else int]:
-        if any(value is choice for choice in CHOICES.get(field.name, ())) or (field.name, value) == ("ema_decay", None):
+        if any(value is choice for choice in CHOICES.get(field.name, ())) or (value is None and field.name in NULLABLE):
             continue
         with pytest.raises(UserError, match=rf'"crln" block of the plans: {field.name} is .*, expected '):
             of(**{field.name: value})

@@ -16,9 +16,11 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
+from nnunetv2_crln.training.dataloading.refreshed_cases import RefreshedCases, known_background
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import StrongGeometry, strong_intensity_transforms, weak_transforms
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
+from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce
 from nnunetv2_crln.utilities.parallel import end_with_parent
 from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
@@ -32,15 +34,17 @@ class UnlabelledBatches:
         batch_size: Number of unlabelled patches per batch.
         label_manager: Label manager of nnU-Net, as for the labelled loader.
         settings: Hyper-parameters; CutMix, flips and intensity changes are used.
+        refresh: Whole-volume refresh in force at a step; None without refreshes.
     """
 
     def __init__(
         self,
         labelled: nnUNetDataLoader,
-        dataset: UnlabelledDataset | JoinedCases,
+        dataset: UnlabelledDataset | RefreshedCases | JoinedCases,
         batch_size: int,
         label_manager: LabelManager,
         settings: CRLNSettings,
+        refresh: RefreshInForce | None = None,
     ) -> None:
         spatial = slice(1, None) if labelled.patch_size_was_2d else slice(None)
         self.loader = nnUNetDataLoader(
@@ -63,6 +67,8 @@ class UnlabelledBatches:
         self.flip_axes = tuple(mirror[0].allowed_axes) if mirror and settings.strong_flip else ()
         self.settings = settings
         self.joined = dataset if isinstance(dataset, JoinedCases) else None
+        self.refresh = refresh
+        self.foreground_share = labelled.oversample_foreground_percent
 
     def draw(self, rng: np.random.Generator, labelled: torch.Tensor) -> dict:
         """Draw one batch.
@@ -73,11 +79,10 @@ class UnlabelledBatches:
 
         Returns:
             ``unlabelled_weak`` and ``unlabelled_strong``, (B, channels, *patch), ``boxes``, (B, *patch), ``flips``,
-            (B, ndim), and ``pasted``, (B,); with partly labelled cases also what is known of them in the geometry of
-            the weak view, see ``JoinedCases``.
+            (B, ndim), and ``pasted``, (B,); with partly labelled cases or removed components also what is known of
+            them in the geometry of the weak view, see ``JoinedCases``.
         """
-        with naming_damaged_cases(self.loader):
-            batch = next(self.loader)
+        batch = self.next_weak()
         weak, mask = batch["data"], batch["target"]
         strong = weak.clone()
         for sample in range(len(strong)):
@@ -92,7 +97,7 @@ class UnlabelledBatches:
             rng,
             self.settings.copy_paste_probability,
         )
-        known = self.joined.known_labels(mask, batch["keys"]) if self.joined else {}
+        known = self.joined.known_labels(mask, batch["keys"]) if self.joined else known_background(mask)
         return {
             **known,
             "unlabelled_weak": weak,
@@ -102,6 +107,13 @@ class UnlabelledBatches:
             "flips": geometry.flips,
             "pasted": geometry.pasted,
         }
+
+    def next_weak(self) -> dict:
+        """Return nnU-Net's next batch; foreground is oversampled as in labelled patches once its places are known."""
+        known_places = self.refresh is not None and self.refresh.epoch is not None
+        self.loader.oversample_foreground_percent = self.foreground_share if known_places else 0.0
+        with naming_damaged_cases(self.loader):
+            return next(self.loader)
 
 
 @dataclass(frozen=True)
@@ -138,6 +150,7 @@ class SeededBatches:
         rank: Rank of this process in distributed training.
         highest_label: Largest value that the targets may hold; None does not look.
         partly: Labelled cases in which only some classes are annotated; their background gets the ignore label.
+        refresh: Whole-volume refreshes of the unlabelled cases, if there are any. The first process makes them.
     """
 
     def __init__(
@@ -151,8 +164,10 @@ class SeededBatches:
         rank: int = 0,
         highest_label: int | None = None,
         partly: PartlyAnnotated | None = None,
+        refresh: RefreshInForce | None = None,
     ) -> None:
         self.highest_label = highest_label
+        self.refresh = refresh
         self.partly = partly
         self.labelled = labelled
         self.unlabelled = unlabelled
@@ -200,6 +215,8 @@ class SeededBatches:
         if self.partly is not None:
             self.partly.hide_background(batch)
         if self.unlabelled is not None:
+            if self.refresh is not None:
+                self.refresh.at(step, may_wait=self.in_worker or self.rank > 0)
             batch.update(self.unlabelled.draw(np.random.default_rng(seed), batch["data"]))
         return {**batch, "step": step}
 

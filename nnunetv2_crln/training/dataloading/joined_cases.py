@@ -8,10 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED, UNKNOWN
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 
-UNKNOWN = -1
-"""Value of a voxel without a true label."""
 NOT_ANNOTATED = -2
 """Value of a voxel that is background or of a class that is not annotated in its case."""
 
@@ -55,13 +54,14 @@ class JoinedCases:
             cases: Names of the cases, (B,).
 
         Returns:
-            ``unlabelled_known``: true labels, (B, *patch); :data:`UNKNOWN` where there are none, and outside of the
-            image; :data:`NOT_ANNOTATED` in the background of partly annotated cases. With such cases also
-            ``unlabelled_annotated``, the classes that are annotated in each case, (B, C).
+            ``unlabelled_known``: true labels, and background in removed components, (B, *patch); :data:`UNKNOWN`
+            where there are none, and outside of the image; :data:`NOT_ANNOTATED` in the background of partly annotated
+            cases. With such cases also ``unlabelled_annotated``, the classes that are annotated in each case, (B, C).
         """
         labels = target[:, 0]
         labelled = self._per_patch([case in self._with_labels for case in cases], labels)
         known = torch.where(labelled & (labels != self.ignore_label), labels, UNKNOWN)
+        known = torch.where(~labelled & (labels == REMOVED), 0, known)
         if self.partly is None:
             return {"unlabelled_known": known}
         partly = self._per_patch([case in self.partly.annotated for case in cases], labels)

@@ -13,10 +13,12 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
+from nnunetv2_crln.training.dataloading.refreshed_cases import RefreshedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import repeatable
 from nnunetv2_crln.training.dataloading.workers import in_workers, num_workers
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
+from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce
 
 Augmenter: TypeAlias = MultiThreadedAugmenter | SingleThreadedAugmenter
 
@@ -32,6 +34,7 @@ class Streams:
         settings: Hyper-parameters; size of the unlabelled batch and strong view are used.
         batches: Class that makes the unlabelled batches.
         partly: Labelled cases in which only some classes are annotated.
+        refresh: Whole-volume refresh in force at a step; None without refreshes.
     """
 
     def __init__(
@@ -43,31 +46,29 @@ class Streams:
         settings: CRLNSettings,
         batches: type[UnlabelledBatches] = UnlabelledBatches,
         partly: PartlyAnnotated | None = None,
+        refresh: RefreshInForce | None = None,
     ) -> None:
         repeatable(labelled.transforms)
         self.labelled, self.validation = labelled, validation
-        self.cases: UnlabelledDataset | JoinedCases = unlabelled
+        self.refresh = refresh
+        cases = unlabelled if refresh is None else RefreshedCases(unlabelled, refresh)
+        self.cases: UnlabelledDataset | RefreshedCases | JoinedCases = cases
         if settings.ignored_voxels and label_manager.has_ignore_label:
-            self.cases = JoinedCases(unlabelled, labelled._data, label_manager.ignore_label, partly)
+            self.cases = JoinedCases(cases, labelled._data, label_manager.ignore_label, partly)
+        # To look at between epochs; without unlabelled cases, the partly labelled ones.
+        self.monitored = unlabelled if unlabelled.identifiers else self.cases
         self.partly = partly
         self.highest_label = highest_label(label_manager)
         if partly is not None and partly.annotated and not partly.declared:
             # The preprocessed labels do not hold the ignore label yet.
             self.highest_label = partly.num_classes - 1
         size = unlabelled_batch_size(settings.unlabelled_batch_size, labelled.batch_size)
-        self.unlabelled = batches(labelled, self.cases, size, label_manager, settings)
+        self.unlabelled = batches(labelled, self.cases, size, label_manager, settings, refresh)
         self.num_cases = {
             "labelled": len(labelled.indices),
             "validation": len(validation.indices),
             "unlabelled": len(unlabelled.identifiers),
         }
-
-    @property
-    def monitored(self) -> UnlabelledDataset | JoinedCases:
-        """Cases to look at between epochs: the unlabelled ones; without any, the partly labelled ones."""
-        if isinstance(self.cases, JoinedCases) and self.cases.unlabelled.identifiers:
-            return self.cases.unlabelled
-        return self.cases
 
     def describe(self) -> str:
         """Describe the numbers of cases and patches."""
@@ -93,9 +94,8 @@ class Streams:
         Returns:
             Endless batches for training and for online validation.
         """
-        training = SeededBatches(
-            self.labelled, self.unlabelled, seed, "train", step, num_workers(), rank, self.highest_label, self.partly
-        )
+        how = (num_workers(), rank, self.highest_label, self.partly, self.refresh)
+        training = SeededBatches(self.labelled, self.unlabelled, seed, "train", step, *how)
         workers = num_workers(for_validation=True)
         online = SeededBatches(self.validation, None, seed, "validation", validated, workers, rank, self.highest_label)
         return in_workers(training, pin_memory), in_workers(online, pin_memory)

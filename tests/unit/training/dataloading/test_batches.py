@@ -19,8 +19,11 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading import workers
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
+from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED, RefreshedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.workers import in_workers
+from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce, RefreshSchedule
+from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshedCase, RefreshStore
 from nnunetv2_crln.utilities.seeding import seed_everything
 
 # ------------------------------------------------------------------ seeded batches
@@ -294,3 +297,78 @@ def test_labels_of_unlabelled_cases_are_not_looked_for(case_folder):
     properties = UnlabelledDataset(str(case_folder)).load_case("a")[3]
     assert properties == {"spacing": [1, 1, 1], "class_locations": {}}
     assert unlabelled_batches(case_folder).loader.oversample_foreground_percent == 0
+
+
+# ------------------------------------------------------------------ whole-volume refresh
+
+PLACE = (0, 2, 3, 4)
+FALSE_COMPONENT = np.argwhere(np.ones((10, 12, 3)))  # a slab of each case
+
+
+@pytest.fixture
+def refreshed(case_folder, tmp_path):
+    """Return a function that makes batches of a step; a refresh after epoch 0 of two steps found one voxel per case."""
+    store = RefreshStore(tmp_path)
+    store.begin(0, "weights")
+    for case in "abc":
+        store.write(0, case, RefreshedCase({1: np.array([PLACE], np.int32)}, FALSE_COMPONENT.astype(np.int32)))
+    store.decide(0, Decision(refreshed=True))
+
+    def build(step: int, joined: bool = False, **options) -> UnlabelledBatches:
+        refresh = RefreshInForce(store, RefreshSchedule(1, 2, 2))
+        refresh.at(step, may_wait=False)
+        batches = unlabelled_batches(case_folder, **options)
+        batches.refresh = refresh
+        cases = RefreshedCases(UnlabelledDataset(str(case_folder)), refresh)
+        batches.joined = JoinedCases(cases, SimpleNamespace(identifiers=[]), 2) if joined else None
+        batches.loader._data = batches.joined or cases
+        return batches
+
+    return build
+
+
+def holds(batch: dict, folder) -> list[bool]:
+    """Whether each patch, before any transform, holds the voxel at PLACE of its case."""
+    images = {name: UnlabelledDataset(str(folder)).load_case(name)[0][:] for name in "abc"}
+    pairs = zip(batch["unlabelled_weak"].numpy(), batch["unlabelled_keys"], strict=True)
+    return [images[case][PLACE] in patch[0] for patch, case in pairs]
+
+
+def test_after_a_refresh_foreground_is_oversampled_as_in_labelled_patches(refreshed, case_folder):
+    shares = {}
+    for step in (1, 2):
+        batches = refreshed(step, patch_size=(3, 3, 3), batch_size=6)
+        batches.loader.transforms = None
+        drawn_patches = np.array([holds(drawn(batches, seed), case_folder) for seed in range(20)])
+        shares[step] = drawn_patches.mean(0)
+    # nnU-Net takes the last third of a batch for it: 2 of 6 patches.
+    assert (shares[2][4:] == 1).all() and (shares[2][:4] < 0.7).all()
+    assert (shares[1] < 0.7).all()
+
+
+def test_before_the_first_refresh_batches_are_those_without_any(refreshed, case_folder):
+    expected = drawn(unlabelled_batches(case_folder))
+    before, after = drawn(refreshed(1)), drawn(refreshed(2))
+    assert before.keys() == expected.keys()
+    assert all(np.array_equal(before[name], expected[name]) for name in expected)
+    assert not torch.equal(after["unlabelled_weak"], expected["unlabelled_weak"])
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_removed_components_are_known_background_where_they_lie(refreshed, case_folder, joined):
+    """The first three planes of the last axis, which the mask leaves to the unknown where it is -1."""
+    batches = refreshed(2, joined, patch_size=(10, 12, 14), batch_size=2)
+    cases = batches.joined or batches.loader._data
+    mask = cases.load_case("a")[1]
+    plain = UnlabelledDataset(str(case_folder)).load_case("a")[1][:]
+    assert set(np.unique(mask)) == {-1, 0, REMOVED}
+    assert np.array_equal(np.argwhere(mask == REMOVED), np.argwhere((plain == 0) & (np.arange(14) < 3)))
+    batches.loader.transforms = None
+    batch = drawn(batches)
+    known = batch["unlabelled_known"]
+    assert set(known.unique().tolist()) == {-1, 0}
+    images = {name: UnlabelledDataset(str(case_folder)).load_case(name)[0][:] for name in "abc"}
+    for patch, case, where in zip(
+        batch["unlabelled_weak"].numpy(), batch["unlabelled_keys"], known.numpy(), strict=True
+    ):
+        assert set(patch[0][where == 0]) == set(images[case][0, :, 6:, :3].ravel()) & set(patch[0].ravel())

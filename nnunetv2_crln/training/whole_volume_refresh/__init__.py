@@ -1,0 +1,1 @@
+"""Predict the unlabelled cases whole between epochs: where is foreground, and which predicted parts cannot be?"""
