@@ -13,6 +13,7 @@ from tiny_training import NAME, assert_equal_weights, train_epochs, weights
 from nnunetv2_crln.layout import refresh_folder
 from nnunetv2_crln.training.whole_volume_refresh.refresh import WholeVolumeRefresh
 from nnunetv2_crln.training.whole_volume_refresh.store import RefreshStore
+from nnunetv2_crln.training.whole_volume_refresh.volume_teacher import VolumeTeacher
 
 QUIET = {"monitor_every": 0, "overlay_every": 0, "quality_cases": 0}
 REFRESH = {**QUIET, "refresh_every": 1, "refresh_max_share": None}
@@ -28,6 +29,15 @@ def generators() -> tuple:
 def test_a_continued_training_equals_an_uninterrupted_one_and_opens_no_hidden_label(
     trainer_of, preprocessed, monkeypatch
 ):
+    predict = VolumeTeacher.__call__
+
+    def bright_voxels_too(teacher, image):
+        """After a dozen steps the teacher sees no foreground yet."""
+        masks = predict(teacher, image)
+        masks[0] |= image[0] > 1
+        return masks
+
+    monkeypatch.setattr(VolumeTeacher, "__call__", bright_voxels_too)
     whole = trainer_of(results="whole", epochs=4, **REFRESH)
     with OpenedFiles(preprocessed.raw / NAME / "labelsUl") as hidden:
         train_epochs(whole, 4)

@@ -268,7 +268,7 @@ def test_batches_do_not_depend_on_when_workers_make_them(tmp_path, workers):
         if workers:
             augmenter._finish()
     assert used == [None] * 4 + [1] * 6 + [4] * 2
-    assert time.monotonic() - begin < 5  # no worker waits for a decision after the last epoch
+    assert time.monotonic() - begin < 9  # of 10 s of patience: no worker waits for a decision after the last epoch
     assert not multiprocessing.active_children()
 
 
