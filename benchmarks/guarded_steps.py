@@ -47,10 +47,11 @@ class Steps:
     Args:
         folder: Logs, records and the page.
         minutes: For all steps together.
+        least: Seconds that every step may take, however small its share, as long as some are left.
     """
 
-    def __init__(self, folder: Path, minutes: float) -> None:
-        self.folder, self.seconds = folder, 60 * minutes
+    def __init__(self, folder: Path, minutes: float, least: float = 0) -> None:
+        self.folder, self.seconds, self.least = folder, 60 * minutes, least
         (folder / "logs").mkdir(parents=True, exist_ok=True)
         self._file = folder / "steps.json"
         self.records: dict[str, dict[str, Any]] = json.loads(self._file.read_text()) if self._file.exists() else {}
@@ -66,7 +67,7 @@ class Steps:
             record = self.records.get(step.name, {})
             if record.get("state") == DONE:
                 continue
-            limit = min(step.share * self.seconds, self.left())
+            limit = min(max(step.share * self.seconds, self.least), self.left())
             if limit < LEAST_SECONDS:
                 new = {"state": record.get("state", LEFT_OUT), "seconds": 0.0}
             else:

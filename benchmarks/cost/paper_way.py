@@ -119,6 +119,7 @@ def main() -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--scale", type=float, default=1.0, help="of the patch's sides, for small machines")
     parser.add_argument("--repeats", type=int, default=6, help="rounds; default: %(default)s")
+    parser.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
     parser.add_argument("-o", type=Path, default=RESULT)
     parser.add_argument("--peak-of", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -137,7 +138,7 @@ def main() -> None:
         batches = {way: workbench.draw_batch(trainer) for way, trainer in trainers.items()}
         seconds = step_times(trainers, batches, clock_of("cpu", args.device), args.repeats)
         del trainers
-    peaks = {way: peak_bytes(way, args) for way in WAYS}
+    peaks = {} if args.no_memory else {way: peak_bytes(way, args) for way in WAYS}
     ratios = [a / b for a, b in zip(seconds["paper"], seconds["ours"], strict=True)]
     result = {
         "patch_size": list(setting.patch_size),
@@ -146,8 +147,9 @@ def main() -> None:
         "seconds": {way: workbench.quantiles(values) for way, values in seconds.items()},
         "time_paper_to_ours": workbench.quantiles(ratios),
         "peak_bytes": peaks,
-        "memory_paper_to_ours": peaks["paper"] / peaks["ours"],
     }
+    if peaks:
+        result["memory_paper_to_ours"] = peaks["paper"] / peaks["ours"]
     print(json.dumps(result, indent=1))
     args.o.write_text(json.dumps(result, indent=1) + "\n")
 

@@ -74,10 +74,26 @@ def test_every_step_is_a_command_that_exists(tmp_path, device):
     assert trained == ["nnUNetTrainer_CRLN_article", "nnUNetTrainer_CRLN", "nnUNetTrainer_CRLN"]
 
 
+def test_a_small_share_does_not_cut_a_step_short(tmp_path):
+    steps = Steps(tmp_path, minutes=1, least=30)
+    steps.run([step("slow start", "import time; time.sleep(1)", share=0.001)])
+    assert states(steps) == {"slow start": DONE}
+
+
+def test_an_unknown_step_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(["--device", "cpu", "--out", str(tmp_path), "--steps", "step_tme"])
+    assert "step_tme: expected some of doctor, step_sync, step_time" in capsys.readouterr().err
+
+
 @pytest.mark.slow
-def test_the_command_on_a_cpu_in_a_few_seconds(tmp_path):
-    command = [sys.executable, SCRIPT, "--device", "cpu", "--minutes", "0.3", "--out", tmp_path]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+def test_steps_on_a_cpu_end_and_are_on_the_page(tmp_path):
+    command = [sys.executable, SCRIPT, "--device", "cpu", "--minutes", "40", "--out", tmp_path]
+    done = subprocess.run([*command, "--steps", "step_sync", "dim_scaling"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "README.md").read_text()
     records = json.loads((tmp_path / "steps.json").read_text())
-    assert {"doctor", "step_time", "train_DemoHeart_3d_fullres"} <= set(records)
-    assert "A trial on the CPU" in (tmp_path / "README.md").read_text()
+    assert {name: record["state"] for name, record in records.items()} == {"step_sync": DONE, "dim_scaling": DONE}, page
+    assert "A trial on the CPU" in page
+    for name in records:
+        assert json.loads((tmp_path / f"{name}.json").read_text())
