@@ -109,7 +109,7 @@ def prepare(raw: Path) -> None:
     from nnunetv2_crln.demo.dataset import write_demo_dataset
 
     if raw.name == GENERATED and not (raw / "dataset.json").exists():
-        write_demo_dataset(raw)
+        write_demo_dataset(raw, held_out=0)
     arguments = ["-d", raw.name.removeprefix("Dataset").split("_")[0], "-c", "3d_fullres", "-np", str(os.cpu_count())]
     if LEFT_ATRIUM in raw.name:
         arguments += ["--article", LEFT_ATRIUM]

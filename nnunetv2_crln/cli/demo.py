@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _demo(arguments: argparse.Namespace) -> None:
     # Imported after parsing: --help need not wait for SciPy.
-    from nnunetv2_crln.demo.pipeline import BASELINE, FAST, METHOD, Demo, DemoSettings, comparison_table
+    from nnunetv2_crln.demo.pipeline import FAST, Demo, DemoSettings
 
     if arguments.fast:
         vars(arguments).update(FAST)
@@ -25,24 +25,22 @@ def _demo(arguments: argparse.Namespace) -> None:
     settings = DemoSettings(
         labelled=arguments.labelled,
         unlabelled=arguments.unlabelled,
-        test=arguments.test,
+        held_out=arguments.test,
         seed=arguments.seed,
         epochs=arguments.epochs,
         device=arguments.device,
-        trainers=tuple(arguments.tr or (BASELINE, METHOD)),
+        methods=tuple(arguments.methods),
     )
     demo = Demo(arguments.o, settings)
     if arguments.dataset_only:
         demo.write_dataset()
         return
-    summaries = demo.run()
-    print(f"\n{settings.test} test hearts, {settings.labelled} labelled, {settings.unlabelled} unlabelled\n")
-    print(comparison_table(summaries))
+    print(f"\n{demo.run()}")
     if arguments.fast:
-        print("\nThese few steps train nothing worth comparing: run without --fast for that.")
-    for trainer in settings.trainers[1:]:
-        print(f"\nReport: {demo.report_file(trainer)}")
-    print(f"Models, predictions, evaluations and logs: {demo.output}")
+        print("These few steps train nothing worth comparing: run without --fast for that.")
+    for method in settings.methods[1:]:
+        print(f"Report: {demo.comparison.report_file(method)}")
+    print(f"Table, predictions and logs: {demo.comparison.output}\nModels: {demo.results}")
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -55,20 +53,26 @@ def build_parser() -> CommandParser:
     """Return the options of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_demo",
-        "Generate a small dataset of hearts and run the real commands on it: planning, training with the labelled "
-        "cases alone and with CRLN, prediction, evaluation, report. Run it again to continue if interrupted.",
+        "Generate a small dataset of hearts and run the real commands on it: planning, then a comparison of training "
+        "with the labelled cases alone and with CRLN on held-out cases. Run it again to continue if interrupted.",
         "nnUNetv2_crln_demo -o demo_output",
     )
     parser.add_argument("-o", type=Path, default=Path("demo_output"), metavar="FOLDER", help="default: %(default)s")
-    parser.add_argument("-tr", nargs="+", metavar="TRAINER", help="trainers to compare, the baseline first")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=["supervised", "crln"],
+        metavar="METHOD",
+        help="those of nnUNetv2_crln_compare, the baseline first; default: supervised crln",
+    )
     parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s")
     parser.add_argument(
         "--fast", action="store_true", help="a fraction of the work: shows the workflow, compares nothing"
     )
-    parser.add_argument("--epochs", type=int, default=18, help="epochs of 50 iterations; default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=9, help="epochs of 50 iterations; default: %(default)s")
     parser.add_argument("--labelled", type=int, default=4, help="labelled cases; default: %(default)s")
     parser.add_argument("--unlabelled", type=int, default=24, help="unlabelled cases; default: %(default)s")
-    parser.add_argument("--test", type=int, default=10, help="test cases; default: %(default)s")
+    parser.add_argument("--test", type=int, default=10, help="held-out labelled cases; default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the patients, weights and batches; default: 0")
     parser.add_argument(
         "--dataset_only", action="store_true", help="write the raw dataset into FOLDER/nnUNet_raw, stop"

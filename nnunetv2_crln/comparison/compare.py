@@ -16,7 +16,7 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
 from nnunetv2_crln.evaluation.summary_file import save_summary
-from nnunetv2_crln.layout import EVALUATION_FILE, NUM_FOLDS
+from nnunetv2_crln.layout import NUM_FOLDS
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -161,22 +161,18 @@ def _write_results(runs: list[Training], options: CompareOptions, folders: Datas
         page = build_report(
             models[method],
             models[baseline],
-            [_evaluation_file(options, method)],
-            [_evaluation_file(options, baseline)],
+            [options.evaluation_file(method)],
+            [options.evaluation_file(baseline)],
         )
-        write_text(options.output / f"report_{method}.html", page)
+        write_text(options.report_file(method), page)
     return table
-
-
-def _evaluation_file(options: CompareOptions, method: str) -> Path:
-    return options.output / "predictions" / method / EVALUATION_FILE
 
 
 def _evaluate(
     method: str, runs: list[Training], options: CompareOptions, folders: DatasetFolders, cases: Sequence[str]
 ) -> Mapping:
     """Evaluate the predictions of all folds of a method together."""
-    folder = _evaluation_file(options, method).parent
+    folder = options.evaluation_file(method).parent
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     dataset_json = read_dataset_json(folders.raw)
@@ -187,5 +183,5 @@ def _evaluate(
                     shutil.copyfile(path, folder / path.name)
     labels = folders.preprocessed / "gt_segmentations"
     summary = evaluate_folder(labels, folder, dataset_json, allow_missing=True)
-    save_summary(summary, _evaluation_file(options, method))
+    save_summary(summary, options.evaluation_file(method))
     return summary

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, did_you_mean
+from nnunetv2_crln.layout import EVALUATION_FILE
 
 SUPERVISED, RECIPE = "supervised", "recipe"
 TRAINERS = {
@@ -65,6 +66,14 @@ class CompareOptions:
             raise UserError(f"--at_once {self.at_once}: expected 1 or more.")
         if len(set(self.folds)) < len(self.folds):
             raise UserError(f"-f {' '.join(map(str, self.folds))}: a fold is named twice.")
+
+    def evaluation_file(self, method: str) -> Path:
+        """Return the file with the evaluation of a method, in the folder of its predictions."""
+        return self.output / "predictions" / method / EVALUATION_FILE
+
+    def report_file(self, method: str) -> Path:
+        """Return the report page about a method other than the baseline."""
+        return self.output / f"report_{method}.html"
 
 
 @dataclass(frozen=True)

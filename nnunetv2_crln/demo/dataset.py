@@ -1,4 +1,4 @@
-"""Write the generated patients as a raw nnU-Net dataset with unlabelled images."""
+"""Write the generated patients as a raw nnU-Net dataset with unlabelled images, and the split of its labelled cases."""
 
 import json
 from pathlib import Path
@@ -7,16 +7,23 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_crln.demo.anatomy import DEMO_DIFFICULTY, LABELS, Difficulty, draw_case
-from nnunetv2_crln.layout import IMAGES_UNLABELLED, LABELS_UNLABELLED
+from nnunetv2_crln.layout import (
+    IMAGES_LABELLED,
+    IMAGES_UNLABELLED,
+    LABELS_LABELLED,
+    LABELS_UNLABELLED,
+    SPLITS_FILE,
+)
+from nnunetv2_crln.utilities.files import write_json
 
 DATASET_NAME = "Dataset999_DemoHeart"
 SPACING = (1.8, 1.8, 2.5)  # mm, x y z
 
 # Folder of images, folder of labels, prefix of the cases, first part of their seeds.
 _GROUPS = {
-    "labelled": ("imagesTr", "labelsTr", "labelled", 0),
+    "labelled": (IMAGES_LABELLED, LABELS_LABELLED, "labelled", 0),
     "unlabelled": (IMAGES_UNLABELLED, LABELS_UNLABELLED, "unlabelled", 1),
-    "test": ("imagesTs", "labelsTs", "test", 2),
+    "held out": (IMAGES_LABELLED, LABELS_LABELLED, "held_out", 2),
 }
 
 
@@ -24,7 +31,7 @@ def write_demo_dataset(
     folder: str | Path,
     labelled: int = 4,
     unlabelled: int = 24,
-    test: int = 10,
+    held_out: int = 10,
     seed: int = 0,
     difficulty: Difficulty = DEMO_DIFFICULTY,
 ) -> Path:
@@ -35,9 +42,9 @@ def write_demo_dataset(
 
     Args:
         folder: Folder of the dataset, such as ``nnUNet_raw/Dataset999_DemoHeart``.
-        labelled: Number of cases in imagesTr and labelsTr.
+        labelled: Number of cases in imagesTr and labelsTr to train on.
         unlabelled: Number of cases in imagesUl. Their labels go to labelsUl, which is only for measuring.
-        test: Number of cases in imagesTs and labelsTs.
+        held_out: Number of further cases in imagesTr and labelsTr, for comparing trainings on the others.
         seed: Seed of the patients.
         difficulty: Factors of the variation between patients.
 
@@ -45,23 +52,42 @@ def write_demo_dataset(
         ``folder``.
     """
     folder = Path(folder)
-    for group, count in (("labelled", labelled), ("unlabelled", unlabelled), ("test", test)):
+    for group, count in (("labelled", labelled), ("unlabelled", unlabelled), ("held out", held_out)):
         images, labels, prefix, stream = _GROUPS[group]
         for number in range(count):
             image, label = draw_case(np.random.default_rng([seed, stream, number]), difficulty=difficulty)
-            case = f"{prefix}_{number:03d}"
+            case = _case(prefix, number)
             _write(image, folder / images / f"{case}_0000.nii.gz")
             _write(label, folder / labels / f"{case}.nii.gz")
     description = {
         "channel_names": {"0": "MRI"},
         "labels": LABELS,
-        "numTraining": labelled,
+        "numTraining": labelled + held_out,
         "file_ending": ".nii.gz",
         "name": folder.name,
         "description": f"Generated hearts, seed {seed}: no patient's data. Written by nnUNetv2_crln_demo.",
     }
     (folder / "dataset.json").write_text(json.dumps(description, indent=4) + "\n", encoding="utf-8")
     return folder
+
+
+def write_demo_split(preprocessed_dataset_folder: str | Path, labelled: int, held_out: int) -> None:
+    """Write nnU-Net's split with one fold: it trains on the labelled cases and validates on those held out.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        labelled: Number of cases to train on, as for :func:`write_demo_dataset`.
+        held_out: Number of cases held out.
+    """
+    fold = {
+        key: [_case(prefix, number) for number in range(count)]
+        for key, prefix, count in (("train", "labelled", labelled), ("val", "held_out", held_out))
+    }
+    write_json([fold], Path(preprocessed_dataset_folder) / SPLITS_FILE)
+
+
+def _case(prefix: str, number: int) -> str:
+    return f"{prefix}_{number:03d}"
 
 
 def _write(array: np.ndarray, path: Path) -> None:

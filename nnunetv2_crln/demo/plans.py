@@ -7,19 +7,20 @@ from nnunetv2_crln.layout import PLANS_BLOCK
 
 DEMO_PLANS = "nnUNetPlans_demo"
 
-_STAGES = 3
-_FEATURES = [8, 16, 32]
+_STAGES = 4
+_FEATURES = [8, 16, 32, 64]
 _PATCH = [32, 32, 32]
+# Three patches for each epoch's Dice; the comparison evaluates the held-out cases as a whole at the end.
+_SCHEDULE = {"num_iterations_per_epoch": 50, "num_val_iterations_per_epoch": 2}
 
 
-def write_demo_plans(preprocessed_dataset_folder: str | Path, epochs: int, seed: int) -> Path:
+def write_demo_plans(preprocessed_dataset_folder: str | Path, seed: int) -> Path:
     """Derive the demo's plans from nnU-Net's.
 
     Only the network, the patch and the schedule differ, so that the same preprocessed data are used.
 
     Args:
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name`` with ``nnUNetPlans.json``.
-        epochs: Number of epochs of 50 iterations.
         seed: Seed of weights and batches.
 
     Returns:
@@ -35,10 +36,10 @@ def write_demo_plans(preprocessed_dataset_folder: str | Path, epochs: int, seed:
         features_per_stage=_FEATURES,
         kernel_sizes=[[3, 3, 3]] * _STAGES,
         strides=[[1, 1, 1]] + [[2, 2, 2]] * (_STAGES - 1),
-        n_conv_per_stage=[2] * _STAGES,
-        n_conv_per_stage_decoder=[2] * (_STAGES - 1),
+        n_conv_per_stage=[1] * _STAGES,
+        n_conv_per_stage_decoder=[1] * (_STAGES - 1),
     )
-    full_resolution["short_schedule"] = {"num_epochs": epochs, "seed": seed}
+    full_resolution["short_schedule"] = {**_SCHEDULE, "seed": seed}
     full_resolution[PLANS_BLOCK] = {**full_resolution.get(PLANS_BLOCK, {}), "seed": seed}
     plans["plans_name"] = DEMO_PLANS
     plans["configurations"] = {"3d_fullres": full_resolution}

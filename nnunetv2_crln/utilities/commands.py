@@ -67,19 +67,6 @@ class Command:
         self._mark.touch()
 
 
-def run_together(commands: Sequence[Command], environment: Mapping[str, str]) -> None:
-    """Run commands side by side until all have ended; skip those whose result exists.
-
-    Args:
-        commands: Commands that do not depend on each other.
-        environment: Variables in addition to those of this process.
-
-    Raises:
-        UserError: A command is missing or failed; the others are stopped.
-    """
-    run_queue(commands, [environment] * len(commands))
-
-
 def run_queue(commands: Sequence[Command], places: Sequence[Mapping[str, str]]) -> None:
     """Run commands in their order, at most one in each place at a time; those whose result is there are skipped.
 
@@ -204,21 +191,28 @@ def progress_of(line: str, epochs: int) -> str:
 
 
 class _Progress:
-    """Show running commands: in place on a terminal, a line each per minute in a log."""
+    """Show running commands: in place on a terminal; in a log a line each per minute, and the first that one tells."""
 
     def __init__(self) -> None:
         self.started = self.shown = time.perf_counter()
+        self.heard: set[Command] = set()
 
     def show(self, commands: Sequence[Command]) -> None:
         now = time.perf_counter()
-        lines = [f"  {command.title}: {command.progress or f'{now - self.started:.0f} s'}" for command in commands]
+        told = [(command, command.progress) for command in commands]  # another thread changes it
+        lines = [f"  {command.title}: {progress or f'{now - self.started:.0f} s'}" for command, progress in told]
         if sys.stdout.isatty():
             columns = shutil.get_terminal_size().columns - 1
             up = f"\033[{len(lines) - 1}A" if len(lines) > 1 else ""
             print("\r" + "\n".join(f"{line[:columns]}\033[K" for line in lines) + up, end="", flush=True)
-        elif now - self.shown >= _SECONDS_BETWEEN_LINES:
+            return
+        first = [progress and command not in self.heard for command, progress in told]
+        self.heard.update(command for command, progress in told if progress)
+        if now - self.shown >= _SECONDS_BETWEEN_LINES:
             self.shown = now
             print("\n".join(lines), flush=True)
+        elif any(first):
+            print("\n".join(line for line, is_first in zip(lines, first) if is_first), flush=True)
 
 
 def _clear_progress() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nnunetv2_crln.demo.pipeline import BASELINE, METHOD, Demo, DemoSettings
+from nnunetv2_crln.demo.pipeline import Demo, DemoSettings
+from nnunetv2_crln.evaluation.summary_file import load_summary
 from nnunetv2_crln.utilities.commands import find_command
 
 MARGIN = 0.02  # Dice by which CRLN beats supervised-only training in the full demo; README states it
@@ -44,9 +45,10 @@ def test_every_command_runs_and_a_second_call_shows_the_result_again(tmp_path):
     second = run_demo(folder, *arguments)
     assert second.returncode == 0, second.stderr
     assert processor_seconds() - started < 40
-    table = second.stdout[second.stdout.index("Dice [%]") :]
-    assert all(name in table for name in (BASELINE, METHOD, "left ventricle", "myocardium", "right ventricle", "mean"))
-    assert (folder / f"report_{METHOD}.html").stat().st_size > 10_000
+    table = second.stdout[second.stdout.index("| Method") :]
+    rows = [line for line in table.splitlines() if line.startswith("| ")]
+    assert [row.split(" | ")[0] for row in rows[2:]] == ["| supervised", "| crln"]
+    assert (folder / "comparison" / "report_crln.html").stat().st_size > 10_000
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("checkpoint_final.pth")} == before
     if arguments:
         assert first.stdout.endswith(table)
@@ -54,6 +56,7 @@ def test_every_command_runs_and_a_second_call_shows_the_result_again(tmp_path):
 
 @pytest.mark.skipif("DEMO_OUTPUT" not in os.environ, reason="DEMO_OUTPUT names no finished demo (CI runs one)")
 def test_crln_beats_supervised_training_in_the_full_demo():
-    demo = Demo(os.environ["DEMO_OUTPUT"], DemoSettings())
-    baseline, method = (demo.summary(trainer)["foreground_mean"]["Dice"]["mean"] for trainer in (BASELINE, METHOD))
+    comparison = Demo(os.environ["DEMO_OUTPUT"], DemoSettings()).comparison
+    files = [comparison.evaluation_file(method) for method in comparison.methods]
+    baseline, method = (load_summary(file)["foreground_mean"]["Dice"]["mean"] for file in files)
     assert method > baseline + MARGIN

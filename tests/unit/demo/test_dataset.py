@@ -4,14 +4,14 @@ import json
 
 import SimpleITK as sitk
 
-from nnunetv2_crln.demo.dataset import write_demo_dataset
+from nnunetv2_crln.demo.dataset import write_demo_dataset, write_demo_split
 from nnunetv2_crln.demo.plans import write_demo_plans
 from nnunetv2_crln.raw_dataset.check_images import find_duplicate_images
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
 
 
 def write(folder, **options):
-    return write_demo_dataset(folder, labelled=2, unlabelled=3, test=1, **options)
+    return write_demo_dataset(folder, labelled=2, unlabelled=3, held_out=1, **options)
 
 
 def names(folder) -> dict[str, int]:
@@ -20,18 +20,25 @@ def names(folder) -> dict[str, int]:
 
 def test_a_valid_dataset_with_hidden_labels(tmp_path):
     folder = write(tmp_path / "Dataset999_X")
-    expected = {"imagesTr": 2, "labelsTr": 2, "imagesUl": 3, "labelsUl": 3, "imagesTs": 1, "labelsTs": 1}
-    assert names(folder) == expected
+    assert names(folder) == {"imagesTr": 3, "labelsTr": 3, "imagesUl": 3, "labelsUl": 3}
     assert check_dataset(folder) == []
     assert find_duplicate_images(folder) == []
 
 
 def test_more_of_one_kind_leave_the_others_alone(tmp_path):
     few = write(tmp_path / "few")
-    many = write_demo_dataset(tmp_path / "many", labelled=3, unlabelled=4, test=2)
-    for name in ("imagesTr/labelled_001_0000", "imagesUl/unlabelled_002_0000", "labelsTs/test_000"):
+    many = write_demo_dataset(tmp_path / "many", labelled=3, unlabelled=4, held_out=2)
+    for name in ("imagesTr/labelled_001_0000", "imagesUl/unlabelled_002_0000", "labelsTr/held_out_000"):
         first, second = (sitk.GetArrayFromImage(sitk.ReadImage(f"{folder}/{name}.nii.gz")) for folder in (few, many))
         assert (first == second).all()
+
+
+def test_the_split_holds_out_what_is_not_trained_on(tmp_path):
+    labels = {path.name.split(".")[0] for path in (write(tmp_path / "Dataset999_X") / "labelsTr").iterdir()}
+    write_demo_split(tmp_path, labelled=2, held_out=1)
+    (fold,) = json.loads((tmp_path / "splits_final.json").read_text(encoding="utf-8"))
+    assert fold == {"train": ["labelled_000", "labelled_001"], "val": ["held_out_000"]}
+    assert labels == {*fold["train"], *fold["val"]}
 
 
 def test_the_seed_changes_the_patients(tmp_path):
@@ -54,13 +61,14 @@ def test_plans_keep_the_data_and_a_users_settings(tmp_path):
         },
     }
     (tmp_path / "nnUNetPlans.json").write_text(json.dumps(plans))
-    path = write_demo_plans(tmp_path, epochs=7, seed=3)
+    path = write_demo_plans(tmp_path, seed=3)
     made = json.loads(path.read_text(encoding="utf-8"))
     assert path.stem == made["plans_name"] == "nnUNetPlans_demo"
     configuration = made["configurations"]["3d_fullres"]
     assert configuration["data_identifier"] == "nnUNetPlans_3d_fullres"
     assert configuration["crln"] == {"num_prototypes": 4, "seed": 3}
-    assert configuration["short_schedule"] == {"num_epochs": 7, "seed": 3}
+    assert configuration["short_schedule"]["seed"] == 3
+    assert "num_epochs" not in configuration["short_schedule"]  # which the comparison adds
     kwargs = configuration["architecture"]["arch_kwargs"]
     assert kwargs["conv_bias"] is True
     lengths = {len(kwargs[key]) for key in ("features_per_stage", "kernel_sizes", "strides", "n_conv_per_stage")}

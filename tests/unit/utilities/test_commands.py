@@ -11,7 +11,7 @@ import pytest
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities import commands
-from nnunetv2_crln.utilities.commands import Command, find_command, progress_of, run_queue, run_together
+from nnunetv2_crln.utilities.commands import Command, find_command, progress_of, run_queue
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the commands of these tests are shell scripts")
 
@@ -38,7 +38,7 @@ def command(tmp_path, *arguments: str, result=None) -> Command:
 
 def test_output_goes_to_the_log_and_variables_arrive(script, tmp_path, capsys):
     name = script("greet", 'echo "hello $1 from $WHERE"; touch "$2"')
-    run_together([command(tmp_path, name, "you", str(tmp_path / "result"))], {"WHERE": "here"})
+    run_queue([command(tmp_path, name, "you", str(tmp_path / "result"))], [{"WHERE": "here"}])
     assert "hello you from here" in (tmp_path / "logs" / "step.log").read_text(encoding="utf-8")
     assert "$ greet you" in capsys.readouterr().out
 
@@ -67,17 +67,23 @@ def test_a_log_gets_progress_now_and_then(script, tmp_path, capsys, monkeypatch)
     monkeypatch.setattr(commands, "_SECONDS_BETWEEN_LINES", 0.5)
     line = "Epoch 1 of 2: pseudo Dice 0.5 (0.5), 1 s, 1 s left, until 09:30"
     name = script("train", f'echo "{line}"; sleep 1.5; touch "{tmp_path}/result"')
-    run_together([command(tmp_path, name)], {})
+    run_queue([command(tmp_path, name)], [{}])
     assert "  a step: epoch 1 of 2, pseudo Dice 0.5, 1 s left\n" in capsys.readouterr().out
+
+
+def test_the_estimate_reaches_a_log_at_once(script, tmp_path, capsys):
+    name = script("train", f'echo "About 9 s for 2 epochs, until 9:30 (1 s"; sleep 1; touch "{tmp_path}/result"')
+    run_queue([command(tmp_path, name)], [{}])
+    assert capsys.readouterr().out.count("  a step: about 9 s for 2 epochs, until 9:30\n") == 1
 
 
 def test_what_is_done_is_skipped_until_its_result_is_removed(script, tmp_path):
     name = script("count", f'echo x >> "{tmp_path}/counter"; touch "{tmp_path}/result"')
     for _ in range(2):
-        run_together([command(tmp_path, name)], {})
+        run_queue([command(tmp_path, name)], [{}])
     assert (tmp_path / "counter").read_text(encoding="utf-8") == "x\n"
     (tmp_path / "result").unlink()
-    run_together([command(tmp_path, name)], {})
+    run_queue([command(tmp_path, name)], [{}])
     assert (tmp_path / "counter").read_text(encoding="utf-8") == "x\nx\n"
 
 
@@ -85,13 +91,13 @@ def test_a_failure_shows_the_last_lines_and_is_not_done(script, tmp_path):
     name = script("fail", f'touch "{tmp_path}/result"; echo "disk is full" >&2; exit 3')
     step = command(tmp_path, name)
     with pytest.raises(UserError, match=r"status 3(.|\n)*disk is full(.|\n)*step\.log"):
-        run_together([step], {})
+        run_queue([step], [{}])
     assert not step.is_done()
 
 
 def test_a_missing_command_says_how_to_install(tmp_path):
     with pytest.raises(UserError, match="no_such_command_anywhere was found neither"):
-        run_together([command(tmp_path, "no_such_command_anywhere")], {})
+        run_queue([command(tmp_path, "no_such_command_anywhere")], [{}])
 
 
 @pytest.mark.slow
@@ -100,7 +106,7 @@ def test_a_failure_stops_the_others(script, tmp_path):
     fail = script("fail", "sleep 0.3; exit 1")
     started = time.perf_counter()
     with pytest.raises(UserError, match="fail failed"):
-        run_together([command(tmp_path, slow), Command("other", [fail], tmp_path / "other.log", tmp_path)], {})
+        run_queue([command(tmp_path, slow), Command("other", [fail], tmp_path / "other.log", tmp_path)], [{}, {}])
     assert time.perf_counter() - started < 30
 
 
@@ -123,11 +129,11 @@ def test_commands_of_this_environment_come_first():
 def test_an_interrupt_or_a_kill_ends_the_command_and_its_workers(script, tmp_path, sent):
     name = script("parent", f'sleep 60 & echo $! > "{tmp_path}/worker"; wait')
     program = (
-        "import signal; from pathlib import Path; from nnunetv2_crln.utilities.commands import Command, run_together\n"
+        "import signal; from pathlib import Path; from nnunetv2_crln.utilities.commands import Command, run_queue\n"
         # What a shell starts in the background inherits that interrupts are ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"folder = Path({str(tmp_path)!r})\n"
-        f"run_together([Command('a step', [{name!r}], folder / 'log', folder)], {{}})\n"
+        f"run_queue([Command('a step', [{name!r}], folder / 'log', folder)], [{{}}])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     worker = tmp_path / "worker"
