@@ -69,7 +69,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--fast", action="store_true", help="a fraction of the work: shows the workflow, compares nothing"
     )
-    parser.add_argument("--epochs", type=int, default=9, help="epochs of 50 iterations; default: %(default)s")
+    parser.add_argument("--epochs", type=int, default=14, help="epochs of 50 iterations; default: %(default)s")
     parser.add_argument("--labelled", type=int, default=4, help="labelled cases; default: %(default)s")
     parser.add_argument("--unlabelled", type=int, default=24, help="unlabelled cases; default: %(default)s")
     parser.add_argument("--test", type=int, default=10, help="held-out labelled cases; default: %(default)s")

@@ -10,7 +10,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -30,9 +30,9 @@ _COMPARISON, _LOGS = "comparison", "logs"
 _FOR_A_CPU = {
     "nnUNet_compile": "false",
     "nnUNet_def_n_proc": "1",
-    "nnUNet_n_proc_DA": "0",  # patches this small are augmented faster than passed on
     "OMP_NUM_THREADS": "1",  # more threads than cores would spin while waiting for each other
 }
+_FOR_TRAINING = {"nnUNet_n_proc_DA": "0"}  # patches this small are augmented faster than passed on
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class DemoSettings:
     unlabelled: int = 24
     held_out: int = 10
     seed: int = 0
-    epochs: int = 9
+    epochs: int = 14
     device: str = "cpu"
     methods: tuple[str, ...] = ("supervised", "crln")
 
@@ -92,13 +92,14 @@ class Demo:
         """
         started = time.perf_counter()
         self.write_dataset()
-        with self._environment():
+        with _exported({name: str(self.output / name) for name in _FOLDERS} | _FOR_A_CPU):
             self._plan()
             # Imported now: nnU-Net reads some of the variables when it is imported.
             from nnunetv2_crln.comparison.compare import compare
 
-            print(f"\n$ {self.compare_command()}", flush=True)
-            table = compare(self.comparison)
+            with _exported(_FOR_TRAINING):
+                print(f"\n$ {self.compare_command()}", flush=True)
+                table = compare(self.comparison)
         print(f"\nDone in {(time.perf_counter() - started) / 60:.1f} min{_cpu_time()}.")
         return table
 
@@ -147,23 +148,6 @@ class Demo:
         self.output.mkdir(parents=True, exist_ok=True)
         stamp.write_text(json.dumps(wanted, indent=4) + "\n", encoding="utf-8")
 
-    @contextlib.contextmanager
-    def _environment(self) -> Iterator[None]:
-        """Set the variables of all commands for a while, and show them as a user would set them."""
-        variables = {name: str(self.output / name) for name in _FOLDERS} | _FOR_A_CPU
-        for name, value in variables.items():
-            print(f"export {name}={shlex.quote(value)}")
-        before = {name: os.environ.get(name) for name in variables}
-        os.environ.update(variables)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                if value is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = value
-
     def _plan(self) -> None:
         """Plan and preprocess, then write the demo's split and plans."""
         arguments = ["nnUNetv2_crln_plan_and_preprocess", "-d", DATASET_ID, "-c", CONFIGURATION]
@@ -173,6 +157,23 @@ class Demo:
         run_queue([Command("planning and preprocessing", arguments, log, self.preprocessed)], [{}])
         write_demo_split(self.preprocessed, self.settings.labelled, self.settings.held_out)
         write_demo_plans(self.preprocessed, self.settings.seed)
+
+
+@contextlib.contextmanager
+def _exported(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for a while, and show them as a user would set them."""
+    for name, value in variables.items():
+        print(f"export {name}={shlex.quote(value)}")
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            if old is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = old
 
 
 def _cpu_time() -> str:
