@@ -56,7 +56,7 @@ def measuring_steps(out: Path, device: str) -> list[Step]:
 
     def doctor() -> Step:
         code = "from nnunetv2_crln.cli.doctor import main; main([])"
-        return Step("doctor", "Is the installation sound?", ["python", "-c", code], 0.03)
+        return Step("doctor", "Is the installation sound?", ["python", "-c", code], 0.03, nnunet_folders(out))
 
     steps = [
         doctor(),
@@ -80,18 +80,25 @@ def measuring_steps(out: Path, device: str) -> list[Step]:
     return steps
 
 
+def nnunet_folders(out: Path) -> dict[str, str]:
+    """Return nnU-Net's three variables for folders of this run, which are made."""
+    folders = {name: out / "work" / name for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    return {name: str(folder) for name, folder in folders.items()}
+
+
 def training_steps(out: Path, raw: Path, device: str) -> list[Step]:
     """Return planning and training of one dataset; both go on where an earlier call was stopped."""
     number, name = raw.name.removeprefix("Dataset").split("_", 1)
-    work = out / "work"
     environment = {
+        **nnunet_folders(out),
         "nnUNet_raw": str(raw.parent),
-        "nnUNet_preprocessed": str(work / "nnUNet_preprocessed"),
-        "nnUNet_results": str(work / "nnUNet_results"),
         "nnUNet_extTrainer": str(HERE.parent / "nnunetv2_crln" / "nnunet_trainers"),
     }
     prepare = ["python", str(Path(__file__).resolve()), "--prepare", str(raw)]
-    steps = [Step(f"plan_{name}", "Plan and preprocess", prepare, 0.3, environment)]
+    share = 1.0 if device == "cpu" else 0.3  # two minutes are short for it
+    steps = [Step(f"plan_{name}", "Plan and preprocess", prepare, share, environment)]
     trainings = [("3d_fullres", "nnUNetTrainer_CRLN", "nnU-Net's own plan")]
     if name.startswith(LEFT_ATRIUM):
         trainings.insert(0, ("3d_article", "nnUNetTrainer_CRLN_article", "the paper's protocol"))
