@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from unittest import mock
 
 from nnunetv2_crln import __version__
 from nnunetv2_crln.comparison.methods import CompareOptions
@@ -164,16 +165,8 @@ def _exported(variables: Mapping[str, str]) -> Iterator[None]:
     """Set variables for a while, and show them as a user would set them."""
     for name, value in variables.items():
         print(f"export {name}={shlex.quote(value)}")
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
+    with mock.patch.dict(os.environ, variables):
         yield
-    finally:
-        for name, old in before.items():
-            if old is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = old
 
 
 def _cpu_time() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshedCase, RefreshStore
+from nnunetv2_crln.training.whole_volume_refresh.store import RefreshedCase, RefreshStore
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ class RefreshInForce:
             return
         if due is not None:
             self._wait_for(due, may_wait)
-        refreshed = [number for number, decision in self.store.decisions().items() if decision.refreshed]
-        self.epoch = max((number for number in refreshed if number < epoch), default=None)
+        self.epoch = self.store.in_force(epoch)
         self._decided = due
 
     def load(self, case: str) -> RefreshedCase:
@@ -92,9 +91,8 @@ class RefreshInForce:
             raise RuntimeError("no refresh is in force")
         return self.store.read(self.epoch, case)
 
-    def _wait_for(self, epoch: int, may_wait: bool) -> Decision:
-        while (decision := self.store.decision(epoch)) is None:
+    def _wait_for(self, epoch: int, may_wait: bool) -> None:
+        while self.store.decision(epoch) is None:
             if not may_wait:
                 raise RuntimeError(f"no decision about a refresh after epoch {epoch}")
             time.sleep(self.poll_s)
-        return decision

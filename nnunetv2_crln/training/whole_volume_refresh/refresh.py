@@ -73,7 +73,7 @@ class WholeVolumeRefresh:
         if (due := self.schedule.last_due_before(first)) is None:
             return
         decided = self.store.decision(due) is not None
-        in_force = self._in_force(first)
+        in_force = self.store.in_force(first)
         if not decided or (in_force is not None and not self.store.cases_folder(in_force).is_dir()):
             self.after_epoch(due)
         self._begin, self._spent_here = time.monotonic(), 0.0
@@ -100,15 +100,10 @@ class WholeVolumeRefresh:
             epoch: First epoch after the checkpoint that has just been saved.
             final: No other checkpoint is left; otherwise the one before is kept too, in case this one is damaged.
         """
-        needed = self._in_force(epoch if final else self._oldest_checkpoint)
+        needed = self.store.in_force(epoch if final else self._oldest_checkpoint)
         if needed is not None:
             self.store.remove_older_than(needed)
         self._oldest_checkpoint = epoch
-
-    def _in_force(self, epoch: int) -> int | None:
-        """Return the epoch of the refresh that is used in an epoch."""
-        decisions = self.store.decisions().items()
-        return max((number for number, found in decisions if found.refreshed and number < epoch), default=None)
 
     # ---------------------------------------------------------------- cost
 
@@ -143,9 +138,12 @@ class WholeVolumeRefresh:
         self.store.begin(epoch, self._teacher.digest())
         changed = 0
         for case in tqdm(self._cases.identifiers, desc="Whole-volume refresh", unit="case", disable=None, leave=False):
-            if not self.store.has(epoch, case):
-                self.store.write(epoch, case, self._look_at(case))
-            changed += len(self.store.read(epoch, case).removed) > 0
+            if self.store.has(epoch, case):
+                found = self.store.read(epoch, case)
+            else:
+                found = self._look_at(case)
+                self.store.write(epoch, case, found)
+            changed += len(found.removed) > 0
         seconds = time.monotonic() - begin
         self._spent_here += seconds
         self.store.decide(epoch, Decision(refreshed=True, seconds=former_seconds + seconds))

@@ -66,6 +66,11 @@ class RefreshStore:
         """Return all decisions by epoch, in their order."""
         return self._read(".json")
 
+    def in_force(self, epoch: int) -> int | None:
+        """Return the epoch of the refresh that is used in an epoch; None if there is none."""
+        decisions = self.decisions().items()
+        return max((number for number, found in decisions if found.refreshed and number < epoch), default=None)
+
     def decide(self, epoch: int, decision: Decision) -> None:
         """Record a decision.
 
