@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,8 @@ class Bed:
         distance: Metric of distances, ``HD95_mm`` or ``HD95_voxel``.
         published: Groups in the published order of labelling: draw 0 takes the first ones. Empty: all draws are random.
         article: Name of the paper's protocol, where it has one.
+        keep: What the labelled cases keep of their labels, ``slices`` or ``scribbles``; their ignored voxels are the
+            unlabelled data then, and there are no unlabelled cases.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Bed:
     distance: str
     published: tuple[str, ...] = ()
     article: str | None = None
+    keep: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def draw(bed: Bed, cases: Sequence[Case], labelled: int, seed: int) -> Roles:
         seed: Draw. Draw 0 is the published choice where there is one.
 
     Returns:
-        The roles; each case has one.
+        The roles; no case has two.
     """
     groups = sorted({case.group for case in cases})
     test = bed.test_groups(groups)
@@ -118,9 +121,10 @@ def draw(bed: Bed, cases: Sequence[Case], labelled: int, seed: int) -> Roles:
         chosen = set(bed.published[:labelled])
     else:
         chosen = set(np.random.default_rng(seed).choice(pool, labelled, replace=False).tolist())
+    unlabelled = set() if bed.keep else set(pool) - chosen
     return Roles(
         [c for c in cases if c.group in chosen],
-        [c for c in cases if c.group in set(pool) - chosen],
+        [c for c in cases if c.group in unlabelled],
         [c for c in cases if c.group in test],
     )
 
@@ -230,6 +234,8 @@ HIPPOCAMPUS = Bed(
 )
 BEDS: dict[str, Callable[[], Bed]] = {
     "hippocampus": lambda: HIPPOCAMPUS,
+    "hippocampus_slices": lambda: replace(HIPPOCAMPUS, name="hippocampus_slices", keep="slices"),
+    "hippocampus_scribbles": lambda: replace(HIPPOCAMPUS, name="hippocampus_scribbles", keep="scribbles"),
     "acdc": _acdc,
     "left_atrium": _left_atrium,
     "pancreas_ct": lambda: _of_the_paper(

@@ -64,6 +64,8 @@ def judged_cases(run: Run, work: Path) -> list[Case]:
     if run.judge == "test":
         return raw_cases(folder, "HeldOut", ".nii.gz")
     cases = raw_cases(folder, "Ul", ".nii.gz")
+    if not cases:
+        raise SystemExit(f"{run.bed} has no unlabelled cases to develop with: choose --judge test.")
     return cases[:: max(1, len(cases) // DEVELOPMENT_CASES)][:DEVELOPMENT_CASES]
 
 
@@ -80,7 +82,7 @@ def measure(segment: Segment, cases: Sequence[Case], labels: dict[str, int]) -> 
         prediction = segment(case.images)
         found[case.name] = {}
         for name, value in labels.items():
-            if value:
+            if value and name != "ignore":
                 metrics = mask_metrics(prediction == value, reference == value, spacing)
                 found[case.name][name] = {key: _rounded(metrics[key]) for key in METRICS}
     return found

@@ -24,6 +24,8 @@ def prepare(run: Run, data: Path, work: Path) -> None:
     roles = draw(bed, source.cases, run.labelled, run.draw)
     raw = work / "raw" / run.dataset
     write_raw_dataset(raw, source, roles)
+    if bed.keep:
+        ignore_most_voxels(raw, bed.keep, run.draw)
     if run.plan == "article":
         _prepare_article(run, work)
     else:
@@ -38,6 +40,20 @@ def write_raw_dataset(folder: Path, source: Source, roles: Roles) -> None:
         write_cases(folder, part, cases, source.dataset_json["file_ending"])
     content = dict(source.dataset_json, numTraining=len(roles.labelled))
     content["crln"] = {"labelled_cases": [case.name for case in roles.labelled]}
+    (folder / "dataset.json").write_text(json.dumps(content, indent=1))
+
+
+def ignore_most_voxels(folder: Path, keep: str, seed: int) -> None:
+    """Make the labels of labelled cases sparse, and tell nnU-Net of the ignore label."""
+    import SimpleITK as sitk
+    from sparse_labels import make_sparse
+
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    ignore = max(content["labels"].values()) + 1
+    rng = np.random.default_rng(seed)
+    for file in sorted((folder / "labelsTr").iterdir()):
+        sitk.WriteImage(make_sparse(sitk.ReadImage(str(file)), keep, ignore, rng), str(file))
+    content["labels"]["ignore"] = ignore
     (folder / "dataset.json").write_text(json.dumps(content, indent=1))
 
 

@@ -97,7 +97,10 @@ class Run:
         """Return the runs whose checkpoint this one starts from."""
         if self.how.recipe:
             return [replace(self, method="supervised", override=())]
-        return [self.warm()] if self.warm_start else []
+        needed = [self.warm()] if self.warm_start else []
+        if self.how.added == "ranked":
+            needed.append(replace(self, method="crln", override=()))
+        return needed
 
     def warm(self) -> Run:
         """Return the supervised training that this one and its rivals start from."""

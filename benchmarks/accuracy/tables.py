@@ -52,10 +52,12 @@ def rows_of(results: list[dict], distance: str, networks: Sequence[str] | None =
     for result in results:
         methods[result["method"], json.dumps(result["override"], sort_keys=True)][result["draw"]] = result
     classes = sorted(next(iter(_cases(results[0], _deployed(results[0])).values())))
-    base = {name: methods.get((name, "{}"), {}) for name in ("supervised", "mean_teacher", "oracle")}
+    base = {name: methods.get((name, "{}"), {}) for name in ("supervised", "mean_teacher", "add_random", "oracle")}
     unit = distance.partition("_")[2]
     names = ["method", "network", "Dice % (draw: value)", *(classes if len(classes) > 1 else []), f"95HD {unit}"]
-    names += ["Δ supervised", "Δ mean teacher", "gap closed", *(["published"] if _is_article(results[0]) else [])]
+    rivals = {"supervised": "Δ supervised", "mean_teacher": "Δ mean teacher", "add_random": "Δ random cases"}
+    rivals = {name: title for name, title in rivals.items() if base[name]}
+    names += [*rivals.values(), "gap closed", *(["published"] if _is_article(results[0]) else [])]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for (method, override), runs in sorted(methods.items(), key=lambda item: _order(*item[0])):
         label = _label(runs, method) + ("" if override == "{}" else f" {override}")
@@ -71,7 +73,7 @@ def rows_of(results: list[dict], distance: str, networks: Sequence[str] | None =
             cells = [label, network, f"{np.mean(dice):.1f}{spread} ({each})"]
             cells += [f"{d:.1f}" for d in by_class] if len(classes) > 1 else []
             cells += [f"{far:.2f}"]
-            for rival in ("supervised", "mean_teacher"):
+            for rival in rivals:
                 of_rival = {draw: values(run, _deployed(run), "Dice") for draw, run in base[rival].items()}
                 cells.append("" if override == "{}" and method == rival else _difference(shown, of_rival))
             cells.append(_gap_closed(shown, base["supervised"], base["oracle"]))

@@ -5,8 +5,10 @@ import json
 import bench
 import pytest
 from beds import BEDS, Bed, Plan, read_converted
+from damage import TRAINERS
+from light_workers import use_light_workers
 
-METHODS = ["supervised", "mean_teacher", "crln", "oracle", "recipe"]
+METHODS = ["supervised", "mean_teacher", "crln", "oracle", "recipe", "add_random", "add_ranked"]
 
 
 @pytest.fixture
@@ -18,8 +20,10 @@ def command(make_dataset, tmp_path, monkeypatch):
     monkeypatch.setitem(BEDS, "tiny", lambda: tiny)
     for key in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         monkeypatch.setenv(key, "")  # restored afterwards
+    monkeypatch.setenv("nnUNet_extTrainer", TRAINERS)
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
+    use_light_workers(monkeypatch)
 
     def run(name, *options):
         work = [] if name == "table" else ["--work", str(tmp_path / "work")]
@@ -40,8 +44,11 @@ def test_every_method_is_trained_measured_and_shown(command, capsys):
     results = [json.loads(path.read_text()) for path in command.results.glob("*__2it__*.json")]
     assert {r["method"] for r in results} == set(METHODS)
     assert all(list(cases) == ["tst_000"] for r in results for cases in r["test"].values())
-    assert {tuple(r["labelled_cases"]) for r in results} == {tuple(results[0]["labelled_cases"])}
+    labelled = {r["method"]: set(r["labelled_cases"]) for r in results}
+    assert all(labelled[method] == labelled["supervised"] for method in METHODS[:5])
+    assert all(labelled[method] > labelled["supervised"] and len(labelled[method]) == 4 for method in METHODS[5:])
     capsys.readouterr()
     command("table")
     shown = capsys.readouterr().out
     assert "1 supervised + 2 iterations" in shown and "| CRLN | teacher |" in shown and "| recipe" in shown
+    assert "Δ random cases" in shown

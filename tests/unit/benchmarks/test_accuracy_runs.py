@@ -12,7 +12,7 @@ import measuring
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import training
+import trainers
 from article_experiments import ABLATIONS, EXPERIMENTS, ITERATIONS, settings_of, trained_as
 from methods import METHODS
 from preparing import enlarge_voxels, narrow
@@ -64,9 +64,15 @@ def test_all_methods_of_a_draw_start_from_one_supervised_training():
     assert [need.method for need in recipe.needed()] == ["supervised"] and recipe.needed()[0].iterations == 600
 
 
-def test_datasets_of_a_bed_have_different_numbers_and_the_recipe_another():
-    runs = [replace(RUN, labelled=n, draw=d, method=m) for n in (2, 4, 8) for d in (0, 1) for m in ("crln", "recipe")]
-    assert len({training.training_dataset(run)[7:10] for run in runs}) == len(runs)
+def test_the_ranking_needs_the_model_that_ranks():
+    ranked, random = (replace(RUN, method=f"add_{kind}") for kind in ("ranked", "random"))
+    assert ranked.needed() == [RUN.warm(), RUN] and random.needed() == [RUN.warm()]
+
+
+def test_datasets_of_a_bed_have_different_numbers_and_derived_ones_others():
+    kinds = ("crln", "recipe", "add_ranked", "add_random")
+    runs = [replace(RUN, labelled=n, draw=d, method=m) for n in (2, 4, 8) for d in (0, 24) for m in kinds]
+    assert len({trainers.training_dataset(run)[7:10] for run in runs}) == len(runs)
     with pytest.raises(SystemExit, match="2, 4, 8"):
         _ = replace(RUN, labelled=5).dataset
 
@@ -82,7 +88,7 @@ def test_development_results_lie_apart(tmp_path):
 @pytest.mark.parametrize("name", list(ABLATIONS))
 def test_every_ablation_is_a_trainer_and_valid_settings(name):
     run = replace(PAPER, method=name)
-    trainer = training.trainer_class(run)
+    trainer = trainers.trainer_class(run)
     assert trainer.__name__.endswith("_article")
     CRLNSettings.from_plans({"crln": settings_of(run, PROTOCOL)}, **getattr(trainer, "fixed_settings", {}))
 
@@ -90,7 +96,7 @@ def test_every_ablation_is_a_trainer_and_valid_settings(name):
 @pytest.mark.parametrize("name", list(METHODS))
 def test_every_method_is_a_trainer_with_our_defaults(name):
     run = replace(RUN, method=name)
-    assert training.trainer_class(run).__name__.endswith("_short")
+    assert trainers.trainer_class(run).__name__.endswith("_short")
     assert settings_of(run, PROTOCOL) == {"overlay_every": 0, "quality_cases": 0, "save_every": 2, "seed": 0}
 
 
@@ -142,7 +148,7 @@ def test_predictions_are_an_archive_of_masks_in_the_geometry_of_the_images(tmp_p
     write_image(tmp_path / "heart_0000.nii.gz", np.zeros((4, 5, 6), np.float32))
     found = np.zeros((4, 5, 6), np.uint8)
     found[:2, :2, :2] = found[3, 4, 5] = 1
-    monkeypatch.setattr(training, "build_trainer", lambda *_: SimpleNamespace(load_checkpoint=lambda file: None))
+    monkeypatch.setattr(trainers, "build_trainer", lambda *_: SimpleNamespace(load_checkpoint=lambda file: None))
     monkeypatch.setattr(measuring, "networks", lambda trainer: {"teacher": None, "student": None})
     monkeypatch.setattr(measuring, "segmenter", lambda *_: lambda files: found.copy())
     archive = tmp_path / "out" / "masks.tar.xz"

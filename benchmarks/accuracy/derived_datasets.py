@@ -1,0 +1,82 @@
+"""Datasets made from a draw's own: labelled by the recipe's first training, or with more cases annotated."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from beds import Case, raw_cases
+from measuring import networks, segmenter
+from preparing import link, plan_and_preprocess, write_cases
+from runs import Run
+from trainers import build_trainer, final_checkpoint, training_dataset
+
+
+def dataset_of(run: Run, work: Path) -> str:
+    """Return the dataset that a run trains on, written and preprocessed if it is not the draw's own."""
+    dataset = training_dataset(run)
+    done = work / "preprocessed" / dataset / "prepared"
+    if dataset == run.dataset or done.exists():
+        return dataset
+    (_write_recipe if run.how.recipe else _write_extended)(run, work, work / "raw" / dataset)
+    plan_and_preprocess(run, work, dataset, unlabelled=False)
+    done.touch()
+    return dataset
+
+
+def _write_recipe(run: Run, work: Path, folder: Path) -> None:
+    """Label the unlabelled cases with the predictions of the recipe's first training."""
+    import SimpleITK as sitk
+
+    first = run.needed()[0]
+    trainer = build_trainer(first, work, run.dataset)
+    trainer.load_checkpoint(str(final_checkpoint(first, work)))
+    segment = segmenter(trainer, networks(trainer)["student"])
+    labelled, unlabelled, ending = _cases(work / "raw" / run.dataset)
+    write_cases(folder, "Tr", labelled, ending)
+    for case in unlabelled:
+        prediction = sitk.GetImageFromArray(segment(case.images).astype(np.uint8))
+        prediction.CopyInformation(sitk.ReadImage(str(case.images[0])))
+        sitk.WriteImage(prediction, str(folder / "labelsTr" / f"{case.name}{ending}"))
+        for image in case.images:
+            link(image, folder / "imagesTr" / image.name)
+    content = _dataset_json(work / "raw" / run.dataset)
+    content["numTraining"] = len(labelled) + len(unlabelled)
+    (folder / "dataset.json").write_text(json.dumps(content, indent=1))
+
+
+def _write_extended(run: Run, work: Path, folder: Path) -> None:
+    """Annotate as many unlabelled cases as there are labelled ones, with their hidden labels."""
+    if run.judge == "dev":
+        raise SystemExit(f"{run.method} annotates the cases that --judge dev measures on: choose --judge test.")
+    labelled, unlabelled, ending = _cases(work / "raw" / run.dataset)
+    names = sorted(case.name for case in unlabelled)
+    order = _ranked(run, work) if run.how.added == "ranked" else np.random.default_rng(run.draw).permutation(names)
+    chosen = set(order[: len(labelled)])
+    cases = labelled + [case for case in unlabelled if case.name in chosen]
+    write_cases(folder, "Tr", cases, ending)
+    content = _dataset_json(work / "raw" / run.dataset)
+    content["numTraining"] = len(cases)
+    content["crln"]["labelled_cases"] = [case.name for case in cases]
+    (folder / "dataset.json").write_text(json.dumps(content, indent=1))
+
+
+def _ranked(run: Run, work: Path) -> list[str]:
+    """Return the unlabelled cases in the order of nnUNetv2_crln_rank with the draw's CRLN model."""
+    from nnunetv2_crln.annotation_loop.rank import rank_unlabelled
+    from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice
+
+    model = final_checkpoint(replace(run, method="crln"), work).parents[1]
+    choice = ModelChoice(model, ("all",), device=run.device, mirroring=False)
+    return [place.case for place in rank_unlabelled(choice, work / "rankings" / f"{run.name}.csv", show_progress=False)]
+
+
+def _cases(folder: Path) -> tuple[list[Case], list[Case], str]:
+    ending = _dataset_json(folder)["file_ending"]
+    return raw_cases(folder, "Tr", ending), raw_cases(folder, "Ul", ending), ending
+
+
+def _dataset_json(folder: Path) -> dict:
+    return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
