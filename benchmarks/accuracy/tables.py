@@ -44,13 +44,14 @@ def print_table(results: Path, bed: str, judge: str = "test", networks: Sequence
         )
         for line in rows_of(settings[setting], BEDS[bed]().distance, networks):
             print(line)
+        print("\nPseudo labels of the last epoch, in % (each draw)\n")
+        for line in pseudo_label_rows(settings[setting]):
+            print(line)
 
 
 def rows_of(results: list[dict], distance: str, networks: Sequence[str] | None = None) -> list[str]:
     """Return the lines of one setting's table."""
-    methods: dict[tuple[str, str], dict[int, dict]] = defaultdict(dict)
-    for result in results:
-        methods[result["method"], json.dumps(result["override"], sort_keys=True)][result["draw"]] = result
+    methods = dict(_by_method(results))
     classes = sorted(next(iter(_cases(results[0], _deployed(results[0])).values())))
     base = {name: methods.get((name, "{}"), {}) for name in ("supervised", "mean_teacher", "add_random", "oracle")}
     unit = distance.partition("_")[2]
@@ -59,8 +60,8 @@ def rows_of(results: list[dict], distance: str, networks: Sequence[str] | None =
     rivals = {name: title for name, title in rivals.items() if base[name]}
     names += [*rivals.values(), "gap closed", *(["published"] if _is_article(results[0]) else [])]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
-    for (method, override), runs in sorted(methods.items(), key=lambda item: _order(*item[0])):
-        label = _label(runs, method) + ("" if override == "{}" else f" {override}")
+    for (method, override), runs in methods.items():
+        label = _title(runs, method, override)
         for network in networks or [_deployed(next(iter(runs.values())))]:
             shown = {draw: values(run, network, "Dice") for draw, run in sorted(runs.items()) if network in run["test"]}
             if not shown:
@@ -81,6 +82,48 @@ def rows_of(results: list[dict], distance: str, networks: Sequence[str] | None =
                 cells.append(PUBLISHED.get((results[0]["bed"], results[0]["labelled"]), {}).get(method, "–"))
             lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+PSEUDO_LABELS = {
+    "voxels above τ, teacher": "crln_confident_raw",
+    "rectified": "crln_confident",
+    "class changed": "crln_monitor_changed",
+    "Dice, teacher": "crln_pseudo_dice_raw",
+    "Dice, rectified": "crln_pseudo_dice",
+    "Dice, M alone": "crln_pseudo_dice_map",
+}
+
+
+def pseudo_label_rows(results: list[dict]) -> list[str]:
+    """Return what the monitoring saw of the pseudo labels, and how the gradient of CPS compares with the supervised."""
+    lines = [
+        f"| method | {' | '.join(PSEUDO_LABELS)} | CPS / supervised gradient |",
+        "|---" * (len(PSEUDO_LABELS) + 2) + "|",
+    ]
+    for (method, override), runs in _by_method(results):
+        last = [run["last_epoch"] for _, run in sorted(runs.items())]
+        cells = [" / ".join(f"{100 * e[key]:.1f}" for e in last if key in e) for key in PSEUDO_LABELS.values()]
+        ratios = [
+            e["crln_gradient_cps"] / e["crln_gradient_supervised"]
+            for e in last
+            if e.get("crln_gradient_supervised") and "crln_gradient_cps" in e
+        ]
+        if any(cells):
+            cells.append(" / ".join(f"{ratio:.0f}" for ratio in ratios))
+            lines.append(f"| {' | '.join([_title(runs, method, override), *cells])} |")
+    return lines
+
+
+def _by_method(results: list[dict]) -> list[tuple[tuple[str, str], dict[int, dict]]]:
+    """Return the runs by method and override, in the order of the tables, and by draw."""
+    methods: dict[tuple[str, str], dict[int, dict]] = defaultdict(dict)
+    for result in results:
+        methods[result["method"], json.dumps(result["override"], sort_keys=True)][result["draw"]] = result
+    return sorted(methods.items(), key=lambda item: _order(*item[0]))
+
+
+def _title(runs: dict[int, dict], method: str, override: str) -> str:
+    return _label(runs, method) + ("" if override == "{}" else f" {override}")
 
 
 def _order(method: str, override: str) -> tuple[int, bool, str]:

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from tables import hierarchical_interval, print_table, rows_of, values
+from tables import hierarchical_interval, print_table, pseudo_label_rows, rows_of, values
 
 
 def result(method, draw, dice, network="teacher", **change):
@@ -14,7 +14,7 @@ def result(method, draw, dice, network="teacher", **change):
         for i in range(4)
     }
     settings = {"labelled": 4, "plan": "cpu", "scale": 1, "features": None, "warm_start": 1000, "iterations": 600}
-    head = {"bed": "hippocampus", "learning_rate": 0.05, "override": {}}
+    head = {"bed": "hippocampus", "learning_rate": 0.05, "override": {}, "last_epoch": {}}
     network = "student" if method == "supervised" else network
     return {**head, **settings, "method": method, "draw": draw, "test": {network: cases}, **change}
 
@@ -43,6 +43,20 @@ def test_a_changed_setting_is_a_row_of_its_own_and_compared_with_the_unchanged_r
     rows = [cells(line) for line in rows_of(results, "HD95_mm")[2:]]
     assert rows[0][-2] == "" and rows[1][0] == 'mean teacher {"cps_balance": "log"}'
     assert rows[1][-2] == "-10.00 [-10.00, -10.00]"
+
+
+def test_pseudo_labels_of_all_draws_stand_side_by_side():
+    last = [
+        {"crln_pseudo_dice": 0.5, "crln_gradient_cps": 0.4, "crln_gradient_supervised": 0.02},
+        {"crln_pseudo_dice": 0.6},
+    ]
+    results = [result("crln", draw, 0.6, last_epoch=last[draw]) for draw in (0, 1)]
+    results.append(result("supervised", 0, 0.6, last_epoch={"train_losses": 1.0}))
+    head, _, *rows = (cells(line) for line in pseudo_label_rows(results))
+    assert len(rows) == 1 and len(rows[0]) == len(head)
+    row = dict(zip(head, rows[0], strict=True))
+    assert row["Dice, rectified"] == "50.0 / 60.0" and row["CPS / supervised gradient"] == "20"
+    assert row["Dice, teacher"] == ""
 
 
 def test_published_numbers_stand_beside_the_papers_protocol():
