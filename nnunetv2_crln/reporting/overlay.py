@@ -2,8 +2,8 @@
 
 import math
 import textwrap
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch as LegendPatch
+from matplotlib.patches import Rectangle
 
 from nnunetv2_crln.reporting.style import BLUE, CLASS_COLOURS, PURPLE, VERMILLION, plain_style
 
@@ -36,6 +37,9 @@ class PseudoLabelPicture:
         spacing: Spacing of each axis in mm, for the shape of the voxels.
         class_names: Names of the classes, background first.
         title: Title of the picture.
+        around: Whole slices of the scan, (rows, columns), by the index of the patch's slice in them; without any, the
+            picture shows the patch alone.
+        frame: Lower and upper bound of the patch in rows and in columns of the whole slices.
     """
 
     image: np.ndarray
@@ -47,6 +51,8 @@ class PseudoLabelPicture:
     spacing: tuple[float, ...]
     class_names: tuple[str, ...]
     title: str = ""
+    around: Mapping[int | None, np.ndarray] = field(default_factory=dict)
+    frame: tuple[tuple[int, int], ...] = ()
 
 
 def draw_overlay(picture: PseudoLabelPicture) -> Figure:
@@ -157,13 +163,22 @@ class _Slicer:
 def _columns(picture: PseudoLabelPicture) -> list:
     """Return title and drawing function of each column."""
     low, high = np.percentile(picture.image, (0.5, 99.5))
-    grey = np.clip((picture.image - low) / max(high - low, 1e-6), 0, 1)
+
+    def grey(array: np.ndarray) -> np.ndarray:
+        return np.clip((array - low) / max(high - low, 1e-6), 0, 1)
 
     # Nearly all voxels are sure: a scale from chance to 1 would show one colour.
     low_end = min(float(np.floor(np.percentile(picture.confidence, 2) * 20) / 20), 0.95)
 
+    def whole(axes: Axes, view: _Slicer, index: int | None) -> None:
+        axes.imshow(grey(picture.around[index]), cmap="gray", vmin=0, vmax=1, aspect=view.aspect)
+        (top, bottom), (left, right) = picture.frame
+        corner = (left - 0.5, top - 0.5)  # pixels lie around whole numbers
+        axes.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, edgecolor=VERMILLION, linewidth=1))
+
     def image(axes: Axes, view: _Slicer, index: int | None) -> None:
-        axes.imshow(view.cut(grey, index), cmap="gray", vmin=0, vmax=1, aspect=view.aspect, interpolation="nearest")
+        shown = grey(view.cut(picture.image, index))
+        axes.imshow(shown, cmap="gray", vmin=0, vmax=1, aspect=view.aspect, interpolation="nearest")
 
     def labels(classes: np.ndarray) -> _Draw:
         def draw(axes: Axes, view: _Slicer, index: int | None) -> None:
@@ -188,11 +203,21 @@ def _columns(picture: PseudoLabelPicture) -> list:
         ("change", change),
         (f"confidence {low_end:.2f}–1", confidence),
     ]
+    if _shows_more_than_the_patch(picture):
+        columns.insert(0, ("whole slice", whole))
     if picture.relationship_map is not None:
         columns += _map_columns(picture.relationship_map, picture.class_names)
     if picture.truth is not None:
         columns.append(("hidden label", labels(picture.truth)))
     return columns
+
+
+def _shows_more_than_the_patch(picture: PseudoLabelPicture) -> bool:
+    covers = [
+        all(low <= 0 and high >= size for (low, high), size in zip(picture.frame, whole.shape, strict=True))
+        for whole in picture.around.values()
+    ]
+    return not all(covers)
 
 
 def _map_columns(relationship_map: np.ndarray, names: Sequence[str]) -> list:

@@ -17,7 +17,7 @@ from nnunetv2_crln.evaluation.pseudo_labels import confidence_summary, mean_dice
 from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import OVERLAY_FOLDER, QUALITY_FILE
 from nnunetv2_crln.reporting.curves import MONITORED
-from nnunetv2_crln.reporting.overlay import DPI, PseudoLabelPicture, draw_overlay
+from nnunetv2_crln.reporting.overlay import DPI, PseudoLabelPicture, choose_slices, draw_overlay, slice_axis
 from nnunetv2_crln.reporting.progress_png import save_progress_png
 from nnunetv2_crln.reporting.style import save_figure
 from nnunetv2_crln.settings import CRLNSettings
@@ -130,16 +130,21 @@ class Monitor:
             return None
 
     def _save_overlay(self, epoch: int, patch: Patch, prediction: TeacherPrediction) -> None:
+        labels = prediction.rectified.argmax(0)
+        axis = slice_axis(labels.ndim, patch.spacing)
+        around = {index: self._reader.whole_slice(patch, axis, index) for index in choose_slices(labels, axis)}
         picture = PseudoLabelPicture(
             image=patch.image[0],
             raw=prediction.raw.argmax(0),
-            rectified=prediction.rectified.argmax(0),
+            rectified=labels,
             confidence=prediction.rectified.max(0),
             relationship_map=prediction.relationship_map,
             truth=patch.truth,
             spacing=patch.spacing,
             class_names=self._names,
             title=f"{patch.case}, epoch {epoch}",
+            around=around,
+            frame=tuple(bounds for i, bounds in enumerate(patch.box) if i != (axis or 0)),
         )
         path = self._folder / OVERLAY_FOLDER / f"epoch_{epoch:04d}_{patch.case}.png"
         save_figure(draw_overlay(picture), path, DPI)

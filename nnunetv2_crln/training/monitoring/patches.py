@@ -24,6 +24,8 @@ class Patch:
         inside: True for voxels of the image, False for padding around a small image, (*patch), bool.
         truth: Hidden label, (*patch), or None.
         spacing: Spacing of each axis of the patch, in mm.
+        box: Lower and upper bound of the patch on each axis of the preprocessed case, in voxels; a 2D patch has three
+            axes here too.
     """
 
     case: str
@@ -31,6 +33,7 @@ class Patch:
     inside: np.ndarray
     truth: np.ndarray | None
     spacing: tuple[float, ...]
+    box: tuple[tuple[int, int], ...]
 
 
 class PatchReader:
@@ -81,7 +84,27 @@ class PatchReader:
             truth = crop_and_pad_nd(truth, box, 0)
         if self._flat:
             crop, inside, truth = crop[:, 0], inside[0], None if truth is None else truth[0]
-        return Patch(case, np.ascontiguousarray(crop), inside, truth, self._spacing)
+        bounds = tuple((low, high) for low, high in box)
+        return Patch(case, np.ascontiguousarray(crop), inside, truth, self._spacing, bounds)
+
+    def whole_slice(self, patch: Patch, axis: int | None, index: int | None) -> np.ndarray:
+        """Read the slice of the scan in which a slice of a patch lies.
+
+        Args:
+            patch: Patch that this reader has read.
+            axis: Axis that slices are cut across; None for 2D patches.
+            index: Slice of the patch; None for 2D patches.
+
+        Returns:
+            First channel of the slice, (rows, columns), float32.
+        """
+        image = self._dataset.load_case(patch.case)[0][0]
+        across = axis or 0
+        # A slice of the padding around a small image shows the nearest one of the image.
+        place = min(max(patch.box[across][0] + (index or 0), 0), image.shape[across] - 1)
+        chosen: list[int | slice] = [slice(None)] * 3
+        chosen[across] = place
+        return np.asarray(image[tuple(chosen)], dtype=np.float32)
 
 
 def patch_box(shape: Sequence[int], patch: Sequence[int], centre: Sequence[float]) -> list[list[int]]:

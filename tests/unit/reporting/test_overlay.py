@@ -79,6 +79,20 @@ def test_panels(shape, classes):
     assert 1 <= sum(title.startswith("M ") for title in titles(figure)) <= 4
 
 
+def test_the_whole_slice_comes_first_with_a_frame_around_the_patch(tmp_path):
+    picture = make_picture()
+    slices = choose_slices(picture.rectified, 0)
+    around = dataclasses.replace(
+        picture, around={index: np.zeros((20, 30)) for index in slices}, frame=((3, 13), (5, 17))
+    )
+    figure = draw_overlay(around)
+    assert titles(figure)[:2] == ["whole slice", "image"]
+    (frame,) = figure.axes[0].patches
+    assert (*frame.get_xy(), frame.get_width(), frame.get_height()) == (4.5, 2.5, 12, 10)
+    same = dataclasses.replace(around, around={index: np.zeros((10, 12)) for index in slices}, frame=((0, 10), (0, 12)))
+    assert titles(draw_overlay(same))[0] == "image"  # a patch as large as the scan needs no surroundings
+
+
 def test_without_hidden_label_and_without_dim():
     found = titles(draw_overlay(make_picture(truth=False, with_map=False)))
     assert "hidden label" not in found and not any(title.startswith("M ") for title in found)

@@ -31,7 +31,9 @@ class Dataset:
 
 def make_patch(truth=True) -> Patch:
     labels = np.array([[0, 1], [1, 0]])
-    return Patch("case", np.zeros((1, 2, 2), np.float32), np.ones((2, 2), bool), labels if truth else None, (1.0, 1.0))
+    box = ((0, 1), (0, 2), (0, 2))
+    image, inside = np.zeros((1, 2, 2), np.float32), np.ones((2, 2), bool)
+    return Patch("case", image, inside, labels if truth else None, (1.0, 1.0), box)
 
 
 def predicted(labels: list, m: bool = True) -> TeacherPrediction:
@@ -42,7 +44,11 @@ def predicted(labels: list, m: bool = True) -> TeacherPrediction:
 
 def make_monitor(tmp_path, view=None, cases=10, **settings):
     lines = []
-    reader = SimpleNamespace(read=lambda case: make_patch(), cases=[f"case_{i}" for i in range(cases)])
+    reader = SimpleNamespace(
+        read=lambda case: make_patch(),
+        whole_slice=lambda patch, axis, index: np.zeros((4, 4), np.float32),
+        cases=[f"case_{i}" for i in range(cases)],
+    )
     monitor = Monitor(
         reader,
         view or (lambda patch, rectifying: predicted([[0, 1], [1, 0]])),
@@ -73,6 +79,26 @@ def test_reader_takes_one_slice_for_a_2d_patch():
     image = np.arange(5, dtype=float)[None, :, None, None] * np.ones((1, 5, 8, 8))
     patch = PatchReader(Dataset({"a": image}), [4, 4], [1, 1], (0.7, 0.5, 0.5), None).read("a")
     assert patch.image.shape == (1, 4, 4) and (patch.image == 3).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_patch_lies_in_its_whole_slice_where_its_box_says(axis):
+    image = np.random.default_rng(0).normal(size=(1, 6, 9, 8)).astype(np.float32)
+    reader = PatchReader(Dataset({"a": image}), [4, 4, 4], [1, 1, 1], (0.9, 0.4, 0.6), None)
+    patch = reader.read("a")
+    whole = reader.whole_slice(patch, axis, 2)
+    assert whole.shape == tuple(size for i, size in enumerate((6, 9, 8)) if i != axis)
+    rows, columns = (slice(*bounds) for i, bounds in enumerate(patch.box) if i != axis)
+    np.testing.assert_array_equal(whole[rows, columns], patch.image[0].take(2, axis))
+
+
+def test_whole_slices_of_2d_patches_and_beside_a_small_image():
+    image = np.arange(5, dtype=np.float32)[None, :, None, None] * np.ones((1, 5, 8, 8), np.float32)
+    flat = PatchReader(Dataset({"a": image}), [4, 4], [1, 1], (0.7, 0.5, 0.5), None)
+    assert (flat.whole_slice(flat.read("a"), None, None) == np.full((8, 8), 3)).all()
+    deep = PatchReader(Dataset({"a": image}), [7, 4, 4], [1, 1, 1], (0.5,) * 3, None)
+    patch = deep.read("a")
+    assert [deep.whole_slice(patch, 0, index)[0, 0] for index in range(7)] == [0, 0, 1, 2, 3, 4, 4]
 
 
 def test_usual_centre_is_the_mean_over_classes_and_ignores_the_key_of_annotated_voxels():
