@@ -1,4 +1,4 @@
-"""Rank the unlabelled scans by the benefit of annotating them: a CSV file, and a page with thumbnails."""
+"""Rank the unlabelled scans, least understood first: a CSV file, and a page with thumbnails."""
 
 from __future__ import annotations
 

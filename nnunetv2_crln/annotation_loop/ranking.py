@@ -1,4 +1,4 @@
-"""Order scans by the benefit of annotating them: pure functions of a model's confidence in each."""
+"""Order scans, least understood first: pure functions of a model's confidence in each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``nnUNetv2_crln_rank``: rank the unlabelled scans by the benefit of annotating them."""
+"""``nnUNetv2_crln_rank``: rank the unlabelled scans, those that the model understands least first."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +31,10 @@ def build_parser() -> CommandParser:
     """Build the parser."""
     parser = CommandParser(
         "nnUNetv2_crln_rank",
-        "Rank the unlabelled scans by the benefit of annotating them: the least confident first, each compared with "
-        "scans whose structures have a similar size, and near-copies of a scan above put back. Whole scans are "
-        "predicted. Whether this order teaches more than a random one has not been measured yet. Run it again to "
-        "continue after an interruption.",
+        "Rank the unlabelled scans, those that the model understands least first: each is compared with scans whose "
+        "structures have a similar size, and near-copies of a scan above are put back. Whole scans are predicted. "
+        "Annotating the first ones taught no more than annotating random ones where it was measured (hippocampus and "
+        "ACDC). Run the command again to continue after an interruption.",
         "nnUNetv2_crln_rank nnUNet_results/Dataset104_Heart/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres -o ranking.csv",
     )
     add_model_flags(parser)

@@ -25,7 +25,7 @@ from nnunetv2_crln.reporting.section_scores import case_dice
 
 THUMBNAILS = 3
 THUMBNAIL_WIDTH = 360
-THUMBNAIL_PANELS = 3
+THUMBNAIL_PANELS = 4
 GOOD_PSEUDO_LABELS = 0.7
 
 
@@ -146,14 +146,17 @@ def annotate_next(fold: Fold) -> Answer:
     shown = [case for case in cases if case in fold.overlays][:THUMBNAILS]
     pictures = [Picture(thumbnail(fold.overlays[case][max(fold.overlays[case])]), case, code(case)) for case in shown]
     verdict = ", ".join(cases[:THUMBNAILS])
-    details = [f"The teacher is least confident in these of {len(cases)} cases. All of them are ranked below."]
+    details = [
+        f"The teacher is least confident in these of {len(cases)} cases. All of them are ranked below. Where it was "
+        "measured, annotating such cases first taught no more than annotating random ones."
+    ]
     if pictures:
         details.append("Pictures exist of the monitored cases; the least confident of them:")
     return Answer(question, verdict, "open", details, pictures)
 
 
 def thumbnail(picture: Path) -> str:
-    """Return a small copy of the left part of an overlay: image, raw and rectified pseudo label.
+    """Return a small copy of the left part of an overlay, from the whole slice to the rectified pseudo label.
 
     Args:
         picture: PNG file of an overlay.

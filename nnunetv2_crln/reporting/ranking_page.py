@@ -50,7 +50,8 @@ def build_ranking_page(title: str, model: str, scans: Sequence[RankedScan]) -> s
             "Uncertainty compares a scan with those whose structures have a similar size: 0 for the most confident, 1 "
             "for the least. Novelty is the distance to the nearest scan above, as a share of the usual distance: "
             "near-copies of a scan above fall behind. Thumbnails show the slice in which the model is least confident: "
-            "image, predicted label, confidence (yellow: high).",
+            "image, predicted label, confidence (yellow: high). Where it was measured, annotating the first scans "
+            "taught no more than annotating random ones.",
             "note",
         ),
     ]

@@ -86,7 +86,7 @@ def test_curves_reach_weights_and_biases_under_their_names(tmp_path, monkeypatch
 
 @pytest.mark.slow
 def test_curves_are_in_the_file_of_an_offline_run(tmp_path, monkeypatch):
-    wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+    wandb = pytest.importorskip("wandb", reason="needs pip install wandb")
     monkeypatch.setenv("nnUNet_wandb_enabled", "1")
     monkeypatch.setenv("nnUNet_wandb_mode", "offline")
     log_two_epochs(tmp_path)
