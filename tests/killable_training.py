@@ -20,7 +20,6 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
-from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training.method import CRLN
@@ -202,8 +201,6 @@ def main(folder: Path) -> None:
     Writes result.json: the attempts in their order, and the uninterrupted training's seconds.
     """
     job = json.loads((folder / "job.json").read_text())
-    # Imports every module with a trainer once, instead of in each attempt.
-    recursive_find_trainer_class_by_name(job["trainer"])
     whole = attempt(job, str(folder / "whole"), workers=0)
     rng = random.Random(job["seed"])
     # The first epoch's network is the best so far; a later one need not be.
