@@ -132,7 +132,7 @@ class Monitor:
     def _save_overlay(self, epoch: int, patch: Patch, prediction: TeacherPrediction) -> None:
         labels = prediction.rectified.argmax(0)
         axis = slice_axis(labels.ndim, patch.spacing)
-        around = {index: self._reader.whole_slice(patch, axis, index) for index in choose_slices(labels, axis)}
+        around = self._reader.whole_slices(patch, axis, choose_slices(labels, axis))
         picture = PseudoLabelPicture(
             image=patch.image[0],
             raw=prediction.raw.argmax(0),

@@ -87,24 +87,28 @@ class PatchReader:
         bounds = tuple((low, high) for low, high in box)
         return Patch(case, np.ascontiguousarray(crop), inside, truth, self._spacing, bounds)
 
-    def whole_slice(self, patch: Patch, axis: int | None, index: int | None) -> np.ndarray:
-        """Read the slice of the scan in which a slice of a patch lies.
+    def whole_slices(
+        self, patch: Patch, axis: int | None, indices: Sequence[int | None]
+    ) -> dict[int | None, np.ndarray]:
+        """Read the slices of the scan in which slices of a patch lie.
 
         Args:
             patch: Patch that this reader has read.
             axis: Axis that slices are cut across; None for 2D patches.
-            index: Slice of the patch; None for 2D patches.
+            indices: Slices of the patch; [None] for 2D patches.
 
         Returns:
-            First channel of the slice, (rows, columns), float32.
+            First channel of each slice, (rows, columns), float32, by index.
         """
         image = self._dataset.load_case(patch.case)[0][0]
         across = axis or 0
-        # A slice of the padding around a small image shows the nearest one of the image.
-        place = min(max(patch.box[across][0] + (index or 0), 0), image.shape[across] - 1)
-        chosen: list[int | slice] = [slice(None)] * 3
-        chosen[across] = place
-        return np.asarray(image[tuple(chosen)], dtype=np.float32)
+        found = {}
+        for index in indices:
+            chosen: list[int | slice] = [slice(None)] * 3
+            # A slice of the padding around a small image shows the nearest one of the image.
+            chosen[across] = min(max(patch.box[across][0] + (index or 0), 0), image.shape[across] - 1)
+            found[index] = np.asarray(image[tuple(chosen)], dtype=np.float32)
+        return found
 
 
 def patch_box(shape: Sequence[int], patch: Sequence[int], centre: Sequence[float]) -> list[list[int]]:

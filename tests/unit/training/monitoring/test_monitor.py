@@ -46,7 +46,7 @@ def make_monitor(tmp_path, view=None, cases=10, **settings):
     lines = []
     reader = SimpleNamespace(
         read=lambda case: make_patch(),
-        whole_slice=lambda patch, axis, index: np.zeros((4, 4), np.float32),
+        whole_slices=lambda patch, axis, indices: {index: np.zeros((4, 4), np.float32) for index in indices},
         cases=[f"case_{i}" for i in range(cases)],
     )
     monitor = Monitor(
@@ -86,7 +86,7 @@ def test_a_patch_lies_in_its_whole_slice_where_its_box_says(axis):
     image = np.random.default_rng(0).normal(size=(1, 6, 9, 8)).astype(np.float32)
     reader = PatchReader(Dataset({"a": image}), [4, 4, 4], [1, 1, 1], (0.9, 0.4, 0.6), None)
     patch = reader.read("a")
-    whole = reader.whole_slice(patch, axis, 2)
+    whole = reader.whole_slices(patch, axis, [2])[2]
     assert whole.shape == tuple(size for i, size in enumerate((6, 9, 8)) if i != axis)
     rows, columns = (slice(*bounds) for i, bounds in enumerate(patch.box) if i != axis)
     np.testing.assert_array_equal(whole[rows, columns], patch.image[0].take(2, axis))
@@ -95,10 +95,11 @@ def test_a_patch_lies_in_its_whole_slice_where_its_box_says(axis):
 def test_whole_slices_of_2d_patches_and_beside_a_small_image():
     image = np.arange(5, dtype=np.float32)[None, :, None, None] * np.ones((1, 5, 8, 8), np.float32)
     flat = PatchReader(Dataset({"a": image}), [4, 4], [1, 1], (0.7, 0.5, 0.5), None)
-    assert (flat.whole_slice(flat.read("a"), None, None) == np.full((8, 8), 3)).all()
+    assert (flat.whole_slices(flat.read("a"), None, [None])[None] == np.full((8, 8), 3)).all()
     deep = PatchReader(Dataset({"a": image}), [7, 4, 4], [1, 1, 1], (0.5,) * 3, None)
     patch = deep.read("a")
-    assert [deep.whole_slice(patch, 0, index)[0, 0] for index in range(7)] == [0, 0, 1, 2, 3, 4, 4]
+    found = deep.whole_slices(patch, 0, range(7))
+    assert [found[index][0, 0] for index in range(7)] == [0, 0, 1, 2, 3, 4, 4]
 
 
 def test_usual_centre_is_the_mean_over_classes_and_ignores_the_key_of_annotated_voxels():
