@@ -20,6 +20,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoint
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training.method import CRLN
@@ -201,13 +202,14 @@ def main(folder: Path) -> None:
     Writes result.json: the attempts in their order, and the uninterrupted training's seconds.
     """
     job = json.loads((folder / "job.json").read_text())
+    recursive_find_trainer_class_by_name(job["trainer"])  # imports all that nnU-Net searches, before the forks
     whole = attempt(job, str(folder / "whole"), workers=0)
     rng = random.Random(job["seed"])
     # The first epoch's network is the best so far; a later one need not be.
     first = ["before the first step", "best half written"]
     last = ["final half written", "final in place, latest not removed"]
     plan: list[tuple[str | None, float | None]] = [(name, None) for name in MOMENTS if name not in (*first, *last)]
-    plan += [(None, rng.uniform(0.05, 0.35) * whole["seconds"]) for _ in range(job["random"])]
+    plan += [(None, rng.uniform(0.03, 0.2) * whole["seconds"]) for _ in range(job["random"])]
     rng.shuffle(plan)
     plan = [*((name, None) for name in first), *plan, *((name, None) for name in last), (None, None)]
     attempts = [
