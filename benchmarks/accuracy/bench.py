@@ -155,7 +155,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--experiments", nargs="+", choices=list(EXPERIMENTS), help="of the paper, with --plan article")
     parser.add_argument("--labelled", nargs="+", type=int, default=[4], help="labelled cases, or patients of acdc")
-    parser.add_argument("--draws", nargs="+", type=int, default=[0], help="0 to 24; 0: the published choice")
+    parser.add_argument("--draws", nargs="+", type=int, default=[0], help="0 to 19; 0: the published choice")
     parser.add_argument("--iterations", type=int, default=600)
     parser.add_argument("--warm_start", type=int, default=1000, help="start from a supervised training of this length")
     parser.add_argument("--learning_rate", type=float, default=0.05)

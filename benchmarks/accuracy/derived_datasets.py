@@ -1,4 +1,4 @@
-"""Datasets made from a draw's own: labelled by the recipe's first training, or with more cases annotated."""
+"""Datasets made from a draw's own: with predicted labels, with more cases annotated, or without unlabelled scans."""
 
 from __future__ import annotations
 
@@ -20,14 +20,23 @@ def dataset_of(run: Run, work: Path) -> str:
     done = work / "preprocessed" / dataset / "prepared"
     if dataset == run.dataset or done.exists():
         return dataset
-    (_write_recipe if run.how.recipe else _write_extended)(run, work, work / "raw" / dataset)
-    plan_and_preprocess(run, work, dataset, unlabelled=False)
+    raw = work / "raw" / dataset
+    annotated, pseudo_labelled = WRITERS[run.how.dataset](run, work, raw)
+    content = _dataset_json(work / "raw" / run.dataset)
+    content["numTraining"] = len(annotated) + pseudo_labelled
+    content["crln"]["labelled_cases"] = [case.name for case in annotated]
+    (raw / "dataset.json").write_text(json.dumps(content, indent=1))
+    plan_and_preprocess(run, work, dataset, unlabelled=run.how.dataset == "repeated")
     done.touch()
     return dataset
 
 
-def _write_recipe(run: Run, work: Path, folder: Path) -> None:
-    """Label the unlabelled cases with the predictions of the recipe's first training."""
+def _write_recipe(run: Run, work: Path, folder: Path) -> tuple[list[Case], int]:
+    """Label the unlabelled cases with the predictions of the recipe's first training.
+
+    Returns:
+        The annotated cases, and the number of cases labelled by predictions.
+    """
     import SimpleITK as sitk
 
     first = run.needed()[0]
@@ -42,25 +51,36 @@ def _write_recipe(run: Run, work: Path, folder: Path) -> None:
         sitk.WriteImage(prediction, str(folder / "labelsTr" / f"{case.name}{ending}"))
         for image in case.images:
             link(image, folder / "imagesTr" / image.name)
-    content = _dataset_json(work / "raw" / run.dataset)
-    content["numTraining"] = len(labelled) + len(unlabelled)
-    (folder / "dataset.json").write_text(json.dumps(content, indent=1))
+    return labelled, len(unlabelled)
 
 
-def _write_extended(run: Run, work: Path, folder: Path) -> None:
-    """Annotate as many unlabelled cases as there are labelled ones, with their hidden labels."""
+def _write_extended(run: Run, work: Path, folder: Path) -> tuple[list[Case], int]:
+    """Annotate as many unlabelled cases as there are labelled ones, with their hidden labels.
+
+    Returns:
+        The annotated cases, and 0: none is labelled by predictions.
+    """
     if run.judge == "dev":
         raise SystemExit(f"{run.method} annotates the cases that --judge dev measures on: choose --judge test.")
     labelled, unlabelled, ending = _cases(work / "raw" / run.dataset)
     names = sorted(case.name for case in unlabelled)
-    order = _ranked(run, work) if run.how.added == "ranked" else np.random.default_rng(run.draw).permutation(names)
+    order = _ranked(run, work) if run.how.dataset == "ranked" else np.random.default_rng(run.draw).permutation(names)
     chosen = set(order[: len(labelled)])
     cases = labelled + [case for case in unlabelled if case.name in chosen]
     write_cases(folder, "Tr", cases, ending)
-    content = _dataset_json(work / "raw" / run.dataset)
-    content["numTraining"] = len(cases)
-    content["crln"]["labelled_cases"] = [case.name for case in cases]
-    (folder / "dataset.json").write_text(json.dumps(content, indent=1))
+    return cases, 0
+
+
+def _write_repeated(run: Run, work: Path, folder: Path) -> tuple[list[Case], int]:
+    """Take the labelled cases for the unlabelled ones as well, so that a method sees no other scans.
+
+    Returns:
+        The annotated cases, and 0: none is labelled by predictions.
+    """
+    labelled, _, ending = _cases(work / "raw" / run.dataset)
+    write_cases(folder, "Tr", labelled, ending)
+    write_cases(folder, "Ul", [replace(case, name=f"again_{case.name}") for case in labelled], ending)
+    return labelled, 0
 
 
 def _ranked(run: Run, work: Path) -> list[str]:
@@ -80,3 +100,6 @@ def _cases(folder: Path) -> tuple[list[Case], list[Case], str]:
 
 def _dataset_json(folder: Path) -> dict:
     return json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+
+
+WRITERS = {"recipe": _write_recipe, "random": _write_extended, "ranked": _write_extended, "repeated": _write_repeated}

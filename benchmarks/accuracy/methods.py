@@ -14,25 +14,26 @@ class Method:
         label: Name in tables.
         trainer: Trainer's name between ``nnUNetTrainer`` and ``_short`` or ``_article``.
         settings: Entries of the "crln" block. ``rectification_share`` becomes ``rectification_start``.
-        added: Annotates as many cases again as are labelled: the ``ranked`` ones, which nnUNetv2_crln_rank puts first
-            with the draw's CRLN model, or ``random`` ones.
-        recipe: Trains twice: on the labelled cases, and again on all with its own predictions as labels.
+        dataset: What it trains on instead of the draw's own dataset. ``recipe``: all cases, the unlabelled ones with
+            the predictions of a first training as labels. ``random``, ``ranked``: as many cases again annotated as
+            are labelled, random ones or those that nnUNetv2_crln_rank puts first with the draw's CRLN model.
+            ``repeated``: the labelled cases, which are the unlabelled ones as well.
     """
 
     label: str
     trainer: str
     settings: dict[str, Any] = field(default_factory=dict)
-    recipe: bool = False
-    added: str | None = None
+    dataset: str | None = None
 
 
 METHODS = {
     "supervised": Method("supervised, labelled cases alone", ""),
-    "recipe": Method("recipe: train, predict the unlabelled, train again", "", recipe=True),
-    "add_random": Method("supervised, as many random cases annotated too", "", added="random"),
-    "add_ranked": Method("supervised, as many of the first in the ranking annotated too", "", added="ranked"),
+    "recipe": Method("recipe: train, predict the unlabelled, train again", "", dataset="recipe"),
+    "add_random": Method("supervised, as many random cases annotated too", "", dataset="random"),
+    "add_ranked": Method("supervised, as many of the first in the ranking annotated too", "", dataset="ranked"),
     "mean_teacher": Method("mean teacher", "_MeanTeacher"),
     "crln_no_cps": Method("CRLN without CPS", "_CRLN_noCPS"),
     "crln": Method("CRLN", "_CRLN"),
+    "crln_no_scans": Method("CRLN, labelled cases alone (as unlabelled ones too)", "_CRLN", dataset="repeated"),
     "oracle": Method("oracle: hidden labels as pseudo labels", "_Oracle"),
 }

@@ -95,10 +95,10 @@ class Run:
 
     def needed(self) -> list[Run]:
         """Return the runs whose checkpoint this one starts from."""
-        if self.how.recipe:
+        if self.how.dataset == "recipe":
             return [replace(self, method="supervised", override=())]
         needed = [self.warm()] if self.warm_start else []
-        if self.how.added == "ranked":
+        if self.how.dataset == "ranked":
             needed.append(replace(self, method="crln", override=()))
         return needed
 

@@ -9,7 +9,7 @@ from article_experiments import settings_of
 from preparing import PLANS, narrow
 from runs import ITERATIONS_PER_EPOCH, Run
 
-OFFSETS = {"ranked": 25, "recipe": 50, "random": 75}
+OFFSETS = {"ranked": 20, "recipe": 40, "random": 60, "repeated": 80}
 """Numbers of derived datasets above that of their draw."""
 
 
@@ -23,7 +23,7 @@ def build_trainer(run: Run, work: Path, dataset: str):
     folder = work / "preprocessed" / dataset
     plans = json.loads((folder / f"{PLANS}.json").read_text(encoding="utf-8"))
     configuration = plans["configurations"][run.configuration]
-    configuration["batch_size"] *= 2 if run.how.recipe else 1
+    configuration["batch_size"] *= 2 if run.how.dataset == "recipe" else 1
     per_epoch = min(ITERATIONS_PER_EPOCH, max(1, run.iterations // 20))
     configuration["short_schedule"] = {
         "num_epochs": run.iterations // per_epoch,
@@ -77,7 +77,7 @@ def final_checkpoint(run: Run, work: Path) -> Path:
 
 def training_dataset(run: Run) -> str:
     """Return the dataset that a run trains on; nnU-Net finds it by its number, so that a derived one has another."""
-    kind = "recipe" if run.how.recipe else run.how.added
+    kind = run.how.dataset
     if kind is None:
         return run.dataset
     return f"Dataset{int(run.dataset[7:10]) + OFFSETS[kind]:03d}{run.dataset[10:]}_{kind}"

@@ -1,4 +1,4 @@
-"""docs/quickstart.ipynb: its code runs from the first cell to the overlay, with a training of two steps."""
+"""docs/quickstart.ipynb with a training of a few steps, and what its model can do without this package."""
 
 import json
 import os
@@ -6,16 +6,72 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK as sitk
+import torch
 
 ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
-SCHEDULE, TWO_STEPS = "epochs, steps = 20, 50", "epochs, steps = 1, 2"
+SCHEDULE, SHORT = "epochs, steps = 20, 50", "epochs, steps = 2, 5"
+TRAINER, PLANS = "nnUNetTrainer_CRLN_short", "nnUNetPlans_small"
+MODEL = ["-d", "901", "-c", "3d_fullres", "-f", "all", "-p", PLANS, "-tr", TRAINER]
+WITHOUT_THIS_PACKAGE = """
+import sys
+sys.modules["nnunetv2_crln"] = None
+from nnunetv2.inference.predict_from_raw_data import predict_entry_point
+predict_entry_point()
+"""
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]
 
 
-def code_of_the_cells() -> str:
+def run(command: list, folder: Path, **variables: str) -> subprocess.CompletedProcess:
+    environment = {
+        **os.environ,
+        **{f"nnUNet_{name}": str(folder / "quickstart" / name) for name in ("raw", "preprocessed", "results")},
+        "nnUNet_extTrainer": str(ROOT / "nnunetv2_crln" / "nnunet_trainers"),
+        "nnUNet_n_proc_DA": "1",
+        "nnUNet_def_n_proc": "1",
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "agg",
+    }
+    return subprocess.run(
+        [*map(str, command)],
+        cwd=folder,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=1500,
+        check=False,
+    )
+
+
+def output_of(done: subprocess.CompletedProcess) -> str:
+    """Return what a command has printed; it must have ended well."""
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Where the notebook has run."""
+    folder = tmp_path_factory.mktemp("notebook")
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    assert SCHEDULE in code
+    script = folder / "quickstart.py"
+    script.write_text(code.replace(SCHEDULE, SHORT), encoding="utf-8")
+    output_of(run([sys.executable, script], folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fold(folder) -> Path:
+    (found,) = (folder / "quickstart" / "results").glob(f"*/{TRAINER}__{PLANS}__3d_fullres/fold_all")
+    return found
 
 
 def test_the_notebook_is_committed_without_outputs():
@@ -23,26 +79,36 @@ def test_the_notebook_is_committed_without_outputs():
     assert not any(cell.get("outputs") or cell.get("execution_count") for cell in cells)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1600)
-def test_the_notebook_runs_to_the_overlay(tmp_path):
-    code = code_of_the_cells()
-    assert SCHEDULE in code
-    script = tmp_path / "quickstart.py"
-    script.write_text(code.replace(SCHEDULE, TWO_STEPS), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "nnUNet_extTrainer": str(ROOT / "nnunetv2_crln" / "nnunet_trainers"),
-        "nnUNet_n_proc_DA": "1",
-        "nnUNet_def_n_proc": "1",
-        "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "agg",
-    }
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1500
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    work = tmp_path / "quickstart"
+def test_the_notebook_runs_to_the_overlay(folder, fold):
+    work = folder / "quickstart"
     assert (work / "overlay.png").stat().st_size > 10_000
     assert len(list((work / "predicted").glob("*.nii.gz"))) == 1
     assert "<img " in (work / "report.html").read_text(encoding="utf-8")
+    checkpoint = torch.load(fold / "checkpoint_final.pth", weights_only=True)
+    assert checkpoint["logging"]["crln_supervised"][-1] < checkpoint["logging"]["crln_supervised"][0]
+
+
+def test_nnunet_alone_predicts_the_same_from_an_export(folder):
+    export = [BIN / "nnUNetv2_crln_export", *MODEL, "-o", folder / "exported"]
+    output_of(run(export, folder))
+    again = run(export, folder)
+    assert again.returncode == 2 and "exist" in again.stderr
+    work = folder / "quickstart"
+    files = ["-i", work / "scans", "-o", folder / "alone", "-device", "cpu", "-npp", "1", "-nps", "1"]
+    predict = [sys.executable, "-c", WITHOUT_THIS_PACKAGE, *MODEL, *files]
+    output_of(run(predict, folder, nnUNet_results=str(folder / "exported"), nnUNet_extTrainer=""))
+    (predicted,) = (work / "predicted").glob("*.nii.gz")
+    ours, alone = (
+        sitk.GetArrayFromImage(sitk.ReadImage(str(place / predicted.name)))
+        for place in (work / "predicted", folder / "alone")
+    )
+    assert np.array_equal(ours, alone)
+
+
+def test_a_finished_training_is_only_validated_again(folder, fold):
+    before = torch.load(fold / "checkpoint_final.pth", weights_only=True)
+    train = [BIN / "nnUNetv2_train", "901", "3d_fullres", "all", "-p", PLANS, "-tr", TRAINER, "-device", "cpu"]
+    output_of(run([*train, "--c", "--npz"], folder))
+    after = torch.load(fold / "checkpoint_final.pth", weights_only=True)
+    assert before["logging"]["crln_supervised"] == after["logging"]["crln_supervised"]
+    assert len(list((fold / "validation").glob("*.npz"))) == 4

@@ -8,7 +8,7 @@ from beds import BEDS, Bed, Plan, read_converted
 from damage import TRAINERS
 from light_workers import use_light_workers
 
-METHODS = ["supervised", "mean_teacher", "crln", "oracle", "recipe", "add_random", "add_ranked"]
+METHODS = ["supervised", "mean_teacher", "crln", "crln_no_scans", "oracle", "recipe", "add_random", "add_ranked"]
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def test_every_method_is_trained_measured_and_shown(command, capsys):
     assert {r["method"] for r in results} == set(METHODS)
     assert all(list(cases) == ["tst_000"] for r in results for cases in r["test"].values())
     labelled = {r["method"]: set(r["labelled_cases"]) for r in results}
-    assert all(labelled[method] == labelled["supervised"] for method in METHODS[:5])
-    assert all(labelled[method] > labelled["supervised"] and len(labelled[method]) == 4 for method in METHODS[5:])
+    assert all(labelled[method] == labelled["supervised"] for method in METHODS[:6])
+    assert all(labelled[method] > labelled["supervised"] and len(labelled[method]) == 4 for method in METHODS[6:])
     capsys.readouterr()
     command("table")
     shown = capsys.readouterr().out

@@ -70,8 +70,8 @@ def test_the_ranking_needs_the_model_that_ranks():
 
 
 def test_datasets_of_a_bed_have_different_numbers_and_derived_ones_others():
-    kinds = ("crln", "recipe", "add_ranked", "add_random")
-    runs = [replace(RUN, labelled=n, draw=d, method=m) for n in (2, 4, 8) for d in (0, 24) for m in kinds]
+    kinds = ("crln", "recipe", "add_ranked", "add_random", "crln_no_scans")
+    runs = [replace(RUN, labelled=n, draw=d, method=m) for n in (2, 4, 8) for d in (0, 19) for m in kinds]
     assert len({trainers.training_dataset(run)[7:10] for run in runs}) == len(runs)
     with pytest.raises(SystemExit, match="2, 4, 8"):
         _ = replace(RUN, labelled=5).dataset
