@@ -103,12 +103,3 @@ def test_nnunet_alone_predicts_the_same_from_an_export(folder):
         for place in (work / "predicted", folder / "alone")
     )
     assert np.array_equal(ours, alone)
-
-
-def test_a_finished_training_is_only_validated_again(folder, fold):
-    before = torch.load(fold / "checkpoint_final.pth", weights_only=True)
-    train = [BIN / "nnUNetv2_train", "901", "3d_fullres", "all", "-p", PLANS, "-tr", TRAINER, "-device", "cpu"]
-    output_of(run([*train, "--c", "--npz"], folder))
-    after = torch.load(fold / "checkpoint_final.pth", weights_only=True)
-    assert before["logging"]["crln_supervised"] == after["logging"]["crln_supervised"]
-    assert len(list((fold / "validation").glob("*.npz"))) == 4

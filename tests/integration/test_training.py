@@ -208,9 +208,13 @@ def test_regions_train_with_every_term_and_are_validated(trainer_of, block):
     assert np.isfinite(logged["train_losses"]).all()
     for curve in ("consistency", "relationship_map", "cps", "monitor_confidence", "pseudo_dice_map"):
         assert np.isfinite(logged[f"crln_{curve}"][-1]), curve
-    trainer.perform_actual_validation()
-    written = json.loads((Path(trainer.output_folder) / "validation" / "summary.json").read_text(encoding="utf-8"))
+    trainer.perform_actual_validation(save_probabilities=True)  # nnUNetv2_train --npz
+    folder = Path(trainer.output_folder) / "validation"
+    written = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     assert set(written["mean"]) == {"(1, 2)", "(2,)"}
+    probabilities = [np.load(file)["probabilities"] for file in folder.glob("*.npz")]
+    assert len(probabilities) == len(written["metric_per_case"])
+    assert all(len(case) == 2 and 0 <= case.min() <= case.max() <= 1 for case in probabilities)
 
 
 def test_too_few_labelled_cases_for_five_folds_are_named(trainer_of):

@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parents[3] / "benchmarks" / "cost" / "dim_scaling.py"
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="peak memory is read from Linux's /proc")
 @pytest.mark.parametrize(
     ("form", "grid", "share"),
-    [("linear", 64, 0.5), ("nonlinear", 24, 0.7)],  # the maps alone: 2 GB and 106 MB
+    [("linear", 48, 0.5), ("nonlinear", 20, 0.7)],  # the maps alone: 850 MB and 61 MB
 )
 def test_sixty_classes_with_sixteen_prototypes(tmp_path, form, grid, share):
     arguments = ["--classes", "60", "--prototypes", "16", "--grids", grid, "--forms", form, "-o", tmp_path / "r.json"]
