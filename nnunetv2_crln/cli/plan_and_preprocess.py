@@ -88,14 +88,15 @@ def _add_planning(parser: argparse.ArgumentParser) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     running = parser.add_argument_group("running")
     running.add_argument(
-        "-npfp", type=int, default=8, help="Processes for checks and fingerprint. Default: %(default)s."
+        "-npfp", type=int, help="Processes for checks and fingerprint. Default: 8, at most one per core."
     )
     running.add_argument(
         "-np",
         type=int,
         nargs="+",
         help="Processes for preprocessing: one number, or one for each configuration. "
-        "Default: 8 for 2d, 4 for 3d_fullres, 8 for 3d_lowres, 4 for others. Fewer need less RAM.",
+        "Default: 8 for 2d, 4 for 3d_fullres, 8 for 3d_lowres, 4 for others; at most one per core. "
+        "Fewer need less RAM.",
     )
     running.add_argument("--verbose", action="store_true", help="Print more.")
     running.add_argument("--no_pbar", action="store_true", help="No progress bars, for logs on a cluster.")

@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import os
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +16,7 @@ from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.utilities.names import with_hint
-from nnunetv2_crln.utilities.parallel import run_parallel
+from nnunetv2_crln.utilities.parallel import one_per_core, run_parallel
 
 FORMAT_VERSION = 1
 LISTED_OFFENDERS = 5
@@ -238,7 +237,7 @@ def _evaluate_cases(
 def _default_processes() -> int:
     from nnunetv2.configuration import default_num_processes
 
-    return max(1, min(default_num_processes, os.cpu_count() or 1))
+    return max(1, one_per_core(default_num_processes))
 
 
 def _means(result: Mapping, resamples: int, seed: int) -> dict[str, dict]:

@@ -1,0 +1,38 @@
+"""Numbers of processes: nnU-Net's, bounded by the cores unless the user gives a number."""
+
+import os
+
+import pytest
+
+from nnunetv2_crln.cli.plan_and_preprocess import read_options
+from nnunetv2_crln.errors import UserError
+
+ALL = "-c 2d 3d_fullres 3d_lowres other"
+
+
+@pytest.fixture(params=[2, 6, 64])
+def cores(request, monkeypatch):
+    """Number of cores that this process may use."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(request.param)), raising=False)
+    return request.param
+
+
+def options(flags: str = ""):
+    return read_options(f"-d 999 {flags}".split())
+
+
+def test_no_more_processes_than_cores_by_default(cores):
+    expected = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8, "other": 4}
+    assert options(ALL).processes_of() == {name: min(number, cores) for name, number in expected.items()}
+    assert options().checking_processes == min(8, cores)
+
+
+def test_a_given_number_is_obeyed(cores):
+    given = options(f"{ALL} -np 16 -npfp 32")
+    assert set(given.processes_of().values()) == {16} and given.checking_processes == 32
+
+
+@pytest.mark.parametrize("flags", ["-np 0", "-npfp 0", "-npfp -1"])
+def test_no_process_is_refused(flags):
+    with pytest.raises(UserError, match="numbers above 0"):
+        options(flags)
