@@ -91,7 +91,6 @@ class CRLNSettings:
     # Cooperative Positive Supervision (Eq. 9-14).
     cps_positive: str = _choice("both", "both", "mean", "prototype")
     cps_balance: str = _choice("none", "none", "log_negatives", "gradient")  # paper: none
-    cps_ramp_down: float = _share(0.0)  # share of the training at its end over which CPS fades out; paper: none (0)
     prototype_weight: float = _weight(0.6)  # paper: 0.6, 0.9, 0.3 or 0.1
     cps_temperature: float = _setting(0.5, "a number > 0", low=1e-6)
     num_anchors: int = _count(256)

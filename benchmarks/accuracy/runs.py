@@ -23,7 +23,6 @@ SHORT_NAMES = {
     "rectification": "rect",
     "disagreement_weight": "differ",
     "cps_balance": "balance",
-    "cps_ramp_down": "fade",
 }
 UNNAMED = {"monitor_every", "monitor_cases", "overlay_every", "quality_cases", "gradient_norm_every"}
 

@@ -268,7 +268,7 @@ class Objective:
     def weights(self, phase: Phase) -> dict[str, float | Tensor]:
         """Return the weight of each term in a phase; those of the unsupervised terms are ramped up."""
         s = self.settings
-        cps: float | Tensor = phase.ramp * phase.cps * s.cps_weight
+        cps: float | Tensor = phase.ramp * s.cps_weight
         if self.cps_balance is not None:
             cps = cps * self.cps_balance.factor
         elif s.cps_balance == "log_negatives":

@@ -38,7 +38,6 @@ CHOICES = {
 }
 SHARES = {
     "confidence_threshold",
-    "cps_ramp_down",
     "copy_paste_probability",
     "disagreement_weight",
     "ema_decay",

@@ -303,12 +303,6 @@ def test_cps_is_divided_by_the_logarithm_of_its_negatives():
     assert weights["cps"] == pytest.approx(0.5 * 2 / np.log(9))
 
 
-def test_fading_out_concerns_cps_alone():
-    objective = Step(cps_weight=2.0, consistency_weight=3.0).objective
-    whole, faded = (objective.weights(Phase(True, 0.5, cps)) for cps in (1.0, 0.25))
-    assert faded == whole | {"cps": 0.25 * whole["cps"]} and whole["cps"] == 1.0
-
-
 def test_cps_is_balanced_by_the_gradients_at_the_last_decoder_stage():
     """After many looks at the same step CPS pulls ``cps_weight`` times as hard as the supervised loss."""
     step = Step(cps_balance="gradient", cps_weight=0.5)

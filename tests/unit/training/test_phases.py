@@ -33,10 +33,3 @@ def test_ramp_is_gaussian_and_then_1(length, step):
 
 def test_without_a_length_the_ramp_is_1_from_the_first_iteration():
     assert Phases(0, 0).at(0).ramp == 1.0
-
-
-def test_cps_fades_out_over_the_last_share_of_the_training():
-    schedule = Phases.of(CRLNSettings(cps_ramp_down=0.4, ramp_up=0), 11)
-    assert [schedule.at(step).cps for step in range(11)] == [1] * 7 + [0.75, 0.5, 0.25, 0]
-    assert {Phases.of(CRLNSettings(), 11).at(step).cps for step in range(11)} == {1.0}
-    assert Phases.of(CRLNSettings(cps_ramp_down=1.0), 11).at(0).cps == pytest.approx(10 / 11)
