@@ -34,6 +34,9 @@ METHODS = {
     "mean_teacher": Method("mean teacher", "_MeanTeacher"),
     "crln_no_cps": Method("CRLN without CPS", "_CRLN_noCPS"),
     "crln": Method("CRLN", "_CRLN"),
+    "mean_teacher_no_scans": Method(
+        "mean teacher, labelled cases alone (as unlabelled ones too)", "_MeanTeacher", dataset="repeated"
+    ),
     "crln_no_scans": Method("CRLN, labelled cases alone (as unlabelled ones too)", "_CRLN", dataset="repeated"),
     "oracle": Method("oracle: hidden labels as pseudo labels", "_Oracle"),
 }
