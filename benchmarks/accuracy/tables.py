@@ -49,15 +49,22 @@ def print_table(results: Path, bed: str, judge: str = "test", networks: Sequence
             print(line)
 
 
+RIVALS = {
+    "supervised": "Δ supervised",
+    "mean_teacher": "Δ mean teacher",
+    "crln_no_scans": "Δ CRLN without other scans",
+    "add_random": "Δ random cases",
+}
+
+
 def rows_of(results: list[dict], distance: str, networks: Sequence[str] | None = None) -> list[str]:
     """Return the lines of one setting's table."""
     methods = dict(_by_method(results))
     classes = sorted(next(iter(_cases(results[0], _deployed(results[0])).values())))
-    base = {name: methods.get((name, "{}"), {}) for name in ("supervised", "mean_teacher", "add_random", "oracle")}
+    base = {name: methods.get((name, "{}"), {}) for name in (*RIVALS, "oracle")}
     unit = distance.partition("_")[2]
     names = ["method", "network", "Dice % (draw: value)", *(classes if len(classes) > 1 else []), f"95HD {unit}"]
-    rivals = {"supervised": "Δ supervised", "mean_teacher": "Δ mean teacher", "add_random": "Δ random cases"}
-    rivals = {name: title for name, title in rivals.items() if base[name]}
+    rivals = {name: title for name, title in RIVALS.items() if base[name]}
     names += [*rivals.values(), "gap closed", *(["published"] if _is_article(results[0]) else [])]
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for (method, override), runs in methods.items():
