@@ -20,6 +20,7 @@ from typing import Any
 from nnunetv2_crln import __version__
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.raw_dataset.dataset_argument import similar_variable
+from nnunetv2_crln.utilities.parallel import one_per_core
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 
@@ -171,7 +172,22 @@ def _device() -> Iterator[Finding]:
         )
     else:
         yield Finding(NOTE, "GPU", "none: use -device cpu, which suits the demo and small datasets only")
-    yield Finding(NOTE, "CPU", f"{os.cpu_count()} cores")
+    yield _processor()
+
+
+def _processor() -> Finding:
+    from nnunetv2.configuration import default_num_processes
+
+    cores = one_per_core(os.cpu_count() or 1)
+    if default_num_processes <= cores:
+        return Finding(NOTE, "CPU", f"{cores} cores")
+    return Finding(
+        NOTE,
+        "CPU",
+        f"{cores} cores, but nnU-Net validates and exports with {default_num_processes} processes, which take seconds each "
+        "to start",
+        f"export nnUNet_def_n_proc={cores}",
+    )
 
 
 def _shared_memory() -> Iterator[Finding]:

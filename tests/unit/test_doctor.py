@@ -47,6 +47,14 @@ def test_a_class_of_the_same_name_is_reported(monkeypatch, tmp_path):
     assert finding.state == doctor.WARNING and "theirs" in finding.found
 
 
+@pytest.mark.parametrize(("processes", "fix"), [(8, "export nnUNet_def_n_proc=2"), (2, "")])
+def test_more_processes_than_cores_are_told(monkeypatch, processes, fix):
+    monkeypatch.setattr(doctor, "one_per_core", lambda _: 2)
+    monkeypatch.setattr("nnunetv2.configuration.default_num_processes", processes)
+    finding = doctor._processor()
+    assert finding.state == doctor.NOTE and finding.fix == fix and finding.found.startswith("2 cores")
+
+
 @pytest.mark.parametrize(
     ("requirement", "state"),
     [("numpy>=1.0", "ok"), ("numpy", "ok"), ("numpy<1.0", "problem"), ("a-package-nobody-has>=1", "problem")],
