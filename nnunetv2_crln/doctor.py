@@ -184,8 +184,7 @@ def _processor() -> Finding:
     return Finding(
         NOTE,
         "CPU",
-        f"{cores} cores, but nnU-Net validates and exports with {default_num_processes} processes, which take seconds each "
-        "to start",
+        f"{cores} cores, but nnU-Net validates and exports with {default_num_processes} processes, seconds each to start",
         f"export nnUNet_def_n_proc={cores}",
     )
 
