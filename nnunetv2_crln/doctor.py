@@ -176,15 +176,15 @@ def _device() -> Iterator[Finding]:
 
 
 def _processor() -> Finding:
-    from nnunetv2.configuration import default_num_processes
+    from nnunetv2.configuration import default_num_processes as processes
 
     cores = one_per_core(os.cpu_count() or 1)
-    if default_num_processes <= cores:
+    if processes <= cores:
         return Finding(NOTE, "CPU", f"{cores} cores")
     return Finding(
         NOTE,
         "CPU",
-        f"{cores} cores, but nnU-Net validates and exports with {default_num_processes} processes, seconds each to start",
+        f"{cores} cores, but nnU-Net validates and exports with {processes} processes, seconds each to start",
         f"export nnUNet_def_n_proc={cores}",
     )
 
