@@ -20,7 +20,7 @@ from typing import Any
 from nnunetv2_crln import __version__
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.raw_dataset.dataset_argument import similar_variable
-from nnunetv2_crln.utilities.parallel import one_per_core
+from nnunetv2_crln.utilities.cores import usable_cores
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"
 
@@ -178,7 +178,7 @@ def _device() -> Iterator[Finding]:
 def _processor() -> Finding:
     from nnunetv2.configuration import default_num_processes as processes
 
-    cores = one_per_core(os.cpu_count() or 1)
+    cores = usable_cores()
     if processes <= cores:
         return Finding(NOTE, "CPU", f"{cores} cores")
     return Finding(

@@ -21,9 +21,9 @@ def dataset_of(run: Run, work: Path) -> str:
     if dataset == run.dataset or done.exists():
         return dataset
     raw = work / "raw" / dataset
-    annotated, pseudo_labelled = WRITERS[run.how.dataset](run, work, raw)
+    annotated = WRITERS[run.how.dataset](run, work, raw)
     content = _dataset_json(work / "raw" / run.dataset)
-    content["numTraining"] = len(annotated) + pseudo_labelled
+    content["numTraining"] = len(list((raw / "labelsTr").iterdir()))
     content["crln"]["labelled_cases"] = [case.name for case in annotated]
     (raw / "dataset.json").write_text(json.dumps(content, indent=1))
     plan_and_preprocess(run, work, dataset, unlabelled=run.how.dataset == "repeated")
@@ -31,11 +31,11 @@ def dataset_of(run: Run, work: Path) -> str:
     return dataset
 
 
-def _write_recipe(run: Run, work: Path, folder: Path) -> tuple[list[Case], int]:
+def _write_recipe(run: Run, work: Path, folder: Path) -> list[Case]:
     """Label the unlabelled cases with the predictions of the recipe's first training.
 
     Returns:
-        The annotated cases, and the number of cases labelled by predictions.
+        The annotated cases, without those labelled by predictions.
     """
     import SimpleITK as sitk
 
@@ -51,14 +51,14 @@ def _write_recipe(run: Run, work: Path, folder: Path) -> tuple[list[Case], int]:
         sitk.WriteImage(prediction, str(folder / "labelsTr" / f"{case.name}{ending}"))
         for image in case.images:
             link(image, folder / "imagesTr" / image.name)
-    return labelled, len(unlabelled)
+    return labelled
 
 
-def _write_extended(run: Run, work: Path, folder: Path) -> tuple[list[Case], int]:
+def _write_extended(run: Run, work: Path, folder: Path) -> list[Case]:
     """Annotate as many unlabelled cases as there are labelled ones, with their hidden labels.
 
     Returns:
-        The annotated cases, and 0: none is labelled by predictions.
+        The annotated cases.
     """
     if run.judge == "dev":
         raise SystemExit(f"{run.method} annotates the cases that --judge dev measures on: choose --judge test.")
@@ -68,19 +68,19 @@ def _write_extended(run: Run, work: Path, folder: Path) -> tuple[list[Case], int
     chosen = set(order[: len(labelled)])
     cases = labelled + [case for case in unlabelled if case.name in chosen]
     write_cases(folder, "Tr", cases, ending)
-    return cases, 0
+    return cases
 
 
-def _write_repeated(run: Run, work: Path, folder: Path) -> tuple[list[Case], int]:
+def _write_repeated(run: Run, work: Path, folder: Path) -> list[Case]:
     """Take the labelled cases for the unlabelled ones as well, so that a method sees no other scans.
 
     Returns:
-        The annotated cases, and 0: none is labelled by predictions.
+        The annotated cases.
     """
     labelled, _, ending = _cases(work / "raw" / run.dataset)
     write_cases(folder, "Tr", labelled, ending)
     write_cases(folder, "Ul", [replace(case, name=f"again_{case.name}") for case in labelled], ending)
-    return labelled, 0
+    return labelled
 
 
 def _ranked(run: Run, work: Path) -> list[str]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.command_parser import CommandParser
-from nnunetv2_crln.utilities.parallel import one_per_core
 from nnunetv2_crln.utilities.run_command import run
 
 EXAMPLE = """\
@@ -68,9 +67,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("--no_pp", action="store_true", help="do not preprocess the new cases")
     parser.add_argument("--dry_run", action="store_true", help="only say what would be added")
     parser.add_argument("--no_pbar", action="store_true", help="show no progress bars")
-    parser.add_argument(
-        "-np", type=int, default=one_per_core(4), metavar="N", help="worker processes; default: 4, at most one per core"
-    )
+    parser.add_processes()
     return parser
 
 

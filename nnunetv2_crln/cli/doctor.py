@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.command_parser import CommandParser
-from nnunetv2_crln.utilities.parallel import one_per_core
 from nnunetv2_crln.utilities.run_command import run
 
 
@@ -44,13 +43,7 @@ def build_parser() -> CommandParser:
         "nnUNetv2_crln_doctor\nnnUNetv2_crln_doctor -d 104",
     )
     parser.add_argument("-d", type=dataset_id, metavar="DATASET", help="also check this dataset, its images included")
-    parser.add_argument(
-        "-np",
-        type=int,
-        default=one_per_core(4),
-        metavar="N",
-        help="processes that read images; default: 4, at most one per core",
-    )
+    parser.add_processes("processes that read images")
     return parser
 
 

@@ -10,6 +10,7 @@ from nnunetv2_crln.plan_and_preprocess.options import Options
 from nnunetv2_crln.plan_and_preprocess.pipeline import plan_and_preprocess
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.command_parser import CommandParser
+from nnunetv2_crln.utilities.cores import one_per_core
 from nnunetv2_crln.utilities.run_command import run
 
 
@@ -88,7 +89,10 @@ def _add_planning(parser: argparse.ArgumentParser) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     running = parser.add_argument_group("running")
     running.add_argument(
-        "-npfp", type=int, help="Processes for checks and fingerprint. Default: 8, at most one per core."
+        "-npfp",
+        type=int,
+        default=one_per_core(8),
+        help="Processes for checks and fingerprint. Default: 8, at most one per core.",
     )
     running.add_argument(
         "-np",

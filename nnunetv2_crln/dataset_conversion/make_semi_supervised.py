@@ -11,7 +11,6 @@ from nnunetv2_crln.errors import listing
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.command_parser import CommandParser
-from nnunetv2_crln.utilities.parallel import one_per_core
 from nnunetv2_crln.utilities.run_command import run
 
 DESCRIPTION = """\
@@ -61,13 +60,7 @@ def build_parser() -> CommandParser:
         action="store_true",
         help="copy the files; by default symbolic links to the source are made, which cost no disk space",
     )
-    parser.add_argument(
-        "-np",
-        type=int,
-        default=one_per_core(4),
-        metavar="N",
-        help="worker processes (default: 4, at most one per core)",
-    )
+    parser.add_processes()
     parser.add_argument("--dry_run", action="store_true", help="only print what would be written")
     return parser
 

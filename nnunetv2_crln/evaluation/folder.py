@@ -15,8 +15,9 @@ from nnunetv2_crln.evaluation.classes import LabelDefinition, find_dataset_json,
 from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
+from nnunetv2_crln.utilities.cores import one_per_core
 from nnunetv2_crln.utilities.names import with_hint
-from nnunetv2_crln.utilities.parallel import one_per_core, run_parallel
+from nnunetv2_crln.utilities.parallel import run_parallel
 
 FORMAT_VERSION = 1
 LISTED_OFFENDERS = 5

@@ -48,11 +48,11 @@ def verify(folders: DatasetFolders, options: Options) -> None:
     Raises:
         UserError: Images or labels are wrong.
     """
-    print_warnings(verify_images(folders.raw, options.checking_processes, options.show_progress))
-    print_warnings(verify_labels(folders.raw, options.checking_processes, options.show_progress))
-    print_warnings(list(verify_hidden_labels(folders.raw, options.checking_processes, options.show_progress)))
+    print_warnings(verify_images(folders.raw, options.fingerprint_processes, options.show_progress))
+    print_warnings(verify_labels(folders.raw, options.fingerprint_processes, options.show_progress))
+    print_warnings(list(verify_hidden_labels(folders.raw, options.fingerprint_processes, options.show_progress)))
     with explaining_nnunet_errors("check of the labelled cases", folders, options):
-        verify_dataset_integrity(str(folders.raw), options.checking_processes)
+        verify_dataset_integrity(str(folders.raw), options.fingerprint_processes)
 
 
 @contextlib.contextmanager
@@ -77,8 +77,8 @@ def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Option
         raise
     except Exception as error:
         if not options.verify:
-            verify_images(folders.raw, options.checking_processes, options.show_progress)
-            verify_labels(folders.raw, options.checking_processes, options.show_progress)
+            verify_images(folders.raw, options.fingerprint_processes, options.show_progress)
+            verify_labels(folders.raw, options.fingerprint_processes, options.show_progress)
         place = traceback.extract_tb(error.__traceback__)[-1]
         raise UserError(
             f"nnU-Net's {step} failed for {folders.raw}: {type(error).__name__}: "

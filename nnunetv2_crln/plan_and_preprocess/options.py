@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.plans import find_nnunet_class, planner_default
-from nnunetv2_crln.utilities.parallel import one_per_core
+from nnunetv2_crln.utilities.cores import one_per_core
 
 DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}
 """Defaults of nnU-Net by configuration; 4 for all others."""
@@ -32,9 +32,9 @@ class Options:
         small: Also write small plans, for CPUs and laptops.
         article: Dataset of the paper whose configuration is added; None adds none.
         num_labelled: Number of labelled cases that selects the paper's protocol; None takes the dataset's own number.
-        fingerprint_processes: Number of processes for checks and fingerprint; None is nnU-Net's default.
+        fingerprint_processes: Number of processes for checks and fingerprint.
         processes: Numbers of processes for preprocessing: one for all or one per configuration; None is nnU-Net's
-            default. Both defaults are bounded by the number of cores.
+            default, bounded by the number of cores.
         verbose: Print more.
         show_progress: Show progress bars.
         unlabelled_only: Skip nnU-Net's own steps.
@@ -59,7 +59,7 @@ class Options:
     small: bool = False
     article: str | None = None
     num_labelled: int | None = None
-    fingerprint_processes: int | None = None
+    fingerprint_processes: int = 8
     processes: tuple[int, ...] | None = None
     verbose: bool = False
     show_progress: bool = True
@@ -102,13 +102,8 @@ class Options:
                 f"-np has {len(self.processes)} numbers, -c has {len(self.configurations)} configurations: give one "
                 "number, or one for each."
             )
-        if min([self.checking_processes, *(self.processes or [])]) < 1:
+        if min([self.fingerprint_processes, *(self.processes or [])]) < 1:
             raise UserError("-np and -npfp count processes: give numbers above 0.")
-
-    @property
-    def checking_processes(self) -> int:
-        """Number of processes for checks and fingerprint."""
-        return one_per_core(8) if self.fingerprint_processes is None else self.fingerprint_processes
 
     def processes_of(self) -> dict[str, int]:
         """Return the number of processes of each configuration, including that of the paper's protocol."""

@@ -106,7 +106,7 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
     """
     # nnU-Net plans with labels of any value, and fails on some with an error of NumPy. One look is enough.
     if not options.verify and not labelled_cases_are_known(folders.raw, folders.preprocessed):
-        processes, show = options.checking_processes, options.show_progress
+        processes, show = options.fingerprint_processes, options.show_progress
         print_warnings(verify_labels(folders.raw, processes, show, strict=False))
     print("Fingerprint extraction ...")
     stale = labelled_fingerprint_is_stale(folders.raw, folders.preprocessed)
@@ -116,7 +116,7 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
         extract_fingerprints(
             [dataset_id],
             options.fingerprint_extractor,
-            options.checking_processes,
+            options.fingerprint_processes,
             False,
             options.clean or stale,
             options.verbose,
@@ -124,7 +124,7 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
         )
     try:
         add_unlabelled_to_fingerprint(
-            folders.raw, folders.preprocessed, options.checking_processes, options.show_progress
+            folders.raw, folders.preprocessed, options.fingerprint_processes, options.show_progress
         )
     except UnreadableCasesError as error:
         if error.none_left or not options.preprocessing:

@@ -7,6 +7,7 @@ import re
 from typing import NoReturn
 
 from nnunetv2_crln.errors import did_you_mean
+from nnunetv2_crln.utilities.cores import one_per_core
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -21,6 +22,11 @@ class CommandParser(argparse.ArgumentParser):
     def __init__(self, prog: str, description: str, example: str) -> None:
         lines = "\n".join(f"  {line}" for line in example.strip().splitlines())
         super().__init__(prog=prog, description=description, epilog=f"example:\n{lines}", formatter_class=_Formatter)
+
+    def add_processes(self, purpose: str = "worker processes") -> None:
+        """Add the flag ``-np``, by default 4 processes and at most one per core."""
+        text = f"{purpose}; default: 4, at most one per core"
+        self.add_argument("-np", type=int, default=one_per_core(4), metavar="N", help=text)
 
     def error(self, message: str) -> NoReturn:
         """Print the usage, the mistake and what was probably meant; exit with status 2."""

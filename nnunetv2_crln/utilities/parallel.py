@@ -27,15 +27,6 @@ class Outcome:
     error: str | None = None
 
 
-def one_per_core(most: int) -> int:
-    """Return a number of processes: ``most``, but no more than there are cores to run them.
-
-    Each spawned process imports torch, seconds of work, before it does anything.
-    """
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(most, usable or 1)
-
-
 def run_parallel(
     function: Callable[..., Any],
     tasks: Mapping[str, Sequence],

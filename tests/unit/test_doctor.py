@@ -49,7 +49,7 @@ def test_a_class_of_the_same_name_is_reported(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("processes", "fix"), [(8, "export nnUNet_def_n_proc=2"), (2, "")])
 def test_more_processes_than_cores_are_told(monkeypatch, processes, fix):
-    monkeypatch.setattr(doctor, "one_per_core", lambda _: 2)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
     monkeypatch.setattr("nnunetv2.configuration.default_num_processes", processes)
     finding = doctor._processor()
     assert finding.state == doctor.NOTE and finding.fix == fix and finding.found.startswith("2 cores")

@@ -11,7 +11,6 @@ from nnunetv2_crln.dataset_conversion.common.splits import Split, split_from_lis
 from nnunetv2_crln.dataset_conversion.common.summary import summarise
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root
 from nnunetv2_crln.utilities.command_parser import CommandParser
-from nnunetv2_crln.utilities.parallel import one_per_core
 from nnunetv2_crln.utilities.run_command import run
 
 
@@ -52,13 +51,7 @@ def build_parser(
     parser.add_argument(
         "--allow_partial", action="store_true", help="make a smaller dataset if cases are missing or broken"
     )
-    parser.add_argument(
-        "-np",
-        type=int,
-        default=one_per_core(4),
-        metavar="N",
-        help="worker processes (default: 4, at most one per core)",
-    )
+    parser.add_processes()
     parser.add_argument("--dry_run", action="store_true", help="only print what would be written")
     return parser
 
