@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from light_workers import use_light_workers
 from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunetv2_crln.cli.plan_and_preprocess import main
@@ -167,7 +166,6 @@ def set_up(patch, root: Path) -> None:
         patch.setenv(f"nnUNet_{key}", str(root / key))
     patch.setenv("nnUNet_n_proc_DA", "1")
     patch.setenv("nnUNet_extTrainer", TRAINERS)
-    use_light_workers(patch)
     torch.set_num_threads(1)
 
 

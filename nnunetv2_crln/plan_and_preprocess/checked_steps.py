@@ -23,6 +23,7 @@ from nnunetv2_crln.raw_dataset.check_hidden_labels import verify_hidden_labels
 from nnunetv2_crln.raw_dataset.check_images import verify_images
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.utilities.light_pools import light_pools
 
 
 def refuse_no_process() -> None:
@@ -59,6 +60,8 @@ def verify(folders: DatasetFolders, options: Options) -> None:
 def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Options) -> Iterator[None]:
     """Replace an error of one of nnU-Net's steps by the faults that the plugin's checks find in the files.
 
+    The step starts no worker process if it is to have one.
+
     Args:
         step: Step of nnU-Net, for the message.
         folders: Folders of the dataset.
@@ -71,7 +74,7 @@ def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Option
         UserError: Replaces any other exception.
     """
     try:
-        with _quiet_search_for_a_reader():
+        with _quiet_search_for_a_reader(), light_pools():
             yield
     except UserError:
         raise

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.utilities.light_pools import light_validation
 
 CPUINFO = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 and ARM
@@ -144,6 +145,11 @@ class FastOnCPU:
         """Validate one batch in the chosen arithmetic."""
         with self._arithmetic():
             return super().validation_step(batch)  # type: ignore[misc]
+
+    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
+        """Validate on whole cases with no more worker processes than pay."""
+        with light_validation():
+            super().perform_actual_validation(save_probabilities)  # type: ignore[misc]
 
     def _arithmetic(self) -> contextlib.AbstractContextManager:
         return torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else contextlib.nullcontext()

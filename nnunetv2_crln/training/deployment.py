@@ -10,6 +10,7 @@ import numpy as np
 
 from nnunetv2_crln.training.locks import lock_fold
 from nnunetv2_crln.training.method import CRLN, unwrap
+from nnunetv2_crln.utilities.light_pools import light_validation
 
 
 class Deployment:
@@ -50,5 +51,5 @@ class Deployment:
         """Validate the network that will be deployed on whole cases."""
         if self.local_rank == 0:
             lock_fold(self.locks, self.output_folder, self.print_to_log_file)
-        with self.locks, self.deployed_network():
+        with self.locks, self.deployed_network(), light_validation():
             super().perform_actual_validation(save_probabilities)  # type: ignore[misc]

@@ -94,7 +94,7 @@ def test_nnunet_alone_predicts_the_same_from_an_export(folder):
     again = run(export, folder)
     assert again.returncode == 2 and "exist" in again.stderr
     work = folder / "quickstart"
-    files = ["-i", work / "scans", "-o", folder / "alone", "-device", "cpu", "-npp", "1", "-nps", "1"]
+    files = ["-i", work / "scans", "-o", folder / "alone", "-device", "cpu", "-npp", "0", "-nps", "0"]
     predict = [sys.executable, "-c", WITHOUT_THIS_PACKAGE, *MODEL, *files]
     output_of(run(predict, folder, nnUNet_results=str(folder / "exported"), nnUNet_extTrainer=""))
     (predicted,) = (work / "predicted").glob("*.nii.gz")

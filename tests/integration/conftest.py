@@ -10,7 +10,6 @@ import damage
 import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet_trainer
 import pytest
 import torch
-from light_workers import use_light_workers
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from synthetic import write_dataset
@@ -31,7 +30,6 @@ def preprocessed(tmp_path_factory):
             patch.setenv(f"nnUNet_{name}", str(folder))
         patch.setenv("nnUNet_def_n_proc", "1")
         patch.setenv("nnUNet_n_proc_DA", "1")
-        use_light_workers(patch)
         torch.set_num_threads(1)
         write_dataset(folders["raw"], DATASET, "Synthetic", labelled=3, unlabelled=3, shape=(20, 20, 20))
         leave_unannotated(folders["raw"] / NAME)
@@ -59,7 +57,6 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
     # The final validation starts nnU-Net's number of processes, each of which imports torch anew if it is spawned.
     monkeypatch.setattr(nnunet_trainer, "default_num_processes", 1)
-    use_light_workers(monkeypatch)
     torch.set_num_threads(1)
 
     def build(

@@ -6,7 +6,6 @@ import bench
 import pytest
 from beds import BEDS, Bed, Plan, read_converted
 from damage import TRAINERS
-from light_workers import use_light_workers
 
 METHODS = ["supervised", "mean_teacher", "crln", "crln_no_scans", "oracle", "recipe", "add_random", "add_ranked"]
 
@@ -23,7 +22,6 @@ def command(make_dataset, tmp_path, monkeypatch):
     monkeypatch.setenv("nnUNet_extTrainer", TRAINERS)
     monkeypatch.setenv("nnUNet_n_proc_DA", "1")
     monkeypatch.setenv("nnUNet_def_n_proc", "1")
-    use_light_workers(monkeypatch)
 
     def run(name, *options):
         work = [] if name == "table" else ["--work", str(tmp_path / "work")]

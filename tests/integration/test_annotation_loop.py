@@ -10,7 +10,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from light_workers import use_light_workers
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from synthetic import make_case, write_image
 from tiny_training import DATASET, NAME, train_epochs
@@ -34,7 +33,6 @@ def dataset(preprocessed, tmp_path, monkeypatch):
         shutil.copytree(getattr(preprocessed, name), tmp_path / name)
         monkeypatch.setenv(f"nnUNet_{name}", str(tmp_path / name))
     monkeypatch.setenv("nnUNet_results", str(tmp_path / "results"))
-    use_light_workers(monkeypatch)
     return SimpleNamespace(raw=tmp_path / "raw" / NAME, preprocessed=tmp_path / "preprocessed" / NAME)
 
 

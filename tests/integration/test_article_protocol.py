@@ -12,7 +12,6 @@ import SimpleITK as sitk
 import torch
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
-from light_workers import use_light_workers
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from synthetic import write_dataset
 
@@ -36,7 +35,6 @@ def planned(tmp_path_factory):
         for name in ("raw", "preprocessed", "results"):
             (root / name).mkdir()
             patch.setenv(f"nnUNet_{name}", str(root / name))
-        use_light_workers(patch)
         torch.set_num_threads(1)
         patch.setenv("nnUNet_def_n_proc", "1")
         patch.setenv("nnUNet_n_proc_DA", "1")

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from light_workers import use_light_workers
 from tiny_training import DATASET, NAME, train_epochs
 
 from nnunetv2_crln.cli.plan_and_preprocess import command
@@ -131,7 +130,6 @@ def test_two_folds_at_once_train_as_each_alone(five_cases, trainer_of, monkeypat
 
 
 def test_preprocessing_does_not_delete_what_a_training_reads(five_cases, monkeypatch, tmp_path, capsys):
-    use_light_workers(monkeypatch)
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
     folder = five_cases.preprocessed / NAME / "nnUNetPlans_3d_fullres"
     before = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())

@@ -6,7 +6,6 @@ import sys
 
 import pytest
 import SimpleITK as sitk
-from light_workers import use_light_workers
 from opened_files import OpenedFiles
 from tiny_training import NAME, train_epochs
 
@@ -36,7 +35,6 @@ def test_the_watch_sees_this_process_its_children_and_c_libraries(make_dataset):
 
 
 def test_planning_and_preprocessing_open_no_hidden_label_and_checks_read_them_on_demand(make_dataset, monkeypatch):
-    use_light_workers(monkeypatch)  # but for ours, which are processes
     raw = make_dataset(labelled=2, unlabelled=2, shape=(20, 20, 20))
     with OpenedFiles(raw / "labelsUl") as hidden, OpenedFiles(raw / "imagesUl") as images:
         command(["-d", "999", "-c", "3d_fullres", "-npfp", "2", "-np", "2", "--no_pbar"])

@@ -9,7 +9,6 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
-from light_workers import use_light_workers
 from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from synthetic import write_dataset
@@ -49,7 +48,6 @@ def set_folders(patch, root):
         (root / key).mkdir(exist_ok=True)
         patch.setenv(f"nnUNet_{key}", str(root / key))
     patch.delenv("nnUNet_extTrainer", raising=False)
-    use_light_workers(patch)
 
 
 def read(path):
