@@ -184,7 +184,7 @@ def _processor() -> Finding:
     return Finding(
         NOTE,
         "CPU",
-        f"{cores} cores, but nnU-Net validates and exports with {processes} processes, seconds each to start",
+        f"{cores} cores, but nnU-Net's own trainers validate with {processes} processes, seconds each to start",
         f"export nnUNet_def_n_proc={cores}",
     )
 

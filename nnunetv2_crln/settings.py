@@ -58,12 +58,13 @@ class CRLNSettings:
     relationship_map_weight: float = _weight(1.0)
     cps_weight: float = _weight(1.0)  # Pancreas-CT 6/56 in the paper: 2
 
-    # Pseudo labels (Eq. 1-2) and schedule. null: a share of the training, 2 % and 10 %.
+    # Pseudo labels (Eq. 1-2) and schedule. Starts and lengths that are null depend on the training: see Phases.
     confidence_threshold: float = _share(0.95)
     class_thresholds: str | bool = _choice(False, "auto", True, False)
     # null: a memory of an epoch, but of 2 % of the training at most, and 0.99 at least
     ema_decay: float | None = _setting(0.99, "a number in [0, 1] or null", low=0.0, high=1.0, nullable=True)
     rectification_start: int | None = _count(None, low=0)  # paper: iteration 800 of 40,000 = 2 %
+    unsupervised_start: int | None = _count(None, low=0)  # paper: none (0)
     ramp_up: int | None = _count(None, low=0)  # paper: none (0)
     ignored_voxels: bool = _switch(True)  # with an ignore label: such voxels of labelled cases are unlabelled ones
     unlabelled_batch_size: int | None = _count(None)  # null: as large as the labelled batch

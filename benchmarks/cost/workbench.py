@@ -26,6 +26,7 @@ PLANS = "nnUNetPlans"
 FULL_METHOD = {
     "seed": 0,
     "rectification_start": 0,
+    "unsupervised_start": 0,
     "ramp_up": 0,
     "monitor_every": 0,
     "overlay_every": 0,

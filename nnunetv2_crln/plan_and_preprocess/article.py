@@ -43,6 +43,7 @@ SETTINGS = {
     "detach_features": False,
     "aggregation": "nonlinear",
     "representation_kernel": 3,
+    "unsupervised_start": 0,
     "ramp_up": 0,
     "rectification_start": 800,
     "confidence_threshold": 0.97,

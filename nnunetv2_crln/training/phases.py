@@ -1,9 +1,12 @@
-"""Define when rectification starts and how the unsupervised terms grow, in iterations of one training."""
+"""Define when the unsupervised terms and rectification start, in iterations of one training."""
 
 import math
 from dataclasses import dataclass
 
 from nnunetv2_crln.settings import CRLNSettings
+
+ITERATIONS_ALONE = 1000
+"""Iterations after which a network of random weights has learned enough from the labelled patches, as measured."""
 
 
 @dataclass(frozen=True)
@@ -26,31 +29,45 @@ class Phases:
     Attributes:
         rectification_start: First iteration with rectified pseudo labels; None without a dynamic interaction module.
         ramp_up: Number of iterations over which the unsupervised terms grow.
+        unsupervised_start: Iteration at which they begin to; before, the labelled patches alone determine the loss.
     """
 
     rectification_start: int | None
     ramp_up: int
+    unsupervised_start: int = 0
 
     @classmethod
-    def of(cls, settings: CRLNSettings, total_iterations: int) -> "Phases":
-        """Derive the phases from the settings; values that are null become shares of the training, 2 % and 10 %.
+    def of(cls, settings: CRLNSettings, total_iterations: int, pretrained: bool = False) -> "Phases":
+        """Derive the phases from the settings.
+
+        What is null there becomes 2 % of the training for the start of rectification, 10 % for the ramp-up, and for the
+        start of the unsupervised terms half of the training, but no more than 1,000 iterations.
 
         Args:
             settings: Hyper-parameters.
             total_iterations: Length of the training.
+            pretrained: True if the network starts from trained weights: the unsupervised terms then start at once.
 
         Returns:
             The phases.
         """
-        start, length = settings.rectification_start, settings.ramp_up
-        start = total_iterations // 50 if start is None else start
-        return cls(start if settings.dim else None, total_iterations // 10 if length is None else length)
+        rectification, length, unsupervised = settings.rectification_start, settings.ramp_up, settings.unsupervised_start
+        if unsupervised is None:
+            unsupervised = 0 if pretrained else min(total_iterations // 2, ITERATIONS_ALONE)
+        return cls(
+            (total_iterations // 50 if rectification is None else rectification) if settings.dim else None,
+            total_iterations // 10 if length is None else length,
+            unsupervised,
+        )
 
     def at(self, step: int) -> Phase:
         """Return the phase of a step.
 
-        The ramp-up is Gaussian: ``exp(-5 (1 - t)^2)`` at share ``t`` of its length, and 1 afterwards.
+        The ramp-up is Gaussian: ``exp(-5 (1 - t)^2)`` at share ``t`` of its length, 0 before it and 1 afterwards.
         """
         rectifying = self.rectification_start is not None and step >= self.rectification_start
-        ramp = 1.0 if step >= self.ramp_up else math.exp(-5 * (1 - step / self.ramp_up) ** 2)
+        growing = step - self.unsupervised_start
+        if growing < 0:
+            return Phase(rectifying, 0.0)
+        ramp = 1.0 if growing >= self.ramp_up else math.exp(-5 * (1 - growing / self.ramp_up) ** 2)
         return Phase(rectifying, ramp)

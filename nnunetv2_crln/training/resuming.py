@@ -34,6 +34,7 @@ class Resuming:
     gradient_step: GradientStep
     step: int
     seed: int
+    pretrained: bool
     _best_ema: float | None
 
     def save_best(self: Any) -> None:
@@ -71,6 +72,7 @@ class Resuming:
                 "step": self.step,
                 "skipped": self.gradient_step.state_dict(),
                 "seed": self.seed,
+                "pretrained": self.pretrained,
                 "deploy": self.settings.deploy,
             },
         }
@@ -105,6 +107,8 @@ class Resuming:
         settings = changed_settings(loaded["init_args"], self.settings, self.fixed_settings)
         architecture = changed_architecture(loaded["init_args"], self.my_init_kwargs)
         self.seed, self.step = state["seed"], state["step"]
+        # Trainings of older versions had the unsupervised terms from the start, as pre-trained ones have.
+        self.pretrained = state.get("pretrained", True)
         with explaining_other_shapes(str(filename_or_checkpoint)[:300], settings, architecture):
             self.method.load_state_dict(state)
             self.gradient_step.load_state_dict(state["skipped"])

@@ -71,6 +71,11 @@ class EMATeacher:
         if averaged:  # the heads of a mean teacher have no parameters
             torch._foreach_lerp_(averaged, new, 1 - decay)
 
+    def equals(self, student: nn.Module) -> bool:
+        """Check whether teacher and student have the same weights; this waits for the device."""
+        pairs = zip(self._tensors(self.module), self._tensors(student), strict=True)
+        return all(torch.equal(mine, theirs) for mine, theirs in pairs)
+
     def copy_from(self, student: nn.Module) -> None:
         """Make the teacher an exact copy of the student."""
         self.module.load_state_dict(student.state_dict())

@@ -72,7 +72,7 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
         self.__dict__.update({"save_every": self.settings.save_every, **self.training_attributes})
         self.seed = draw_common_seed() if self.settings.seed is None else self.settings.seed
         self.phases = Phases.of(self.settings, total_iterations=0)  # until the length of the training is known
-        self.step = 0
+        self.step, self.pretrained = 0, False
         self._best_ema: float | None = None
         self.locks = contextlib.ExitStack()
         self.monitor: Monitor | None = None  # only the first process has one
@@ -165,9 +165,11 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
             lock_fold(self.locks, self.output_folder, self.print_to_log_file)
             lock_data(self.locks, self.preprocessed_dataset_folder)
         total_iterations = self.num_epochs * self.num_iterations_per_epoch
-        self.phases = Phases.of(self.settings, total_iterations)
         if not self.was_initialized:
             self.initialize()
+        if self.step == 0:
+            self.pretrained = self.method.pretrained
+        self.phases = Phases.of(self.settings, total_iterations, self.pretrained)
         self.method.start(self.step == 0, self.num_iterations_per_epoch, total_iterations)
         super().on_train_start()
         self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}", also_print_to_console=False)

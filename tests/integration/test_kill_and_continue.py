@@ -48,6 +48,7 @@ def outcome(preprocessed, tmp_path_factory):
         "seed": 1,
         "save_every": SAVE_EVERY,
         "rectification_start": 0,
+        "unsupervised_start": 1,
         "num_anchors": 8,
         "num_negatives": 16,
         "monitor_every": 0,

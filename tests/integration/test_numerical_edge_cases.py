@@ -14,7 +14,7 @@ from nnunetv2_crln.training.gradient_step import MAX_SKIPPED_IN_A_ROW
 from nnunetv2_crln.training.method import unwrap
 
 IGNORE = 3
-AT_ONCE = {"rectification_start": 0, "ramp_up": 0}
+AT_ONCE = {"unsupervised_start": 0, "rectification_start": 0, "ramp_up": 0}
 
 
 def labels_are(value):

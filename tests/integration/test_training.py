@@ -113,6 +113,36 @@ def test_pretrained_weights_reach_the_teacher(trainer_of):
     assert all((parameter == 0.5).all() for parameter in trainer.method.teacher.module.parameters())
 
 
+def test_unlabelled_images_have_no_say_before_their_start(trainer_of):
+    reached = []
+    for noise in (0.0, 1.0):
+        trainer = trainer_of(results=f"noise{noise:g}", unsupervised_start=2)
+        trainer.on_train_start()
+        for _ in range(3):
+            batch = next(trainer.dataloader_train)
+            for view in ("unlabelled_weak", "unlabelled_strong"):
+                batch[view] += noise * torch.randn(batch[view].shape)
+            trainer.train_step(batch)
+            reached.append(torch.cat([p.detach().flatten() for p in unwrap(trainer.network).parameters()]))
+    equal = [torch.allclose(quiet, noisy, rtol=1e-4) for quiet, noisy in zip(reached[:3], reached[3:], strict=True)]
+    assert equal == [True, True, False]
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_network_of_random_weights_first_learns_from_labels_alone(trainer_of, pretrained):
+    trainer = trainer_of(unsupervised_start=None)
+    trainer.initialize()
+    if pretrained:
+        with torch.no_grad():
+            next(trainer.network.parameters()).add_(0.5)
+    train_epochs(trainer, 1)
+    again = trainer_of(unsupervised_start=None)
+    again.load_checkpoint(f"{trainer.output_folder}/checkpoint_latest.pth")
+    again.on_train_start()
+    starts = [of.phases.unsupervised_start for of in (trainer, again)]
+    assert starts == ([0, 0] if pretrained else [3, 3])
+
+
 def test_non_finite_steps_are_left_out_and_stop_the_training_in_the_end(trainer_of):
     trainer = trainer_of(rectification_start=0)
     trainer.on_train_start()

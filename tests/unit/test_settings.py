@@ -18,6 +18,7 @@ NULLABLE = {
     "ema_decay",
     "rectification_start",
     "ramp_up",
+    "unsupervised_start",
     "unlabelled_batch_size",
     "seed",
     "refresh_every",
@@ -186,7 +187,7 @@ def test_counts_start_at_1(name):
         of(**{name: 0})
 
 
-@pytest.mark.parametrize("name", ["rectification_start", "ramp_up", "seed"])
+@pytest.mark.parametrize("name", ["rectification_start", "ramp_up", "unsupervised_start", "seed"])
 def test_iterations_and_seeds_start_at_0(name):
     assert getattr(of(**{name: 0}), name) == 0
     with pytest.raises(UserError, match=f"{name} is -1, expected an integer >= 0 or null"):

@@ -72,6 +72,7 @@ def test_protocols_are_those_of_the_article(plans_file, dataset, labelled, patch
     assert (settings.num_prototypes, settings.prototype_weight, settings.cps_weight) == values
     assert (settings.consistency_weight, settings.relationship_map_weight) == (1, 1)
     assert (settings.rectification_start, settings.ramp_up, settings.strong_intensity) == (800, 0, "noise")
+    assert settings.unsupervised_start == 0
     built = get_network_from_plans(
         configuration.network_arch_class_name,
         configuration.network_arch_init_kwargs,
