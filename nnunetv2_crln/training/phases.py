@@ -51,7 +51,11 @@ class Phases:
         Returns:
             The phases.
         """
-        rectification, length, unsupervised = settings.rectification_start, settings.ramp_up, settings.unsupervised_start
+        rectification, length, unsupervised = (
+            settings.rectification_start,
+            settings.ramp_up,
+            settings.unsupervised_start,
+        )
         if unsupervised is None:
             unsupervised = 0 if pretrained else min(total_iterations // 2, ITERATIONS_ALONE)
         return cls(

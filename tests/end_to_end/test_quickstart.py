@@ -1,8 +1,6 @@
 """docs/quickstart.ipynb with a training of a few steps, and what its model can do without this package."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,8 +8,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from commands import output_of, run
 
 ROOT = Path(__file__).parents[2]
+TRAINERS = str(ROOT / "nnunetv2_crln" / "nnunet_trainers")
 BIN = Path(sys.executable).parent
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 SCHEDULE, SHORT = "epochs, steps = 20, 50", "epochs, steps = 2, 5"
@@ -27,34 +27,6 @@ predict_entry_point()
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1600)]
 
 
-def run(command: list, folder: Path, **variables: str) -> subprocess.CompletedProcess:
-    environment = {
-        **os.environ,
-        **{f"nnUNet_{name}": str(folder / "quickstart" / name) for name in ("raw", "preprocessed", "results")},
-        "nnUNet_extTrainer": str(ROOT / "nnunetv2_crln" / "nnunet_trainers"),
-        "nnUNet_n_proc_DA": "1",
-        "nnUNet_def_n_proc": "1",
-        "OMP_NUM_THREADS": "1",
-        "MPLBACKEND": "agg",
-    }
-    return subprocess.run(
-        [*map(str, command)],
-        cwd=folder,
-        env=environment | variables,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=1500,
-        check=False,
-    )
-
-
-def output_of(done: subprocess.CompletedProcess) -> str:
-    """Return what a command has printed; it must have ended well."""
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """Where the notebook has run."""
@@ -64,7 +36,7 @@ def folder(tmp_path_factory) -> Path:
     assert SCHEDULE in code
     script = folder / "quickstart.py"
     script.write_text(code.replace(SCHEDULE, SHORT), encoding="utf-8")
-    output_of(run([sys.executable, script], folder))
+    output_of(run([sys.executable, script], folder / "quickstart", cwd=folder, nnUNet_extTrainer=TRAINERS))
     return folder
 
 
@@ -89,14 +61,14 @@ def test_the_notebook_runs_to_the_overlay(folder, fold):
 
 
 def test_nnunet_alone_predicts_the_same_from_an_export(folder):
-    export = [BIN / "nnUNetv2_crln_export", *MODEL, "-o", folder / "exported"]
-    output_of(run(export, folder))
-    again = run(export, folder)
-    assert again.returncode == 2 and "exist" in again.stderr
     work = folder / "quickstart"
+    export = [BIN / "nnUNetv2_crln_export", *MODEL, "-o", folder / "exported"]
+    output_of(run(export, work))
+    again = run(export, work)
+    assert again.returncode == 2 and "exist" in again.stderr
     files = ["-i", work / "scans", "-o", folder / "alone", "-device", "cpu", "-npp", "0", "-nps", "0"]
     predict = [sys.executable, "-c", WITHOUT_THIS_PACKAGE, *MODEL, *files]
-    output_of(run(predict, folder, nnUNet_results=str(folder / "exported"), nnUNet_extTrainer=""))
+    output_of(run(predict, work, nnUNet_results=str(folder / "exported"), nnUNet_extTrainer=""))
     (predicted,) = (work / "predicted").glob("*.nii.gz")
     ours, alone = (
         sitk.GetArrayFromImage(sitk.ReadImage(str(place / predicted.name)))

@@ -1,32 +1,16 @@
 """The commands that turn a Decathlon folder into a preprocessed semi-supervised dataset; test_quickstart.py goes on."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import output_of, run
 from synthetic import make_case, write_image
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-
-
-def run(command: list[str], environment: dict[str, str]) -> str:
-    result = subprocess.run(
-        command,
-        env=environment,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        timeout=400,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    assert result.returncode == 0, f"{' '.join(command)}\n{result.stdout[-3000:]}\n{result.stderr[-3000:]}"
-    return result.stdout + result.stderr
 
 
 def write_decathlon_task(folder: Path, labelled: int = 8, test: int = 2) -> None:
@@ -65,26 +49,18 @@ def write_decathlon_task(folder: Path, labelled: int = 8, test: int = 2) -> None
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_from_a_decathlon_folder_to_a_plan(tmp_path):
-    environment = {
-        **os.environ,
-        **{f"nnUNet_{name}": str(tmp_path / name) for name in ("raw", "preprocessed", "results")},
-        "nnUNet_def_n_proc": "1",
-        "OMP_NUM_THREADS": "1",
-    }
     task = tmp_path / "Task04_Organ"
     write_decathlon_task(task)
-    for name in ("raw", "preprocessed", "results"):
-        (tmp_path / name).mkdir()
 
-    run([str(BIN / "nnUNetv2_convert_MSD_dataset"), "-i", str(task), "-np", "1"], environment)
-    make = [sys.executable, str(ROOT / "dataset_conversion" / "make_semi_supervised.py"), "-d", "4", "-o", "104"]
-    run([*make, "--num_labelled", "5", "--seed", "0"], environment)
+    output_of(run([BIN / "nnUNetv2_convert_MSD_dataset", "-i", task, "-np", "1"], tmp_path))
+    make = [sys.executable, ROOT / "dataset_conversion" / "make_semi_supervised.py", "-d", "4", "-o", "104"]
+    output_of(run([*make, "--num_labelled", "5", "--seed", "0"], tmp_path))
     raw = next((tmp_path / "raw").glob("Dataset104_*"))
     dataset_json = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
     assert dataset_json["numTraining"] == 5
     assert len(list((raw / "imagesUl").iterdir())) == 3
 
-    plan = [str(BIN / "nnUNetv2_crln_plan_and_preprocess"), "-d", "104", "-c", "3d_fullres", "-np", "1", "-npfp", "1"]
-    output = run([*plan, "--verify_dataset_integrity"], environment)
+    plan = [BIN / "nnUNetv2_crln_plan_and_preprocess", "-d", "104", "-c", "3d_fullres", "-np", "1", "-npfp", "1"]
+    output = output_of(run([*plan, "--verify_dataset_integrity"], tmp_path))
     assert "nnUNetv2_train" in output
     assert len(list((tmp_path / "preprocessed" / raw.name).glob("nnUNetPlans_3d_fullres*/*.pkl"))) == 5 + 3

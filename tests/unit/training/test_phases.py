@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.phases import Phases
 
-
 SHARES = [(40_000, 800, 4000, 1000), (250_000, 5000, 25_000, 1000), (1000, 20, 100, 500), (1, 0, 0, 0)]
 
 

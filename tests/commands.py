@@ -1,0 +1,41 @@
+"""Run installed commands as a user does, one worker and one thread each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+FOLDERS = ("raw", "preprocessed", "results")
+TIMEOUT = 1500  # seconds, for a training beside other tests
+
+
+def run(command: list, folders: Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
+    """Run a command with nnU-Net's three folders inside of ``folders``, which are made; it need not end well."""
+    for name in FOLDERS:
+        (folders / name).mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        **{f"nnUNet_{name}": str(folders / name) for name in FOLDERS},
+        "nnUNet_n_proc_DA": "1",
+        "nnUNet_def_n_proc": "1",
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "agg",
+    }
+    return subprocess.run(
+        [*map(str, command)],
+        cwd=cwd,
+        env=environment | variables,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=TIMEOUT,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+
+
+def output_of(done: subprocess.CompletedProcess) -> str:
+    """Return what a command has printed; it must have ended well."""
+    assert done.returncode == 0, f"{done.args}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout + done.stderr
