@@ -28,7 +28,8 @@ def remarks(logging: Mapping[str, Sequence]) -> list[str]:
     if value("monitor_foreground") < 1e-4:
         found.append(
             "The teacher finds (almost) no foreground in the monitored unlabelled cases: pseudo labels are all "
-            "background. Train longer before the unlabelled terms count (unsupervised_start, ramp_up), or check the learning rate."
+            "background. Train longer before the unlabelled terms count (unsupervised_start, ramp_up), or check the "
+            "learning rate."
         )
     if value("confident") < 0.05:
         found.append(

@@ -64,6 +64,23 @@ class Phases:
             unsupervised,
         )
 
+    def describe_start(self, iterations_per_epoch: int) -> str:
+        """Say from which epoch on the unlabelled patches count.
+
+        Args:
+            iterations_per_epoch: Number of iterations of an epoch.
+
+        Returns:
+            A clause that begins with a comma; empty if they count from the start.
+
+        Example:
+            >>> Phases(20, 100, 500).describe_start(50)
+            ', the unlabelled ones count from epoch 11 on'
+        """
+        if not self.unsupervised_start:
+            return ""
+        return f", the unlabelled ones count from epoch {self.unsupervised_start // iterations_per_epoch + 1} on"
+
     def at(self, step: int) -> Phase:
         """Return the phase of a step.
 

@@ -129,7 +129,8 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
         how = (self.label_manager, self.settings, self.unlabelled_batches, self.partly, refresh)
         streams = Streams(train.data_loader, validation.data_loader, self.unlabelled, *how)
         self.num_cases, self.monitored = streams.num_cases, streams.monitored
-        self.print_to_log_file(f"CRLN: {streams.describe()}, seed {self.seed}")
+        start = self.phases.describe_start(self.num_iterations_per_epoch)
+        self.print_to_log_file(f"CRLN: {streams.describe()}{start}, seed {self.seed}")
         validated = self.current_epoch * self.num_val_iterations_per_epoch
         return streams.start(self.seed, self.step, validated, self.local_rank, pin_memory=self.device.type == "cuda")
 
@@ -167,8 +168,7 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
         total_iterations = self.num_epochs * self.num_iterations_per_epoch
         if not self.was_initialized:
             self.initialize()
-        if self.step == 0:
-            self.pretrained = self.method.pretrained
+        self.pretrained = self.pretrained if self.step else self.method.pretrained
         self.phases = Phases.of(self.settings, total_iterations, self.pretrained)
         self.method.start(self.step == 0, self.num_iterations_per_epoch, total_iterations)
         super().on_train_start()

@@ -1,4 +1,4 @@
-"""Let nnU-Net start no more worker processes than pay: each one imports torch and nnU-Net, about ten seconds of work."""
+"""Let nnU-Net start no more worker processes than pay: each imports torch and nnU-Net, ten seconds of work."""
 
 from __future__ import annotations
 
