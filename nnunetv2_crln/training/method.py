@@ -192,11 +192,6 @@ class CRLN:
 
     # ---------------------------------------------------------------- one step
 
-    @property
-    def pretrained(self) -> bool:
-        """Whether the student's weights were loaded after the teacher had been built; known before the first step."""
-        return not self.teacher.equals(self.student)
-
     def start(self, first_step: bool, iterations_per_epoch: int = 0, total_iterations: int = 0) -> None:
         """Prepare for training from the student's present weights.
 

@@ -37,6 +37,18 @@ class Resuming:
     pretrained: bool
     _best_ema: float | None
 
+    def starts_trained(self: Any) -> bool:
+        """Check whether the training began with other weights than those that the network was built with.
+
+        Returns:
+            What the first run found. False without a look at the weights if the settings say when the unsupervised
+            terms start, because nothing else depends on it.
+        """
+        if self.step > 0 or self.settings.unsupervised_start is not None:
+            return self.pretrained
+        # The teacher was copied when the network was built.
+        return not self.method.teacher.equals(self.method.student)
+
     def save_best(self: Any) -> None:
         """Save a new best network before nnU-Net saves the latest checkpoint, which then contains the new score.
 

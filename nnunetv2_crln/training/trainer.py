@@ -168,7 +168,7 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
         total_iterations = self.num_epochs * self.num_iterations_per_epoch
         if not self.was_initialized:
             self.initialize()
-        self.pretrained = self.pretrained if self.step else self.method.pretrained
+        self.pretrained = self.starts_trained()
         self.phases = Phases.of(self.settings, total_iterations, self.pretrained)
         self.method.start(self.step == 0, self.num_iterations_per_epoch, total_iterations)
         super().on_train_start()
