@@ -1,7 +1,7 @@
 # Needs Python 3.10 or later, make and a package index. Every target can be interrupted and run again.
-#   make demo       set up, then the whole workflow on generated data: supervised against CRLN (about 10 CPU minutes)
+#   make demo       set up, then the whole workflow on generated data: supervised against CRLN (7 to 10 CPU minutes)
 #                   make demo FAST=1: about 3 CPU minutes, to see the workflow
-#   make test       set up, then all tests (about 15 minutes on 2 idle cores)
+#   make test       set up, then all tests (12 to 15 minutes on 2 idle cores)
 #   make test-fast  set up, then the unit tests that are not marked slow (about a minute)
 #   make lint       set up, then ruff, codespell and mypy
 #   make clean      remove what these made
