@@ -1,4 +1,4 @@
-"""Run installed commands as a user does, one worker and one thread each."""
+"""Run commands and scripts as a user does, one worker and one thread each."""
 
 from __future__ import annotations
 
@@ -7,25 +7,32 @@ import subprocess
 from pathlib import Path
 
 FOLDERS = ("raw", "preprocessed", "results")
+TRAINERS = str(Path(__file__).parents[1] / "nnunetv2_crln" / "nnunet_trainers")
+"""What nnUNet_extTrainer names."""
 TIMEOUT = 1500  # seconds, for a training beside other tests
 
 
-def run(command: list, folders: Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
-    """Run a command with nnU-Net's three folders inside of ``folders``, which are made; it need not end well."""
+def environment_of(folders: Path, **variables: str) -> dict[str, str]:
+    """Return the variables of a process whose nnU-Net folders lie inside of ``folders``, where they are made."""
     for name in FOLDERS:
         (folders / name).mkdir(parents=True, exist_ok=True)
-    environment = {
+    return {
         **os.environ,
         **{f"nnUNet_{name}": str(folders / name) for name in FOLDERS},
         "nnUNet_n_proc_DA": "1",
         "nnUNet_def_n_proc": "1",
         "OMP_NUM_THREADS": "1",
         "MPLBACKEND": "agg",
+        **variables,
     }
+
+
+def run(command: list, folders: Path, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess:
+    """Run a command in that environment; it need not end well."""
     return subprocess.run(
         [*map(str, command)],
         cwd=cwd,
-        env=environment | variables,
+        env=environment_of(folders, **variables),
         capture_output=True,
         text=True,
         encoding="utf-8",

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from commands import TRAINERS
 from nnunetv2.run.run_training import get_trainer_from_args
 
 from nnunetv2_crln.cli.plan_and_preprocess import main
@@ -23,7 +24,6 @@ PLANS = "nnUNetPlans.json"
 UNLABELLED = "imagesUl/unl_000_0000.nii.gz"
 LABELLED = "imagesTr/lab_000_0000.nii.gz"
 LABEL = "labelsTr/lab_000.nii.gz"
-TRAINERS = str(Path(__file__).parents[1] / "nnunetv2_crln" / "nnunet_trainers")
 
 # ------------------------------------------------------------------ ways to damage a file
 

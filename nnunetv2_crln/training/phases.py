@@ -41,7 +41,8 @@ class Phases:
         """Derive the phases from the settings.
 
         What is null there becomes 2 % of the training for the start of rectification, 10 % for the ramp-up, and for the
-        start of the unsupervised terms half of the training, but no more than 1,000 iterations.
+        start of the unsupervised terms half of the training, but no more than 1,000 iterations. Steps before it do all
+        of the work and weight it with 0, so that time and memory of a training are known from its first steps.
 
         Args:
             settings: Hyper-parameters.
@@ -51,17 +52,11 @@ class Phases:
         Returns:
             The phases.
         """
-        rectification, length, unsupervised = (
-            settings.rectification_start,
-            settings.ramp_up,
-            settings.unsupervised_start,
-        )
-        if unsupervised is None:
-            unsupervised = 0 if pretrained else min(total_iterations // 2, ITERATIONS_ALONE)
+        alone = 0 if pretrained else min(total_iterations // 2, ITERATIONS_ALONE)
         return cls(
-            (total_iterations // 50 if rectification is None else rectification) if settings.dim else None,
-            total_iterations // 10 if length is None else length,
-            unsupervised,
+            _given(settings.rectification_start, total_iterations // 50) if settings.dim else None,
+            _given(settings.ramp_up, total_iterations // 10),
+            _given(settings.unsupervised_start, alone),
         )
 
     def describe_start(self, iterations_per_epoch: int) -> str:
@@ -92,3 +87,7 @@ class Phases:
             return Phase(rectifying, 0.0)
         ramp = 1.0 if growing >= self.ramp_up else math.exp(-5 * (1 - growing / self.ramp_up) ** 2)
         return Phase(rectifying, ramp)
+
+
+def _given(setting: int | None, default: int) -> int:
+    return default if setting is None else setting

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from commands import output_of, run
+from commands import TRAINERS, output_of, run
 
 ROOT = Path(__file__).parents[2]
-TRAINERS = str(ROOT / "nnunetv2_crln" / "nnunet_trainers")
 BIN = Path(sys.executable).parent
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 SCHEDULE, SHORT = "epochs, steps = 20, 50", "epochs, steps = 2, 5"

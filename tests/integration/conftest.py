@@ -72,8 +72,14 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
         monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
         plans = json.loads(json.dumps(preprocessed.plans))
         configuration = plans["configurations"][which]
-        configuration["crln"] = {"seed": 1, "save_every": 1, "num_anchors": 8, "num_negatives": 16, **crln}
-        configuration["crln"].setdefault("unsupervised_start", 0)  # all parts take part in the few steps there are
+        configuration["crln"] = {
+            "seed": 1,
+            "save_every": 1,
+            "num_anchors": 8,
+            "num_negatives": 16,
+            "unsupervised_start": 0,  # all parts take part in the few steps there are
+            **crln,
+        }
         configuration["short_schedule"] = {
             "num_epochs": epochs,
             "num_iterations_per_epoch": 3,

@@ -5,7 +5,7 @@ import json
 import bench
 import pytest
 from beds import BEDS, Bed, Plan, read_converted
-from damage import TRAINERS
+from commands import TRAINERS
 
 METHODS = ["supervised", "mean_teacher", "crln", "crln_no_scans", "oracle", "recipe", "add_random", "add_ranked"]
 

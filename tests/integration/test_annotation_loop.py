@@ -4,12 +4,12 @@ import json
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from commands import TRAINERS
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from synthetic import make_case, write_image
 from tiny_training import DATASET, NAME, train_epochs
@@ -21,7 +21,6 @@ from nnunetv2_crln.layout import ADDED_FILE, PSEUDO_LABELS_FILE, RAW_LOCK, SPLIT
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.utilities.files import read_json, write_json
 
-TRAINERS = Path(__file__).parents[2] / "nnunetv2_crln" / "nnunet_trainers"
 QUICK = ["-d", str(DATASET), "-np", "1", "--no_pbar"]
 SHAPE = (20, 20, 20)
 
@@ -215,7 +214,7 @@ def model(trainer_of, dataset, monkeypatch):
     trainer.save_checkpoint(f"{trainer.output_folder}/checkpoint_final.pth")
     for name in ("raw", "preprocessed"):
         monkeypatch.setenv(f"nnUNet_{name}", str(getattr(dataset, name).parent))
-    monkeypatch.setenv("nnUNet_extTrainer", str(TRAINERS))
+    monkeypatch.setenv("nnUNet_extTrainer", TRAINERS)
     return [trainer.output_folder_base, "-device", "cpu", "--disable_tta", "--no_pbar"]
 
 

@@ -1,6 +1,5 @@
 """nnUNetv2_crln_compare on a tiny dataset, its trainings replaced by predictions of known quality."""
 
-import os
 import re
 import shutil
 import signal
@@ -13,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from commands import environment_of
 from tiny_training import DATASET, NAME
 
 from nnunetv2_crln.cli import compare as cli
@@ -107,11 +107,8 @@ def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
 @pytest.fixture
 def whole_dataset(preprocessed, tmp_path):
     """Everything that trainings of a few steps need, with two held-out cases."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "nnUNet_n_proc_DA": "0", "nnUNet_def_n_proc": "1"}
-    environment["nnUNet_results"] = str(tmp_path / "results")
     for name in ("raw", "preprocessed"):
         shutil.copytree(getattr(preprocessed, name), tmp_path / name)
-        environment[f"nnUNet_{name}"] = str(tmp_path / name)
     folder = tmp_path / "preprocessed" / NAME
     plans = read_json(folder / "nnUNetPlans.json")
     configuration = plans["configurations"]["3d_fullres"]
@@ -119,7 +116,7 @@ def whole_dataset(preprocessed, tmp_path):
     configuration["crln"] = {"seed": 1, "num_anchors": 8, "num_negatives": 16}
     write_json(plans, folder / "nnUNetPlans.json")
     write_json([{"train": ["lab_000"], "val": ["lab_001", "lab_002"]}], folder / SPLITS_FILE)
-    return environment
+    return environment_of(tmp_path, nnUNet_n_proc_DA="0")
 
 
 @pytest.mark.slow

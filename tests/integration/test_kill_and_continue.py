@@ -1,7 +1,6 @@
 """kill -9 at named and at random moments, a full disk, and --c: the result is that of an uninterrupted training."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from commands import TRAINERS, environment_of
 from tiny_training import NAME
 
 SCRIPT = Path(__file__).parents[1] / "killable_training.py"
@@ -27,15 +27,8 @@ pytestmark = [
 def outcome(preprocessed, tmp_path_factory):
     """Attempts, folder of the uninterrupted training and that of the interrupted one."""
     root = tmp_path_factory.mktemp("killed")
-    (root / "raw").mkdir()
     shutil.copytree(preprocessed.preprocessed, root / "preprocessed")
-    environment = {
-        **os.environ,
-        **{f"nnUNet_{name}": str(root / name) for name in ("raw", "preprocessed", "results")},
-        "nnUNet_extTrainer": str(SCRIPT.parents[1] / "nnunetv2_crln" / "nnunet_trainers"),
-        "nnUNet_def_n_proc": "1",
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = environment_of(root, nnUNet_extTrainer=TRAINERS)
     plans_file = root / "preprocessed" / NAME / "nnUNetPlans.json"
     plans = json.loads(plans_file.read_text(encoding="utf-8"))
     configuration = plans["configurations"]["3d_fullres"]
