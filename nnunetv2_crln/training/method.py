@@ -43,9 +43,17 @@ Target = Tensor | list[Tensor]
 
 def unwrap(module: nn.Module) -> nn.Module:
     """Return the module inside DistributedDataParallel and torch.compile."""
-    if isinstance(module, DistributedDataParallel):
-        module = module.module
-    return getattr(module, "_orig_mod", module)
+    inner = _undistributed(module)
+    return getattr(inner, "_orig_mod", inner)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Return True for a module inside torch.compile, distributed or not."""
+    return unwrap(module) is not _undistributed(module)
+
+
+def _undistributed(module: nn.Module) -> nn.Module:
+    return module.module if isinstance(module, DistributedDataParallel) else module
 
 
 @dataclass(frozen=True)
@@ -186,6 +194,8 @@ class CRLN:
         pseudo_label_loss = build_pseudo_label_loss(supervised, kinds[1]) if wanted else None
         self.objective = kinds[0](settings, supervised, full_resolution, num_classes, pseudo_label_loss)
         self.objective.state.to(device)
+        if is_compiled(network):
+            self.objective.expect_compiled_network()
         self.rectifier_optimizer = _build_rectifier_optimizer(self.rectifier, settings)
         self.finite_buffers = FiniteBuffers(self.student)
         self.longest_decay = settings.ema_decay if settings.ema_decay is not None else longest_decay(0, 0)

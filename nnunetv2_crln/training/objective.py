@@ -21,7 +21,7 @@ from nnunetv2_crln.modules.regions import as_regions
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.class_thresholds import ClassThresholds
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
-from nnunetv2_crln.training.gradient_norms import PREFIX, TERMS, GradientBalance, gradient_norms
+from nnunetv2_crln.training.gradient_norms import PREFIX, TERMS, TERMS_IF_COMPILED, GradientBalance, gradient_norms
 from nnunetv2_crln.training.heads import Heads
 from nnunetv2_crln.training.phases import Phase
 
@@ -182,6 +182,7 @@ class Objective:
         self.full_resolution = full_resolution
         self.num_classes = num_classes
         self.pseudo_label_loss = pseudo_label_loss
+        self.measured_gradients = TERMS
         many = num_classes > FEW_CLASSES if settings.class_thresholds == "auto" else settings.class_thresholds
         self.class_thresholds = ClassThresholds(num_classes, settings.confidence_threshold) if many else None
         self.cps_balance = GradientBalance() if settings.cps_balance == "gradient" else None
@@ -191,6 +192,19 @@ class Objective:
             self.state["class_thresholds"] = self.class_thresholds
         if self.cps_balance is not None:
             self.state["cps_balance"] = self.cps_balance
+
+    def expect_compiled_network(self) -> None:
+        """Measure only those gradients that a network inside torch.compile gives away.
+
+        Raises:
+            UserError: The settings balance CPS by one of the others.
+        """
+        if self.cps_balance is not None:
+            raise UserError(
+                '"crln" block: "cps_balance": "gradient" compares gradients inside the network, which torch.compile '
+                'hides. Switch it off (export nnUNet_compile=f), or set "cps_balance" to "none" or "log_negatives".'
+            )
+        self.measured_gradients = TERMS_IF_COMPILED
 
     def learn_from(self, pseudo: PseudoLabels) -> None:
         """Update the teacher's mean confidence in each class."""
@@ -212,7 +226,7 @@ class Objective:
         every = self.settings.gradient_norm_every
         balancing = self.cps_balance is not None and "cps" in terms and step % BALANCE_EVERY == 0
         showing = bool(every) and step % every == 0
-        norms = gradient_norms(terms, student.features.full) if balancing or showing else {}
+        norms = gradient_norms(terms, student.features.full, self.measured_gradients) if balancing or showing else {}
         if balancing:
             self.cps_balance.update(norms["supervised"], norms["cps"])  # type: ignore[union-attr]
         if not every:

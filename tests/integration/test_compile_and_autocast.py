@@ -2,6 +2,7 @@
 
 import copy
 import functools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,16 +11,18 @@ import workbench
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from workbench_data import nnunet_paths_in, tiny_setting
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training import variants
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Make a preprocessed dataset."""
+    """Make a preprocessed dataset, for a network with two resolutions of deep supervision as nnU-Net's have."""
     torch.set_num_threads(1)
     work = tmp_path_factory.mktemp("compile")
+    setting = replace(tiny_setting(num_negatives=16), features=(4, 8, 8, 8), convolutions=(1, 1, 1, 1))
     with nnunet_paths_in(work):
-        yield SimpleNamespace(work=work, plans=workbench.write_cases(work, tiny_setting(num_negatives=16)))
+        yield SimpleNamespace(work=work, plans=workbench.write_cases(work, setting))
 
 
 def build(data, device="cpu", **crln):
@@ -80,9 +83,9 @@ def compile_as_on_cuda(monkeypatch):
 @pytest.mark.parametrize(
     ("change", "crln"),
     [
-        (copy.deepcopy, {}),
-        (with_batch_norm, {"cpu_bfloat16": True}),
-        (in_two_dimensions, {}),
+        (copy.deepcopy, {"gradient_norm_every": 1}),
+        (with_batch_norm, {"gradient_norm_every": 1, "cpu_bfloat16": True}),
+        (in_two_dimensions, {"gradient_norm_every": 1}),
     ],
     ids=["instance norm", "batch norm in bfloat16", "2d"],
 )
@@ -104,8 +107,17 @@ def test_compiled_steps_equal_eager_ones(data, compile_as_on_cuda, change, crln)
     assert not compiled.method.student_taps._features and not compiled.method.teacher_taps._features
     assert made >= 3
     assert graphs() == made, "compiled anew in a later step"
-    tolerance = {"rtol": 0.05, "atol": 0.01} if crln else {"rtol": 1e-3, "atol": 1e-4}
+    tolerance = {"rtol": 0.05, "atol": 0.01} if "cpu_bfloat16" in crln else {"rtol": 1e-3, "atol": 1e-4}
     assert_equal(found, expected, **tolerance)
+    for a, b in zip(found, expected, strict=True):
+        assert torch.isnan(a["gradient_supervised"]), "hidden inside of the compiled network"
+        torch.testing.assert_close(a["gradient_cps"], b["gradient_cps"], rtol=10 * tolerance["rtol"], atol=0)
+
+
+def test_balancing_by_gradients_is_refused_in_a_compiled_network(data, compile_as_on_cuda):
+    compile_as_on_cuda()
+    with pytest.raises(UserError, match=r'"cps_balance": "gradient".*nnUNet_compile=f'):
+        build(data, cps_balance="gradient")
 
 
 def test_final_validation_compiles_one_graph(data, compile_as_on_cuda):
