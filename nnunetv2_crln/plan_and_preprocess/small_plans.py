@@ -50,6 +50,7 @@ def small_configuration(configuration: dict) -> dict:
         quarter of the features.
     """
     small = copy.deepcopy(configuration)
+    small.pop("next_stage", None)  # the cascade, for which the validation would predict; it has no small plan
     network = small["architecture"]["arch_kwargs"]
     strides = network["strides"]
     limits = [min(size, LARGEST_PATCH[len(strides[0])]) for size in small["patch_size"]]

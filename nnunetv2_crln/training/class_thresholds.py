@@ -42,5 +42,6 @@ class ClassThresholds(nn.Module):
         voxels = torch.zeros(num_classes, device=labels.device)
         voxels.index_add_(0, labels.flatten(), torch.ones_like(confidence, dtype=torch.float32).flatten())
         summed = torch.zeros_like(voxels).index_add_(0, labels.flatten(), confidence.float().flatten())
-        mean = torch.where(voxels > 0, summed / voxels.clamp(min=1), self.confidence)
+        known = (voxels > 0) & torch.isfinite(summed)  # one NaN would stay in the average for good
+        mean = torch.where(known, summed / voxels.clamp(min=1), self.confidence)
         self.confidence.lerp_(mean, 1 - MEMORY)

@@ -48,7 +48,7 @@ def means_of_epoch(outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
 
 
 def log_losses(logger: Any, epoch: int, means: Mapping[str, float], print_line: Callable[[str], None]) -> None:
-    """Log the curves of the training steps, and warn of steps that were skipped.
+    """Log the curves of the training steps, and tell of steps that were skipped.
 
     Args:
         logger: nnU-Net's logger.
@@ -57,7 +57,10 @@ def log_losses(logger: Any, epoch: int, means: Mapping[str, float], print_line: 
         print_line: Function that prints into the training's log.
     """
     if means.get("skipped_steps"):
-        print_line(f"WARNING: {means['skipped_steps']:g} steps of this epoch had a non-finite gradient")
+        print_line(
+            f"Skipped steps in this epoch, for a non-finite gradient: {means['skipped_steps']:g} (with mixed precision "
+            "one now and then is normal)"
+        )
     for curve in CURVES:
         _log(logger, curve, means.get(curve, math.nan), epoch)
 

@@ -89,7 +89,8 @@ class GradientStep:
         if scaler is not None:
             scaler.step(self.optimizer)  # checks the gradients itself; the count is read once per epoch
             scaler.update()
-            self._of_epoch.append((finite, cases))
+            # Gradients alone overflow now and then, when the scaler tries a larger scale: no case is to blame for that.
+            self._of_epoch.append((torch.isfinite(loss.detach()), cases))
         elif finite:
             self.optimizer.step()
         else:
@@ -126,13 +127,15 @@ class GradientStep:
             RuntimeError: Too many steps in a row were skipped.
         """
         steps, self._of_epoch = self._of_epoch, []
+        bad: list[Sequence[str]] = []
         if steps:
             flags = torch.stack([finite for finite, _ in steps]).tolist()
-            for cases in (cases for finite, (_, cases) in zip(flags, steps, strict=True) if not finite):
-                self._suspects.update(set(cases))
+            bad = [cases for finite, (_, cases) in zip(flags, steps, strict=True) if not finite]
+        for cases in bad:
+            self._suspects.update(set(cases))
         total = self.check(step)
-        if steps and total > self._skipped_before_epoch:
-            self.warn(f"WARNING: steps with a non-finite gradient were skipped. {self._named_suspects()}".rstrip())
+        if bad:
+            self.warn(f"WARNING: steps with a non-finite loss were skipped. {self._named_suspects()}".rstrip())
         in_epoch, self._skipped_before_epoch = total - self._skipped_before_epoch, total
         return in_epoch
 

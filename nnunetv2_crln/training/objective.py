@@ -182,7 +182,7 @@ class Objective:
         self.full_resolution = full_resolution
         self.num_classes = num_classes
         self.pseudo_label_loss = pseudo_label_loss
-        self.measured_gradients = TERMS
+        self.measured_gradients: tuple[str, ...] = TERMS
         many = num_classes > FEW_CLASSES if settings.class_thresholds == "auto" else settings.class_thresholds
         self.class_thresholds = ClassThresholds(num_classes, settings.confidence_threshold) if many else None
         self.cps_balance = GradientBalance() if settings.cps_balance == "gradient" else None

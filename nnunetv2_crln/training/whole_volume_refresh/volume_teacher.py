@@ -68,7 +68,7 @@ class VolumeTeacher:
         with self._arithmetic(), self._method.ignoring_features(network):
             data = torch.from_numpy(np.asarray(image, dtype=np.float32))
             logits = self._predictor.predict_sliding_window_return_logits(data)
-        logits = torch.as_tensor(logits).float().cpu()
+        logits = torch.as_tensor(logits).cpu().float()  # in half precision until it has left the device
         if self._regions:
             return (logits > 0).numpy()  # a probability above one half
         labels = logits.argmax(0)

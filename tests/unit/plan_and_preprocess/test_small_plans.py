@@ -52,3 +52,12 @@ def test_the_preprocessed_data_are_shared_and_the_originals_stay(tmp_path):
     for key in ("data_identifier", "spacing"):
         assert written["configurations"]["3d_fullres"][key] == KIDNEY[key]
     assert json.loads(path.read_text()) == plans
+
+
+def test_the_low_resolution_does_not_wait_for_the_cascade_that_is_left_out(tmp_path):
+    low = {**copy.deepcopy(KIDNEY), "next_stage": "3d_cascade_fullres"}
+    plans = {"plans_name": "nnUNetPlans", "configurations": {"3d_lowres": low, "3d_cascade_fullres": {}}}
+    path = tmp_path / "nnUNetPlans.json"
+    path.write_text(json.dumps(plans))
+    written = json.loads(write_small_plans(path).read_text())["configurations"]
+    assert list(written) == ["3d_lowres"] and "next_stage" not in written["3d_lowres"]

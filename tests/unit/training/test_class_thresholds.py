@@ -37,3 +37,12 @@ def test_the_surest_class_keeps_the_threshold_and_no_other_exceeds_it():
     surest, doubtful, unseen = thresholds().tolist()
     assert unseen == pytest.approx(0.9)  # nothing is known of it
     assert doubtful < surest < 0.9
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_confidence_that_is_not_finite_changes_nothing(bad):
+    thresholds = ClassThresholds(2, 0.9)
+    thresholds.update(torch.tensor([[0, 1]]), torch.tensor([[0.9, 0.6]]))
+    before = thresholds.confidence.clone()
+    thresholds.update(torch.tensor([[0, 0, 1]]), torch.tensor([[bad, 0.9, bad]]))
+    assert torch.equal(thresholds.confidence, before)

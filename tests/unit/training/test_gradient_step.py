@@ -78,3 +78,12 @@ def test_the_cases_of_a_skipped_step_are_named():
     network, step, warnings = make_step()
     step(float("nan") * network.weight.sum(), None, 7, ["lab_1", "unl_2", "lab_1"])
     assert len(warnings) == 1 and "(cases of the batch: lab_1, unl_2)" in warnings[0]
+
+
+@pytest.mark.parametrize(("factor", "blamed"), [(float("nan"), True), (3e38, False)])
+def test_with_a_scaler_a_bad_loss_names_its_cases_and_an_overflow_of_gradients_nobody(factor, blamed):
+    network, step, warnings = make_step()
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**4)  # 3e38 times 16 is no number of single precision
+    step(factor * network.weight.sum(), scaler, 7, ["lab_1"])
+    assert network.weight.item() == 1 and step.skipped_in_epoch(7) == 1
+    assert ["lab_1 (1×)" in warning for warning in warnings] == [True] * blamed
