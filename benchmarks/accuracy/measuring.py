@@ -9,6 +9,8 @@ import numpy as np
 from beds import Case, raw_cases
 from runs import Run
 
+from nnunetv2_crln.errors import UserError
+
 METRICS = ("Dice", "Jaccard", "HD95_mm", "HD95_voxel", "ASD_voxel", "ASSD_mm")
 DEVELOPMENT_CASES = 30
 
@@ -114,6 +116,8 @@ def write_predictions(segment: Segment, images: Path, archive: Path, ending: str
     for image in sorted(images.glob(f"[!.]*{ending}")):
         name = image.name[: -len(ending)]
         cases.setdefault(name[:-5] if name[-5:-4] == "_" and name[-4:].isdigit() else name, []).append(image)
+    if not cases:
+        raise UserError(f"{images} has no image that ends in {ending}. Give the folder of the images to predict: --images")
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive, "w:xz") as tar, tempfile.TemporaryDirectory() as folder:
         for name, files in cases.items():
