@@ -117,7 +117,7 @@ def write_predictions(segment: Segment, images: Path, archive: Path, ending: str
         name = image.name[: -len(ending)]
         cases.setdefault(name[:-5] if name[-5:-4] == "_" and name[-4:].isdigit() else name, []).append(image)
     if not cases:
-        raise UserError(f"{images} has no image that ends in {ending}. Give the folder of the images to predict: --images")
+        raise UserError(f"{images} has no image that ends in {ending}. Name the folder of the images with --images.")
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(archive, "w:xz") as tar, tempfile.TemporaryDirectory() as folder:
         for name, files in cases.items():
