@@ -1,7 +1,6 @@
 """Measure the gradient of each loss term at the features that all terms share, and balance one term by it."""
 
 import math
-from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -19,24 +18,20 @@ GRADIENTS = tuple(f"{PREFIX}{term}" for term in TERMS)
 _SCALE = 2.0**16
 
 
-def gradient_norms(losses: dict[str, Tensor], shared: Tensor, measured: Collection[str] = TERMS) -> dict[str, Tensor]:
+def gradient_norms(losses: dict[str, Tensor], shared: Tensor) -> dict[str, Tensor]:
     """Compute the norm of each unweighted term's gradient at a tensor from which all of them were computed.
 
     Args:
         losses: Terms by name, scalar tensors, not yet backpropagated; the graph is kept.
         shared: Features of the last decoder stage, (B, F, *grid).
-        measured: Terms to measure, some of :data:`TERMS`.
 
     Returns:
-        Scalar tensors for those of :data:`TERMS` in ``losses``; NaN if the term is not to be measured or does not
-        depend on ``shared``.
+        Scalar tensors for those of :data:`TERMS` in ``losses``; NaN if the term does not depend on ``shared``.
     """
     found = {}
     for name in TERMS:
         if name in losses:
-            gradient = None
-            if name in measured:
-                (gradient,) = torch.autograd.grad(losses[name] * _SCALE, shared, retain_graph=True, allow_unused=True)
+            (gradient,) = torch.autograd.grad(losses[name] * _SCALE, shared, retain_graph=True, allow_unused=True)
             missing = torch.full((), math.nan, device=shared.device)
             found[name] = missing if gradient is None else gradient.float().norm() / _SCALE
     return found

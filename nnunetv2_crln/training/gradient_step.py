@@ -127,10 +127,8 @@ class GradientStep:
             RuntimeError: Too many steps in a row were skipped.
         """
         steps, self._of_epoch = self._of_epoch, []
-        bad: list[Sequence[str]] = []
-        if steps:
-            flags = torch.stack([finite for finite, _ in steps]).tolist()
-            bad = [cases for finite, (_, cases) in zip(flags, steps, strict=True) if not finite]
+        flags = torch.stack([finite for finite, _ in steps]).tolist() if steps else []
+        bad = [cases for finite, (_, cases) in zip(flags, steps, strict=True) if not finite]
         for cases in bad:
             self._suspects.update(set(cases))
         total = self.check(step)

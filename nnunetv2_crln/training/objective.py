@@ -226,16 +226,18 @@ class Objective:
         every = self.settings.gradient_norm_every
         balancing = self.cps_balance is not None and "cps" in terms and step % BALANCE_EVERY == 0
         showing = bool(every) and step % every == 0
-        norms = gradient_norms(terms, student.features.full, self.measured_gradients) if balancing or showing else {}
+        measured = {name: terms[name] for name in self.measured_gradients if name in terms}
+        norms = gradient_norms(measured, student.features.full) if balancing or showing else {}
         if balancing:
             self.cps_balance.update(norms["supervised"], norms["cps"])  # type: ignore[union-attr]
         if not every:
             return {}
-        if not showing:
-            unknown = torch.full((), math.nan, device=terms["loss"].device)
-            return {f"{PREFIX}{name}": unknown for name in TERMS if name in terms}
-        weights = self.weights(phase)
-        return {f"{PREFIX}{name}": norm * weights[name] for name, norm in norms.items()}
+        unknown = torch.full((), math.nan, device=terms["loss"].device)
+        curves = {f"{PREFIX}{name}": unknown for name in TERMS if name in terms}
+        if showing:
+            weights = self.weights(phase)
+            curves |= {f"{PREFIX}{name}": norm * weights[name] for name, norm in norms.items()}
+        return curves
 
     @property
     def threshold(self) -> float | Tensor:

@@ -318,6 +318,15 @@ def test_cps_is_balanced_by_the_gradients_at_the_last_decoder_stage():
     assert "cps_balance.factor" in step.objective.state.state_dict()
 
 
+def test_a_compiled_network_is_asked_for_the_gradient_of_cps_alone():
+    """A compiled loss cannot be differentiated twice: a tensor without a graph stands for it."""
+    step = Step(gradient_norm_every=1)
+    step.objective.expect_compiled_network()
+    losses = {**step.losses(), "supervised": torch.ones(1)}
+    norms = step.objective.gradient_norms(losses, step.student, Phase(rectifying=True, ramp=1.0), 0)
+    assert np.isnan(norms["gradient_supervised"].item()) and norms["gradient_cps"] > 0
+
+
 @pytest.mark.parametrize(("every", "at", "keys", "finite"), [(0, 0, 0, 0), (4, 0, 2, 2), (4, 3, 2, 0), (4, 8, 2, 2)])
 def test_gradients_are_looked_at_every_so_many_steps(every, at, keys, finite):
     step = Step(dim=False, cps=False, gradient_norm_every=every)
