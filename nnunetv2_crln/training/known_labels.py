@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_crln.training.dataloading.joined_cases import NOT_ANNOTATED
-from nnunetv2_crln.training.objective import PseudoLabels
+from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.region_objective import Regions
 
 

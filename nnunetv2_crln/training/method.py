@@ -23,12 +23,12 @@ from nnunetv2_crln.training.known_labels import impossible_classes, with_known_l
 from nnunetv2_crln.training.numerical_safety import FiniteBuffers
 from nnunetv2_crln.training.objective import (
     Objective,
-    PseudoLabels,
     StudentPass,
     build_pseudo_label_loss,
     relationship_map,
 )
 from nnunetv2_crln.training.phases import Phase
+from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.region_objective import (
     RegionObjective,
     Regions,

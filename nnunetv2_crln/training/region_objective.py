@@ -14,7 +14,8 @@ from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.recomputation import recomputed_if_large
 from nnunetv2_crln.modules.regions import as_two_classes
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.objective import Contrast, Objective, PseudoLabels, StudentPass
+from nnunetv2_crln.training.objective import Contrast, Objective, StudentPass
+from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 
 Regions = Sequence[tuple[int, ...]]
 """Label values of each region, in the order of the network's outputs."""

@@ -3,7 +3,7 @@
 import torch
 
 from nnunetv2_crln.training.known_labels import with_known_labels
-from nnunetv2_crln.training.objective import PseudoLabels
+from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 
 
 def test_true_labels_replace_pseudo_labels_and_are_certain():

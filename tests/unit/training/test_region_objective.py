@@ -17,12 +17,12 @@ from nnunetv2_crln.training.known_labels import with_known_labels
 from nnunetv2_crln.training.monitoring.teacher_view import class_probabilities
 from nnunetv2_crln.training.objective import (
     Objective,
-    PseudoLabels,
     StudentPass,
     build_pseudo_label_loss,
     relationship_map,
 )
 from nnunetv2_crln.training.phases import Phase
+from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.region_objective import (
     RegionObjective,
     label_values,
