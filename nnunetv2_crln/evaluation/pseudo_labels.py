@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def expected_dice(probabilities: np.ndarray, inside: np.ndarray) -> float:
+def expected_dice(labels: np.ndarray, confidence: np.ndarray, volumes: np.ndarray) -> float:
     """Estimate the Dice of a prediction from its own probabilities, as the mean over the foreground classes.
 
     If the probabilities were calibrated, their sum over the voxels predicted as a class would be the number of hits,
@@ -11,63 +11,58 @@ def expected_dice(probabilities: np.ndarray, inside: np.ndarray) -> float:
     is low if the prediction is uncertain, and also if it misses voxels that are almost as probable as not.
 
     Args:
-        probabilities: Probabilities, (C, *grid); class 0 is background.
-        inside: True for voxels that count, (*grid), bool.
+        labels: Most probable class of each voxel, (N,), integers; class 0 is background.
+        confidence: Probability of that class, (N,).
+        volumes: Sum of the probabilities of each class over the voxels, (C,).
 
     Returns:
         Expected Dice in [0, 1]. Classes that are neither predicted nor expected in at least one voxel do not count; NaN
         if no class counts.
     """
-    probabilities = probabilities[:, inside]
-    labels = probabilities.argmax(0)
-    scores = []
-    for index, probability in enumerate(probabilities[1:], start=1):
-        predicted = labels == index
-        existing = float(probability.sum())
-        if predicted.any() or existing >= 1:
-            scores.append(2 * float(probability[predicted].sum()) / (float(predicted.sum()) + existing))
-    return float(np.mean(scores)) if scores else float("nan")
+    predicted = np.bincount(labels, minlength=len(volumes))[1:]
+    hits = np.bincount(labels, confidence, minlength=len(volumes))[1:]
+    existing = np.asarray(volumes, dtype=float)[1:]
+    counts = (predicted > 0) | (existing >= 1)
+    return float((2 * hits[counts] / (predicted + existing)[counts]).mean()) if counts.any() else float("nan")
 
 
-def confidence_summary(probabilities: np.ndarray, inside: np.ndarray, threshold: float) -> dict[str, float]:
+def confidence_summary(
+    labels: np.ndarray, confidence: np.ndarray, volumes: np.ndarray, threshold: float
+) -> dict[str, float]:
     """Summarise the confidence of one pseudo label.
 
     Args:
-        probabilities: Probabilities, (C, *grid); class 0 is background.
-        inside: True for voxels that count, (*grid), bool.
+        labels: Most probable class of each voxel, (N,), integers; class 0 is background.
+        confidence: Probability of that class, (N,).
+        volumes: Sum of the probabilities of each class over the voxels, (C,).
         threshold: Confidence below which a voxel is uncertain.
 
     Returns:
         ``expected_dice``; ``foreground_confidence``, the mean confidence of voxels predicted as foreground (NaN without
         any); ``unsure_share``, the share of voxels below the threshold; ``foreground_share``.
     """
-    confidence = probabilities.max(0)[inside]
-    foreground = probabilities.argmax(0)[inside] > 0
+    foreground = labels > 0
     return {
-        "expected_dice": expected_dice(probabilities, inside),
+        "expected_dice": expected_dice(labels, confidence, volumes),
         "foreground_confidence": float(confidence[foreground].mean()) if foreground.any() else float("nan"),
         "unsure_share": float((confidence < threshold).mean()),
         "foreground_share": float(foreground.mean()),
     }
 
 
-def mean_dice(labels: np.ndarray, truth: np.ndarray, num_classes: int, known: np.ndarray) -> float:
+def mean_dice(labels: np.ndarray, truth: np.ndarray, num_classes: int) -> float:
     """Compute the mean Dice of the foreground classes.
 
     Args:
-        labels: Predicted classes, (*grid).
-        truth: True classes, (*grid).
+        labels: Predicted class of each voxel, (N,), integers.
+        truth: True class of each voxel, (N,), integers below C.
         num_classes: Number of classes including background, C.
-        known: True for voxels that count, (*grid), bool.
 
     Returns:
         Mean Dice in [0, 1]; classes that occur in neither do not count; NaN if no class counts.
     """
-    labels, truth = labels[known], truth[known]
-    scores = []
-    for index in range(1, num_classes):
-        predicted, true = labels == index, truth == index
-        total = int(predicted.sum()) + int(true.sum())
-        if total:
-            scores.append(2 * int((predicted & true).sum()) / total)
-    return float(np.mean(scores)) if scores else float("nan")
+    predicted, true, both = (
+        np.bincount(values, minlength=num_classes)[1:] for values in (labels, truth, labels[labels == truth])
+    )
+    total = predicted + true
+    return float((2 * both[total > 0] / total[total > 0]).mean()) if total.any() else float("nan")

@@ -246,5 +246,5 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
         super().on_train_end()
         self.remove_spare_checkpoint()
         if self.monitor:
-            self.monitor.after_training(self.current_epoch - 1, self.phase.rectifying)
+            self.monitor.after_training(self.current_epoch - 1, self.phase.rectifying, others_wait=self.is_ddp)
         self.locks.close()

@@ -51,6 +51,7 @@ class Streams:
         repeatable(labelled.transforms)
         self.labelled, self.validation = labelled, validation
         self.refresh = refresh
+        self.cutmix = settings.cutmix_probability > 0
         cases = unlabelled if refresh is None else RefreshedCases(unlabelled, refresh)
         self.cases: UnlabelledDataset | RefreshedCases | JoinedCases = cases
         if settings.ignored_voxels and label_manager.has_ignore_label:
@@ -76,9 +77,11 @@ class Streams:
         annotated = self.partly.annotated if self.partly else {}
         number = sum(case in annotated for case in self.labelled.indices)
         labelled = f"{self.num_cases['labelled']} labelled{f' ({number} of them partly)' if number else ''}"
+        size = self.unlabelled.loader.batch_size
+        alone = " (no CutMix: it needs two unlabelled patches)" if size == 1 and self.cutmix else ""
         return (
             f"{labelled} and {self.num_cases['unlabelled']} unlabelled cases{ignored}, "
-            f"{self.labelled.batch_size} + {self.unlabelled.loader.batch_size} patches in a batch"
+            f"{self.labelled.batch_size} + {size} patches in a batch{alone}"
         )
 
     def start(self, seed: int, step: int, validated: int, rank: int, pin_memory: bool) -> tuple[Augmenter, Augmenter]:

@@ -28,6 +28,8 @@ from nnunetv2_crln.utilities.seeding import derive_seed
 
 # A drawing may cost this share of the time since the last one; with short epochs, not every epoch gets a drawing.
 DRAWING_SHARE = 0.01
+# Half of the ten minutes after which NCCL ends a distributed training, because the other processes wait too long.
+RANKING_SECONDS_OF_MANY = 300
 
 
 class Monitor:
@@ -110,7 +112,7 @@ class Monitor:
             self._patches = [patch for case in self.fixed_cases if (patch := self._read(case))]
         measured = {}
         for patch in self._patches:
-            prediction = self._view(patch, rectifying)
+            prediction = self._view(patch, rectifying, with_map=draw)
             if measure:
                 measured[patch.case] = compare(patch, prediction, len(self._names))
             if draw:
@@ -130,14 +132,14 @@ class Monitor:
             return None
 
     def _save_overlay(self, epoch: int, patch: Patch, prediction: TeacherPrediction) -> None:
-        labels = prediction.rectified.argmax(0)
+        labels = prediction.rectified.labels
         axis = slice_axis(labels.ndim, patch.spacing)
         around = self._reader.whole_slices(patch, axis, choose_slices(labels, axis))
         picture = PseudoLabelPicture(
             image=patch.image[0],
-            raw=prediction.raw.argmax(0),
+            raw=prediction.raw.labels,
             rectified=labels,
-            confidence=prediction.rectified.max(0),
+            confidence=prediction.rectified.confidence,
             relationship_map=prediction.relationship_map,
             truth=patch.truth,
             spacing=patch.spacing,
@@ -151,47 +153,59 @@ class Monitor:
 
     # ---------------------------------------------------------------- at the end
 
-    def after_training(self, epoch: int, rectifying: bool) -> None:
+    def after_training(self, epoch: int, rectifying: bool, others_wait: bool = False) -> None:
         """Write the teacher's confidence for each unlabelled case to ``pseudo_label_quality.json``.
 
         Args:
             epoch: Last epoch, from 0.
             rectifying: True if rectification has started.
+            others_wait: True if the other processes of a distributed training wait for this one; then a random part of
+                the cases has to do where all of them would take longer than five minutes.
         """
         if self._settings.quality_cases:
-            self._call_safely(lambda: self._write_quality(epoch, rectifying))
+            seconds = RANKING_SECONDS_OF_MANY if others_wait else math.inf
+            self._call_safely(lambda: self._write_quality(epoch, rectifying, seconds))
             self._call_safely(self._compare_groups)
 
     def _compare_groups(self) -> None:
         for text in self._groups.compare_with_labelled() if self._groups is not None else ():
             self._log(f"CRLN: {text}")
 
-    def _write_quality(self, epoch: int, rectifying: bool) -> None:
+    def _write_quality(self, epoch: int, rectifying: bool, seconds: float) -> None:
         # Choose evenly over the sorted list, because neighbours in it are often alike.
         limit = self._settings.quality_cases
         stride = max(1, math.ceil(len(self._cases) / limit))
         cases = self._cases[::stride]
-        quality = {
-            case: self._quality(patch, rectifying)
-            for case in tqdm(cases, desc="Confidence of the teacher for each unlabelled case", mininterval=5)
-            if (patch := self._read(case))
-        }
+        # In random order, so that those that fit into the time are no special ones.
+        order = [cases[i] for i in np.random.default_rng(0).permutation(len(cases))]
+        quality: dict[str, dict[str, float]] = {}
+        start = time.monotonic()
+        for case in tqdm(order, desc="Confidence of the teacher for each unlabelled case", mininterval=5):
+            if time.monotonic() - start > seconds:
+                self._log(
+                    f"CRLN: {seconds:.0f} s are over; {len(cases) - len(quality)} unlabelled cases are not ranked."
+                )
+                break
+            if patch := self._read(case):
+                quality[case] = self._quality(patch, rectifying)
         content = {
             "format_version": 1,
             "epoch": epoch,
             "rectified": rectifying,
             "confidence_threshold": self._settings.confidence_threshold,
             "num_unlabelled": len(self._cases),
-            "cases": dict(sorted(quality.items(), key=lambda item: _rank(item[1]))),
+            "cases": dict(sorted(quality.items(), key=lambda item: (_rank(item[1]), item[0]))),
         }
         save_summary(content, self._folder / QUALITY_FILE)
         self._log(f"CRLN: the teacher's confidence for {len(quality)} unlabelled cases: {QUALITY_FILE}")
 
     def _quality(self, patch: Patch, rectifying: bool) -> dict[str, float]:
-        probabilities = self._view(patch, rectifying).rectified
-        result = confidence_summary(probabilities, patch.inside, self._settings.confidence_threshold)
+        prediction, inside = self._view(patch, rectifying), patch.inside
+        labels, confidence = prediction.rectified.labels, prediction.rectified.confidence
+        threshold = self._settings.confidence_threshold
+        result = confidence_summary(labels[inside], confidence[inside], prediction.volumes, threshold)
         if patch.truth is not None:
-            result["dice"] = _dice(probabilities.argmax(0), patch, len(self._names))
+            result["dice"] = _dice(labels, patch, len(self._names))
         return result
 
     def _call_safely(self, action: Callable[[], Any]) -> None:
@@ -216,17 +230,16 @@ def compare(patch: Patch, prediction: TeacherPrediction, num_classes: int) -> di
     Returns:
         Values by name; NaN if not measurable.
     """
-    raw, rectified = prediction.raw.argmax(0), prediction.rectified.argmax(0)
-    inside = patch.inside
-    m = prediction.relationship_map
+    raw, rectified, inside = prediction.raw.labels, prediction.rectified.labels, patch.inside
+    m = prediction.map_labels
     return {
-        "monitor_confidence_raw": float(prediction.raw.max(0)[inside].mean()),
-        "monitor_confidence": float(prediction.rectified.max(0)[inside].mean()),
+        "monitor_confidence_raw": float(prediction.raw.confidence[inside].mean()),
+        "monitor_confidence": float(prediction.rectified.confidence[inside].mean()),
         "monitor_changed": float((raw != rectified)[inside].mean()),
         "monitor_foreground": float((rectified > 0)[inside].mean()),
         "pseudo_dice_raw": _dice(raw, patch, num_classes),
         "pseudo_dice": _dice(rectified, patch, num_classes),
-        "pseudo_dice_map": math.nan if m is None else _dice(m.argmax(0), patch, num_classes),
+        "pseudo_dice_map": math.nan if m is None else _dice(m, patch, num_classes),
     }
 
 
@@ -235,7 +248,7 @@ def _dice(labels: np.ndarray, patch: Patch, num_classes: int) -> float:
         return math.nan
     # Ignored voxels have a value above the classes, voxels outside the image one below.
     known = patch.inside & (patch.truth >= 0) & (patch.truth < num_classes)
-    return mean_dice(labels, patch.truth, num_classes, known)
+    return mean_dice(labels[known], patch.truth[known], num_classes)
 
 
 def _rank(quality: dict[str, float]) -> float:

@@ -15,17 +15,35 @@ from nnunetv2_crln.training.objective import relationship_map
 
 
 @dataclass(frozen=True)
+class PseudoLabel:
+    """Most probable class of each voxel of one patch.
+
+    Attributes:
+        labels: Class indices, (*patch), int16.
+        confidence: Probability of that class, (*patch), float32.
+    """
+
+    labels: np.ndarray
+    confidence: np.ndarray
+
+
+@dataclass(frozen=True)
 class TeacherPrediction:
     """Output of the teacher for one patch.
 
     Attributes:
-        raw: Probabilities before rectification, (C, *patch).
-        rectified: Probabilities after rectification, (C, *patch); equal to ``raw`` before rectification starts.
-        relationship_map: Relationship map M, (C, *patch); None without a dynamic interaction module.
+        raw: Pseudo label before rectification.
+        rectified: Pseudo label after rectification; ``raw`` itself before rectification starts.
+        volumes: Sum of the rectified probabilities of each class over the voxels of the image, (C,), float32.
+        map_labels: Most probable class of the relationship map M, (*patch), int16; None without a dynamic interaction
+            module.
+        relationship_map: Relationship map M, (C, *patch), float32; None if nobody asked for it.
     """
 
-    raw: np.ndarray
-    rectified: np.ndarray
+    raw: PseudoLabel
+    rectified: PseudoLabel
+    volumes: np.ndarray
+    map_labels: np.ndarray | None
     relationship_map: np.ndarray | None
 
 
@@ -54,12 +72,13 @@ class TeacherView:
         self._device, self._autocast = device, autocast
 
     @torch.no_grad()
-    def __call__(self, patch: Patch, rectifying: bool) -> TeacherPrediction:
+    def __call__(self, patch: Patch, rectifying: bool, with_map: bool = False) -> TeacherPrediction:
         """Predict one patch without drawing random numbers.
 
         Args:
             patch: Patch of an unlabelled case.
             rectifying: True if rectification has started.
+            with_map: Return the relationship map as well.
 
         Returns:
             Output of the teacher.
@@ -71,20 +90,38 @@ class TeacherView:
             dim = getattr(self._heads, "dim", None)
             m = None if dim is None else relationship_map(self._heads, features, logits.shape[2:], detach=True).float()
         logits = logits.float()
-        raw = self._probabilities(logits)
-        rectified = self._probabilities(self._rectifier(logits, m)) if m is not None and rectifying else raw
-        return TeacherPrediction(raw, rectified, None if m is None else self._map_of_classes(m))
+        probabilities = self._probabilities(logits)
+        raw = rectified = _pseudo_label(probabilities)
+        if m is not None and rectifying:
+            probabilities = self._probabilities(self._rectifier(logits, m))
+            rectified = _pseudo_label(probabilities)
+        inside = torch.from_numpy(patch.inside).to(probabilities)
+        # Only what has no axis of classes leaves the device: with a hundred classes the rest takes seconds.
+        volumes = (probabilities.flatten(1) @ inside.flatten()).cpu().numpy()
+        if m is None:
+            return TeacherPrediction(raw, rectified, volumes, None, None)
+        m = self._map_of_classes(m)
+        return TeacherPrediction(raw, rectified, volumes, _classes(m.argmax(0)), m.cpu().numpy() if with_map else None)
 
-    def _probabilities(self, logits: Tensor) -> np.ndarray:
+    def _probabilities(self, logits: Tensor) -> Tensor:
         if self._order is None:
-            return torch.softmax(logits, 1)[0].cpu().numpy()
-        return class_probabilities(torch.sigmoid(logits)[0], self._order).cpu().numpy()
+            return torch.softmax(logits, 1)[0]
+        return class_probabilities(torch.sigmoid(logits)[0], self._order)
 
-    def _map_of_classes(self, relationship_map: Tensor) -> np.ndarray:
+    def _map_of_classes(self, relationship_map: Tensor) -> Tensor:
         """Return M as logits of classes, (C, *patch)."""
         if self._order is None:
-            return relationship_map[0].cpu().numpy()
-        return class_probabilities(torch.sigmoid(relationship_map)[0], self._order).clamp(min=1e-6).log().cpu().numpy()
+            return relationship_map[0]
+        return class_probabilities(torch.sigmoid(relationship_map)[0], self._order).clamp(min=1e-6).log()
+
+
+def _pseudo_label(probabilities: Tensor) -> PseudoLabel:
+    confidence, labels = probabilities.max(0)
+    return PseudoLabel(_classes(labels), confidence.cpu().numpy())
+
+
+def _classes(indices: Tensor) -> np.ndarray:
+    return indices.short().cpu().numpy()
 
 
 def class_probabilities(regions: Tensor, order: Sequence[int]) -> Tensor:

@@ -1,5 +1,6 @@
 """The monitor's parts: where patches lie, what is due, what an error does."""
 
+import dataclasses
 import json
 import math
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from nnunetv2_crln.training.monitoring import monitor as monitoring
 from nnunetv2_crln.training.monitoring.facts import class_names
 from nnunetv2_crln.training.monitoring.monitor import Monitor, compare
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader, patch_box, usual_foreground_centre
-from nnunetv2_crln.training.monitoring.teacher_view import TeacherPrediction
+from nnunetv2_crln.training.monitoring.teacher_view import PseudoLabel, TeacherPrediction
 
 
 class Dataset:
@@ -36,10 +37,15 @@ def make_patch(truth=True) -> Patch:
     return Patch("case", image, inside, labels if truth else None, (1.0, 1.0), box)
 
 
-def predicted(labels: list, m: bool = True) -> TeacherPrediction:
+def predicted(labels: list, raw: list | None = None, m: bool = True) -> TeacherPrediction:
+    def pseudo(values: list) -> PseudoLabel:
+        return PseudoLabel(np.array(values, np.int16), np.full(np.shape(values), 0.9, np.float32))
+
     foreground = np.where(np.array(labels) > 0, 0.9, 0.1)
     p = np.stack([1 - foreground, foreground])
-    return TeacherPrediction(p, p, p if m else None)
+    rectified = pseudo(labels)
+    maps = (rectified.labels, p) if m else (None, None)
+    return TeacherPrediction(rectified if raw is None else pseudo(raw), rectified, p.sum((1, 2)), *maps)
 
 
 def make_monitor(tmp_path, view=None, cases=10, **settings):
@@ -51,7 +57,7 @@ def make_monitor(tmp_path, view=None, cases=10, **settings):
     )
     monitor = Monitor(
         reader,
-        view or (lambda patch, rectifying: predicted([[0, 1], [1, 0]])),
+        view or (lambda patch, rectifying, with_map=False: predicted([[0, 1], [1, 0]])),
         CRLNSettings(**{"overlay_every": 0, **settings}),
         ["background", "organ"],
         tmp_path,
@@ -118,15 +124,22 @@ def test_usual_centre_is_the_mean_over_classes_and_ignores_the_key_of_annotated_
 
 
 def test_values_by_hand():
-    values = compare(
-        make_patch(), TeacherPrediction(predicted([[0, 1], [1, 0]]).raw, predicted([[0, 1], [0, 0]]).raw, None), 2
-    )
+    values = compare(make_patch(), predicted([[0, 1], [0, 0]], raw=[[0, 1], [1, 0]], m=False), 2)
     assert values["pseudo_dice_raw"] == 1
     assert values["pseudo_dice"] == pytest.approx(2 / 3)
     assert values["monitor_changed"] == 0.25
     assert values["monitor_foreground"] == 0.25
     assert values["monitor_confidence"] == pytest.approx(0.9)
     assert math.isnan(values["pseudo_dice_map"])
+
+
+def test_ignored_voxels_and_padding_do_not_count():
+    patch = make_patch()
+    ignored = dataclasses.replace(patch, truth=np.array([[0, 1], [2, 0]]))
+    padded = dataclasses.replace(patch, inside=np.array([[True, True], [False, True]]))
+    for kept in (ignored, padded):
+        assert compare(kept, predicted([[0, 1], [0, 0]]), 2)["pseudo_dice"] == 1
+    assert compare(padded, predicted([[0, 1], [1, 0]]), 2)["monitor_foreground"] == pytest.approx(1 / 3)
 
 
 def test_without_hidden_label_there_is_no_dice():
@@ -174,7 +187,7 @@ def test_values_come_when_due_and_nan_otherwise(tmp_path):
 
 
 def test_switched_off_it_never_looks(tmp_path):
-    def view(*_):
+    def view(*_, **__):
         raise AssertionError("looked")
 
     monitor, lines = make_monitor(tmp_path, view, monitor_every=0, quality_cases=0)
@@ -184,7 +197,7 @@ def test_switched_off_it_never_looks(tmp_path):
 
 
 def test_an_error_ends_the_monitoring_and_not_the_training(tmp_path):
-    def view(*_):
+    def view(*_, **__):
         raise RuntimeError("out of memory")
 
     monitor, lines = make_monitor(tmp_path, view)
@@ -200,6 +213,17 @@ def test_overlays_and_quality_are_written(tmp_path):
     assert [path.name for path in (tmp_path / monitoring.OVERLAY_FOLDER).iterdir()] == ["epoch_0001_case.png"]
     quality = (tmp_path / monitoring.QUALITY_FILE).read_text(encoding="utf-8")
     assert '"num_unlabelled": 5' in quality and quality.count("expected_dice") == 3 and len(lines) == 1
+
+
+@pytest.mark.parametrize(("others_wait", "ranked"), [(True, 3), (False, 9)])
+def test_the_ranking_ends_before_other_processes_have_waited_too_long(tmp_path, monkeypatch, others_wait, ranked):
+    clock = iter(range(0, 10_000, 90))
+    monkeypatch.setattr(monitoring.time, "monotonic", lambda: next(clock))
+    monitor, lines = make_monitor(tmp_path, cases=9)
+    monitor.after_training(1, True, others_wait)
+    cases = list(json.loads((tmp_path / QUALITY_FILE).read_text())["cases"])
+    assert len(cases) == ranked and cases == sorted(cases)
+    assert (lines[0] == "CRLN: 300 s are over; 6 unlabelled cases are not ranked.") == others_wait
 
 
 def test_curves_are_not_drawn_again_before_the_last_drawing_has_paid_off(tmp_path, monkeypatch):
