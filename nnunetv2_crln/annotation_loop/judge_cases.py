@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from nnunetv2_crln.annotation_loop.judge_volume import judge_volume, structure_names
+from nnunetv2_crln.annotation_loop.judge_volume import judge_volume
 from nnunetv2_crln.annotation_loop.ranking import Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction, VolumePredictor
+from nnunetv2_crln.raw_dataset.classes import foreground_names
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 
@@ -53,7 +54,7 @@ def judge_cases(
         The result for each case.
     """
     kept_in.mkdir(parents=True, exist_ok=True)
-    names = structure_names(predictor.dataset_json, predictor.label_manager)
+    names = foreground_names(predictor.dataset_json, predictor.label_manager)
     judged = {}
     for case in tqdm(predictor.cases, desc="Predicting whole scans", unit="case", disable=not show_progress):
         path = kept_in / f"{case}.json"

@@ -13,28 +13,12 @@ from nnunetv2_crln.annotation_loop.ranking import Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction
 
 
-def structure_names(dataset_json: dict, label_manager: Any) -> list[str]:
-    """Return the names of the classes, or of the regions, in the order of the foreground heads.
-
-    Args:
-        dataset_json: Content of dataset.json.
-        label_manager: Label manager of nnU-Net.
-
-    Returns:
-        Names without background and ignore label.
-    """
-    if label_manager.has_regions:
-        return [name for name, value in dataset_json["labels"].items() if name != "ignore" and value not in (0, [0])]
-    by_value = {value: name for name, value in dataset_json["labels"].items() if name != "ignore"}
-    return [by_value.get(value, str(value)) for value in label_manager.foreground_labels]
-
-
 def judge_volume(prediction: VolumePrediction, names: list[str], label_manager: Any) -> dict[str, Structure]:
     """Measure each structure from the model's own probabilities.
 
     Args:
         prediction: Prediction of the scan.
-        names: Names from :func:`structure_names`.
+        names: Names from :func:`~nnunetv2_crln.raw_dataset.classes.foreground_names`.
         label_manager: Label manager of nnU-Net.
 
     Returns:

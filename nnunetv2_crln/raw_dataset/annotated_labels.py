@@ -8,6 +8,7 @@ from typing import Any
 
 from nnunetv2_crln.errors import UserError, did_you_mean, listing
 from nnunetv2_crln.layout import ANNOTATED_LABELS
+from nnunetv2_crln.raw_dataset.classes import class_values
 from nnunetv2_crln.raw_dataset.dataset_json import record_entry, record_error
 
 AnnotatedLabels = Mapping[str, frozenset[int]]
@@ -67,15 +68,13 @@ def _error(text: str) -> UserError:
 
 def _classes(dataset_json: Mapping[str, Any]) -> dict[str, int]:
     """Return the value of each foreground class."""
-    labels = dataset_json["labels"]
-    regions = [name for name, entry in labels.items() if isinstance(entry, (list, tuple)) and len(entry) > 1]
-    if regions:
+    classes = class_values(dataset_json)
+    if regions := [name for name, values in classes.items() if len(values) > 1]:
         raise _error(
             f"does not go with region-based labels ({listing(regions)}): a voxel of one region says nothing about the "
             "others. Write one value for each class, or remove the entry"
         )
-    values = {name: entry[0] if isinstance(entry, (list, tuple)) else entry for name, entry in labels.items()}
-    return {name: int(value) for name, value in values.items() if value != 0 and name != "ignore"}
+    return {name: int(values[0]) for name, values in classes.items()}
 
 
 def _values(key: str, names: list, classes: Mapping[str, int]) -> frozenset[int]:

@@ -13,6 +13,7 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ANNOTATED_LABELS, LABELS_LABELLED
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels, class_names_of
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
+from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.raw_dataset.survey import direction_of, reader_class_of
@@ -109,10 +110,8 @@ def missing_classes(folder: Path, dataset_json: dict, found: Collection[int]) ->
     Raises:
         UserError: There is no foreground at all.
     """
-    classes = {name: entry for name, entry in dataset_json["labels"].items() if entry != 0 and name != "ignore"}
-    values = {name: set(entry if isinstance(entry, (list, tuple)) else [entry]) for name, entry in classes.items()}
-    missing = [name for name in values if not values[name] & set(found)]
-    if missing and len(missing) == len(values):
+    missing = absent_classes(dataset_json, found)
+    if missing and len(missing) == len(class_values(dataset_json)):
         raise UserError(
             f"None of the labels in {folder / LABELS_LABELLED} has foreground: they hold the value(s) "
             f"{sorted(found)} alone. Add or choose labelled cases that show {listing(missing)}, or correct the labels."
@@ -137,14 +136,11 @@ def allowed_values(path: Path, dataset_json: dict) -> list[int]:
     Raises:
         UserError: The values are not 0, 1, 2 and so on, or the ignore label is not the last one.
     """
-    labels = {
-        name: entry if isinstance(entry, (list, tuple)) else [entry] for name, entry in dataset_json["labels"].items()
-    }
-    values = sorted({value for entry in labels.values() for value in entry})
-    in_place = labels["background"] == [0] and labels.get("ignore", values[-1:]) == values[-1:]
+    values, labels = all_values(dataset_json), dataset_json["labels"]
+    in_place = labels["background"] == 0 and labels.get("ignore", values[-1]) == values[-1]
     if values != list(range(len(values))) or not in_place:
         raise UserError(
-            f"{path}: 'labels' has the values {values}; nnU-Net expects 0 (background) to {len(values) - 1} without a "
+            f"{path}: 'labels' has the values {values}; nnU-Net expects the number 0 (background) to {len(values) - 1} without a "
             "gap, the ignore label last. Change the entry and the values in labelsTr."
         )
     return values

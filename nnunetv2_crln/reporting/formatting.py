@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 
 from nnunetv2_crln.evaluation.metrics import Metric
+from nnunetv2_crln.raw_dataset.classes import class_values
 
 
 def plain_number(value: float | None, digits: int = 3) -> str:
@@ -56,13 +57,14 @@ def p_value(value: float) -> str:
 
 
 def class_name(dataset: Mapping, key: str) -> str:
-    """Find the name of a class, which nnU-Net's summaries identify by its value.
+    """Find the name of a class or region, which nnU-Net's summaries identify by its values.
 
     Args:
         dataset: Content of dataset.json.
-        key: Value of the class, as text.
+        key: Value of the class, or values of the region, as nnU-Net writes them: ``"1"`` or ``"(1, 2)"``.
 
     Returns:
         Its name; the key itself if dataset.json does not list it.
     """
-    return next((name for name, value in dataset.get("labels", {}).items() if str(value) == key), key)
+    names = {str(values): name for name, values in class_values(dataset).items()}
+    return names.get(key, names.get(f"({key},)", key))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_crln.layout import PLANS_BLOCK
+from nnunetv2_crln.raw_dataset.classes import class_values
 from nnunetv2_crln.reporting.blocks import Block, Facts, Folded, Heading, Paragraph, Picture, Remarks
 from nnunetv2_crln.reporting.figures import file_uri, png_uri
 from nnunetv2_crln.reporting.model_folder import Fold
@@ -26,13 +27,12 @@ def facts_section(fold: Fold) -> list[Block]:
 def _facts(fold: Fold) -> list[tuple[str, object]]:
     plan, recorded, dataset = fold.plan, fold.facts or {}, fold.dataset
     counts = recorded.get("num_cases", {"labelled (dataset.json)": dataset.get("numTraining", "unknown")})
-    classes = [name for name, value in dataset.get("labels", {}).items() if value != 0]
     channels = dataset.get("channel_names", dataset.get("modality", {}))
     rows: list[tuple[str, object]] = [
         ("Fold", fold.folder.name),
         ("Cases", ", ".join(f"{count} {kind}" for kind, count in counts.items())),
         ("Channels", ", ".join(map(str, channels.values()))),
-        ("Classes", ", ".join(classes)),
+        ("Classes", ", ".join(class_values(dataset))),
         ("Configuration", f"{fold.configuration} of {fold.plans.get('plans_name', 'unknown plans')}"),
         ("Patch", f"{_times(plan.get('patch_size', []))} voxels"),
         ("Spacing", f"{_times(plan.get('spacing', []))} mm"),

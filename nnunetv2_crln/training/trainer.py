@@ -25,10 +25,9 @@ from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
 from nnunetv2_crln.training.locks import lock_data, lock_fold
 from nnunetv2_crln.training.method import CRLN, Batch, unwrap
-from nnunetv2_crln.training.monitoring.facts import class_names, write_facts
-from nnunetv2_crln.training.monitoring.groups import Groups
+from nnunetv2_crln.training.monitoring.build import build_monitor
+from nnunetv2_crln.training.monitoring.facts import write_facts
 from nnunetv2_crln.training.monitoring.monitor import Monitor
-from nnunetv2_crln.training.monitoring.patches import build_patch_reader
 from nnunetv2_crln.training.monitoring.teacher_view import TeacherView
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated, label_manager_of, labels_as_preprocessed
 from nnunetv2_crln.training.phases import Phase, Phases
@@ -175,32 +174,33 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
         self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}", also_print_to_console=False)
         cpu.prepare_cpu(self.device, self.bfloat16, self.print_to_log_file)
         if self.local_rank == 0:
-            self._write_facts()
+            write_facts(
+                self.output_folder,
+                self.settings,
+                self.device,
+                trainer=type(self).__name__,
+                num_cases=self.num_cases,
+                epochs=self.num_epochs,
+                iterations_per_epoch=self.num_iterations_per_epoch,
+                labelled_patches=self.batch_size,
+                unlabelled_patches=self.settings.unlabelled_batch_size or self.batch_size,
+                seed=self.seed,
+            )
             self.monitor = self.build_monitor()
 
     def build_monitor(self) -> Monitor:
         """Build the monitor of the unlabelled cases."""
-        labelled = self.dataset_class(self.preprocessed_dataset_folder)
-        view = TeacherView(self.method, self.device, self.autocast, self.label_manager)
-        data = (self.monitored, labelled, self.plans_manager, self.configuration_name, self.dataset_json)
-        reader = build_patch_reader(*data, self.print_to_log_file)
-        names = class_names(self.dataset_json, view.num_classes)
-        groups = Groups(self.dataset_json, self.monitored, labelled, self.output_folder)
-        how = (self.settings, names, self.output_folder, self.seed, self.print_to_log_file, groups)
-        return Monitor(reader, view, *how)
-
-    def _write_facts(self) -> None:
-        write_facts(
-            self.output_folder,
+        return build_monitor(
+            TeacherView(self.method, self.device, self.autocast, self.label_manager),
+            self.monitored,
+            self.dataset_class(self.preprocessed_dataset_folder),
+            self.plans_manager,
+            self.configuration_name,
+            self.dataset_json,
             self.settings,
-            self.device,
-            trainer=type(self).__name__,
-            num_cases=self.num_cases,
-            epochs=self.num_epochs,
-            iterations_per_epoch=self.num_iterations_per_epoch,
-            labelled_patches=self.batch_size,
-            unlabelled_patches=self.settings.unlabelled_batch_size or self.batch_size,
-            seed=self.seed,
+            self.output_folder,
+            self.seed,
+            self.print_to_log_file,
         )
 
     def on_train_epoch_start(self) -> None:

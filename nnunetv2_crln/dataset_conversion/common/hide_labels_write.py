@@ -18,6 +18,7 @@ from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD
 from nnunetv2_crln.raw_dataset.check_labels import check_label
+from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_values
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.survey import reader_class_of
 from nnunetv2_crln.utilities.files import write_json
@@ -70,7 +71,7 @@ def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> list[st
         (folder / case.role.images).mkdir(parents=True, exist_ok=True)
         if case.label:
             (folder / case.role.labels).mkdir(exist_ok=True)
-    allowed = _label_values(plan.dataset_json["labels"])
+    allowed = tuple(all_values(plan.dataset_json))
     ending = plan.dataset_json["file_ending"]
     labelled = {case.name: list(case.images) for case in plan.cases if case.label}
     reader = reader_class_of(plan.dataset_json, labelled)
@@ -93,24 +94,13 @@ def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> list[st
 def _missing_classes(plan: Plan, shown: set[int]) -> list[str]:
     """Look for classes that none of the labelled cases shows: few cases may be the healthy ones."""
     way_out = "choose other cases with another --seed, more with --num_labelled, or name them with --labelled_cases"
-    classes = plan.dataset_json["labels"].items()
-    values = {
-        name: set(entry) if isinstance(entry, (list, tuple)) else {entry}
-        for name, entry in classes
-        if entry != 0 and name != "ignore"
-    }
-    missing = [name for name in values if not values[name] & shown]
-    if missing and len(missing) == len(values):
+    missing = absent_classes(plan.dataset_json, shown)
+    if missing and len(missing) == len(class_values(plan.dataset_json)):
         names = listing(plan.dataset_json[DATASET_RECORD]["labelled_cases"])
         raise UserError(f"None of the chosen labelled cases ({names}) has foreground in its label: {way_out}.")
     if missing:
         return [f"Warning: no labelled case shows {listing(missing)}, which cannot be learned: {way_out}."]
     return []
-
-
-def _label_values(labels: dict) -> tuple[int, ...]:
-    values = {int(v) for entry in labels.values() for v in (entry if isinstance(entry, (list, tuple)) else [entry])}
-    return tuple(sorted(values))
 
 
 def _write_case(job: _Job) -> _Written:

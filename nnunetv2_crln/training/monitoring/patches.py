@@ -1,12 +1,11 @@
 """Cut patches out of unlabelled cases for the monitor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from acvl_utils.cropping_and_padding.bounding_boxes import crop_and_pad_nd
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
 
@@ -158,39 +157,3 @@ def usual_foreground_centre(labelled_dataset: nnUNetBaseDataset, ndim: int = 3) 
         if places:
             centres.append(np.mean(places, 0) / np.asarray(image.shape[-ndim:]))
     return tuple(float(c) for c in np.mean(centres, 0)) if centres else (0.5,) * ndim
-
-
-def build_patch_reader(
-    unlabelled_dataset: nnUNetBaseDataset,
-    labelled_dataset: nnUNetBaseDataset,
-    plans_manager: PlansManager,
-    configuration: str,
-    dataset_json: dict,
-    log: Callable[[str], None] = print,
-) -> PatchReader:
-    """Build the reader of one configuration.
-
-    Args:
-        unlabelled_dataset: Dataset of nnU-Net with the unlabelled cases.
-        labelled_dataset: Dataset of nnU-Net with the labelled cases, which show where foreground is.
-        plans_manager: nnU-Net's plans.
-        configuration: Name of a configuration in them.
-        dataset_json: Content of dataset.json.
-        log: Function that prints a line into the training's log.
-
-    Returns:
-        The reader.
-    """
-    manager = plans_manager.get_configuration(configuration)
-    return PatchReader(
-        unlabelled_dataset,
-        manager.patch_size,
-        manager.spacing,
-        usual_foreground_centre(labelled_dataset),
-        HiddenLabels(plans_manager, manager, dataset_json["file_ending"], allowed=_values(dataset_json), log=log),
-    )
-
-
-def _values(dataset_json: dict) -> set[int]:
-    entries = dataset_json["labels"].values()
-    return {value for entry in entries for value in (entry if isinstance(entry, (list, tuple)) else [entry])}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_crln.annotation_loop.judge_volume import judge_volume, structure_names, voxel_confidence
+from nnunetv2_crln.annotation_loop.judge_volume import judge_volume, voxel_confidence
 
 CLASSES = SimpleNamespace(
     has_regions=False, foreground_labels=[1, 2], apply_inference_nonlin=lambda logits: torch.softmax(logits, 0)
@@ -47,10 +47,3 @@ def test_a_voxel_is_as_sure_as_its_least_sure_region():
     probabilities = np.array([[0.99, 0.4], [0.2, 0.01]])
     np.testing.assert_allclose(voxel_confidence(probabilities, has_regions=True), [0.8, 0.6])
     np.testing.assert_allclose(voxel_confidence(probabilities, has_regions=False), [0.99, 0.4])
-
-
-def test_names_follow_the_heads():
-    labels = {"background": 0, "b": 2, "a": 1, "ignore": 3}
-    assert structure_names({"labels": labels}, CLASSES) == ["a", "b"]
-    regions = {"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}
-    assert structure_names({"labels": regions}, REGIONS) == ["whole", "core"]

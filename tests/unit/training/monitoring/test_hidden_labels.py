@@ -117,7 +117,7 @@ def test_a_label_that_cannot_be_used_is_named_once_and_left_out(tmp_path, label,
 @pytest.mark.parametrize(
     ("module", "readers"),
     [
-        ("training.monitoring.hidden_labels", {"patches.py"}),
+        ("training.monitoring.hidden_labels", {"build.py", "patches.py"}),
         ("raw_dataset.check_hidden_labels", {"checked_steps.py", "doctor.py"}),
     ],
 )

@@ -13,7 +13,6 @@ from nnunetv2_crln.layout import QUALITY_FILE
 from nnunetv2_crln.reporting.curves import MONITORED
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring import monitor as monitoring
-from nnunetv2_crln.training.monitoring.facts import class_names
 from nnunetv2_crln.training.monitoring.monitor import Monitor, compare
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader, patch_box, usual_foreground_centre
 from nnunetv2_crln.training.monitoring.teacher_view import PseudoLabel, TeacherPrediction
@@ -235,8 +234,3 @@ def test_curves_are_not_drawn_again_before_the_last_drawing_has_paid_off(tmp_pat
     for epoch, last in enumerate([False, False, False, True]):
         monitor.draw_curves({"epoch": epoch}, last)
     assert [log["epoch"] for log in drawn] == [0, 2, 3]
-
-
-def test_class_names_by_value_without_the_ignore_label():
-    labels = {"background": 0, "tumour": 2, "organ": 1, "ignore": 3}
-    assert class_names({"labels": labels}, 3) == ["background", "organ", "tumour"]

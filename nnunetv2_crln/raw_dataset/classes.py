@@ -1,0 +1,86 @@
+"""Read the classes, or regions, from dataset.json: all forms of nnU-Net's ``"labels"`` in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+
+def class_values(dataset_json: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the values of each class, or of each region, without background and ignore label.
+
+    Args:
+        dataset_json: Content of dataset.json. nnU-Net takes a value as a number and as a list of one.
+
+    Returns:
+        Values by name, in the order of dataset.json.
+
+    Example:
+        >>> class_values({"labels": {"background": 0, "whole": [1, 2], "core": 2, "ignore": 3}})
+        {'whole': (1, 2), 'core': (2,)}
+    """
+    values = {name: _as_tuple(entry) for name, entry in dataset_json.get("labels", {}).items() if name != "ignore"}
+    return {name: entry for name, entry in values.items() if set(entry) != {0}}
+
+
+def all_values(dataset_json: Mapping[str, Any]) -> list[int]:
+    """Return all values that may occur in a label, sorted, with those of background and ignore label.
+
+    Args:
+        dataset_json: Content of dataset.json.
+
+    Returns:
+        The values.
+    """
+    return sorted({int(value) for entry in dataset_json["labels"].values() for value in _as_tuple(entry)})
+
+
+def absent_classes(dataset_json: Mapping[str, Any], found: Collection[int]) -> list[str]:
+    """Return the names of the classes, or regions, of which no value was found.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        found: Values that occur in some labels.
+
+    Returns:
+        Names in the order of dataset.json.
+    """
+    return [name for name, values in class_values(dataset_json).items() if not set(values) & set(found)]
+
+
+def foreground_names(dataset_json: Mapping[str, Any], label_manager: Any) -> list[str]:
+    """Return the names of the classes, or of the regions, in the order of the foreground heads of a network.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        label_manager: Label manager of nnU-Net.
+
+    Returns:
+        Names without background and ignore label; a value without a name is its own name.
+    """
+    classes = class_values(dataset_json)
+    if label_manager.has_regions:
+        return list(classes)
+    by_value = {values[0]: name for name, values in classes.items()}
+    return [by_value.get(value, str(value)) for value in label_manager.foreground_labels]
+
+
+def names_by_value(dataset_json: Mapping[str, Any], num_classes: int) -> list[str]:
+    """Return the name of each value that nnU-Net writes into a segmentation.
+
+    Args:
+        dataset_json: Content of dataset.json. A region has the value that nnU-Net writes for it
+            (``regions_class_order``).
+        num_classes: Number of values including background, C.
+
+    Returns:
+        C names, background first; a value without a name is its own name.
+    """
+    classes = class_values(dataset_json)
+    by_value = {values[0]: name for name, values in classes.items() if len(values) == 1}
+    by_value |= dict(zip(dataset_json.get("regions_class_order") or (), classes, strict=False))
+    return ["background", *(by_value.get(value, str(value)) for value in range(1, num_classes))]
+
+
+def _as_tuple(entry: Any) -> tuple[int, ...]:
+    return tuple(entry) if isinstance(entry, (list, tuple)) else (entry,)
