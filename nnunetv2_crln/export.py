@@ -1,6 +1,7 @@
 """Export a trained model as a folder with which stock nnU-Net predicts."""
 
-import json
+import shutil
+import uuid
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
+from nnunetv2_crln.utilities.files import read_json, write_json
 
 STOCK_TRAINER = "nnUNetTrainer"
 PACKAGE = "nnunetv2_crln"
@@ -48,14 +50,17 @@ def export_model(
         _refuse_own_network(plans, configuration)
     for configuration in plans["configurations"].values():
         configuration.pop(PLANS_BLOCK, None)
-    temporary = output_folder.with_name(f".{output_folder.name}.tmp")
-    temporary.mkdir(parents=True)
-    (temporary / "plans.json").write_text(json.dumps(plans, indent=4))
-    (temporary / "dataset.json").write_text(json.dumps(dataset_json, indent=4))
-    for fold, checkpoint in exported.items():
-        (temporary / f"fold_{fold}").mkdir()
-        checkpoints.save(checkpoint, temporary / f"fold_{fold}" / checkpoint_name, keep_previous=False)
-    temporary.rename(output_folder)
+    temporary = output_folder.with_name(f".{uuid.uuid4().hex[:8]}_{output_folder.name}")
+    try:
+        temporary.mkdir(parents=True)
+        write_json(plans, temporary / "plans.json")
+        write_json(dataset_json, temporary / "dataset.json")
+        for fold, checkpoint in exported.items():
+            (temporary / f"fold_{fold}").mkdir()
+            checkpoints.save(checkpoint, temporary / f"fold_{fold}" / checkpoint_name, keep_previous=False)
+        temporary.rename(output_folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return output_folder
 
 
@@ -94,4 +99,7 @@ def _stock_checkpoint(model_folder: Path, fold: str, checkpoint_name: str, netwo
 def _read_json(path: Path) -> dict:
     if not path.is_file():
         raise UserError(f"{path} is missing. Expected a model folder TRAINER__PLANS__CONFIGURATION of nnUNet_results.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}. Copy it from the preprocessed dataset.") from None

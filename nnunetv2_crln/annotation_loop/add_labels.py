@@ -29,6 +29,7 @@ from nnunetv2_crln.layout import (
     SPLITS_FILE,
     unlabelled_folder,
 )
+from nnunetv2_crln.plan_and_preprocess.splits import read_splits
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import info_file, remove_case
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases, list_files
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
@@ -203,19 +204,9 @@ def _join_training_part(folders: DatasetFolders, cases: list[str]) -> None:
     for path in (folders.preprocessed / SPLITS_FILE, folders.raw / SPLITS_FILE):
         if not path.is_file():
             continue
-        try:
-            folds = [
-                {
-                    **fold,
-                    "train": [*fold["train"], *(c for c in cases if c not in fold["train"] and c not in fold["val"])],
-                }
-                for fold in read_json(path)
-            ]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged ({type(error).__name__}: {error}). Expected a list of objects with 'train' and "
-                "'val'. Correct the file and run the command again."
-            ) from error
+        folds = read_splits(path.parent)
+        for fold in folds:
+            fold["train"] = [*fold["train"], *(c for c in cases if c not in fold["train"] and c not in fold["val"])]
         write_json(folds, path)
 
 

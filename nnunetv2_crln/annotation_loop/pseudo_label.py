@@ -27,13 +27,13 @@ from nnunetv2_crln.layout import (
     RAW_LOCK,
     SPLITS_FILE,
 )
-from nnunetv2_crln.plan_and_preprocess.splits import usual_split
+from nnunetv2_crln.plan_and_preprocess.splits import read_splits, usual_split
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
-from nnunetv2_crln.utilities.files import finished_file, read_json, write_json, write_text
+from nnunetv2_crln.utilities.files import finished_file, write_json, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 
 
@@ -214,7 +214,7 @@ class _Assembly:
         """Return folds that validate on true labels only: those of the source, or nnU-Net's for the labelled cases."""
         file = self._preprocessed / SPLITS_FILE
         if file.is_file():
-            folds = read_json(file)
+            folds = read_splits(self._preprocessed)
         elif len(labelled) >= NUM_FOLDS:
             folds = usual_split(labelled)
         else:

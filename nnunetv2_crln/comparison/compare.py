@@ -17,6 +17,7 @@ from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
 from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import NUM_FOLDS
+from nnunetv2_crln.plan_and_preprocess.plans import check_plans
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -77,11 +78,11 @@ def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
             f"{path} does not exist. Run nnUNetv2_crln_plan_and_preprocess -d {options.dataset_id} first, or name "
             "other plans with -p."
         )
-    plans = read_json(path)
-    if options.configuration not in plans["configurations"]:
-        raise UserError(
-            f"-c {options.configuration}: {path.name} has the configurations {', '.join(plans['configurations'])}."
-        )
+    try:
+        plans = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}. Make the plans again.") from None
+    check_plans(plans, path, options.configuration)
     if options.epochs is None:
         return options.plans_name
     name = f"{options.plans_name}_{options.epochs}epochs"

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import NUM_FOLDS, SPLITS_FILE
-from nnunetv2_crln.plan_and_preprocess.splits import usual_split
-from nnunetv2_crln.utilities.files import read_json
+from nnunetv2_crln.plan_and_preprocess.splits import read_splits, usual_split
 
 FEWEST_FOR_A_TEST = 6
 """With five pairs a two-sided signed-rank test cannot fall below p = 2 / 2^5 = 0.06, whatever they are."""
@@ -30,11 +29,11 @@ def held_out_cases(
         Names of the cases.
 
     Raises:
-        UserError: A fold does not exist or has no validation case.
+        UserError: The file is damaged, or a fold does not exist or has no validation case.
     """
     file = preprocessed / SPLITS_FILE
     if file.is_file():
-        split = read_json(file)
+        split = read_splits(preprocessed)
     elif len(labelled) >= NUM_FOLDS:
         split = usual_split(labelled)
     else:

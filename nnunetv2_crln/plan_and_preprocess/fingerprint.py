@@ -84,7 +84,9 @@ def labelled_fingerprint_is_stale(raw_dataset_folder: str | Path, preprocessed_d
     path = Path(preprocessed_dataset_folder) / FINGERPRINT
     if not path.is_file():
         return False
-    fingerprint = read_json(path)
+    fingerprint = _read_known(path)
+    if fingerprint is None:
+        return True
     if FINGERPRINT_RECORD in fingerprint:
         return fingerprint[FINGERPRINT_RECORD]["labelled"]["files"] != _labelled_record(raw_dataset_folder)
     return len(fingerprint["spacings"]) != len(find_labelled_cases(raw_dataset_folder))
@@ -103,7 +105,7 @@ def labelled_cases_are_known(raw_dataset_folder: str | Path, preprocessed_datase
     path = Path(preprocessed_dataset_folder) / FINGERPRINT
     if not path.is_file():
         return False
-    record = read_json(path).get(FINGERPRINT_RECORD)
+    record = (_read_known(path) or {}).get(FINGERPRINT_RECORD)
     if not record or any(record.get(key) != value for key, value in _meaning(raw_dataset_folder).items()):
         return False
     return record["labelled"]["files"] == _labelled_record(raw_dataset_folder)
@@ -156,6 +158,15 @@ def add_unlabelled_to_fingerprint(
             none_left=not measured,
         )
     return fingerprint
+
+
+def _read_known(path: Path) -> dict | None:
+    """Read a fingerprint; None if it is damaged, such as one that nnU-Net was writing when it was killed."""
+    try:
+        fingerprint = read_json(path)
+    except ValueError:
+        return None
+    return fingerprint if isinstance(fingerprint, dict) and "spacings" in fingerprint else None
 
 
 def _reader_class(raw_dataset_folder: str | Path) -> type[BaseReaderWriter]:

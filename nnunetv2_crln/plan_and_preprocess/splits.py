@@ -63,7 +63,7 @@ def unused_cases(folder: str | Path, cases: Sequence[str]) -> str:
     Raises:
         UserError: The file is damaged.
     """
-    used = {case for split in _read_splits(folder) for case in (*split["train"], *split["val"])}
+    used = {case for split in read_splits(folder) for case in (*split["train"], *split["val"])}
     left_out = sorted(set(cases) - used)
     file = Path(folder) / SPLITS_FILE
     return f"{file}, every fold, {_leaves_out(left_out, len(cases))}" if file.is_file() and left_out else ""
@@ -82,7 +82,7 @@ def cases_of_other_folds(folder: str | Path, cases: Sequence[str]) -> list[str]:
     Raises:
         UserError: The file is damaged.
     """
-    splits = [{*split["train"], *split["val"]} for split in _read_splits(folder)]
+    splits = [{*split["train"], *split["val"]} for split in read_splits(folder)]
     used = set(cases) & set().union(*splits)
     folds: dict[tuple[str, ...], list[str]] = {}
     for fold, split in enumerate(splits):
@@ -99,7 +99,18 @@ def _leaves_out(left_out: Sequence[str], total: int) -> str:
     )
 
 
-def _read_splits(folder: str | Path) -> list[dict]:
+def read_splits(folder: str | Path) -> list[dict]:
+    """Read ``splits_final.json``.
+
+    Args:
+        folder: Folder of the file.
+
+    Returns:
+        Lists ``"train"`` and ``"val"`` of each fold; empty without the file.
+
+    Raises:
+        UserError: The file is damaged.
+    """
     if not (Path(folder) / SPLITS_FILE).is_file():
         return []
     with explaining_split_errors(folder):
@@ -151,7 +162,7 @@ def refuse_missing_fold(folder: str | Path, fold: int | str) -> None:
     Raises:
         UserError: The split does not have it, or is damaged.
     """
-    number = len(_read_splits(folder))
+    number = len(read_splits(folder))
     if not 0 <= int(fold) < number:
         has = f"the folds 0 to {number - 1}" if number > 1 else "fold 0 alone" if number else "no fold"
         raise UserError(

@@ -140,8 +140,8 @@ def allowed_values(path: Path, dataset_json: dict) -> list[int]:
     in_place = labels["background"] == 0 and labels.get("ignore", values[-1]) == values[-1]
     if values != list(range(len(values))) or not in_place:
         raise UserError(
-            f"{path}: 'labels' has the values {values}; nnU-Net expects the number 0 (background) to {len(values) - 1} without a "
-            "gap, the ignore label last. Change the entry and the values in labelsTr."
+            f"{path}: 'labels' has the values {values}; nnU-Net expects the number 0 (background) to {len(values) - 1} "
+            "without a gap, the ignore label last. Change the entry and the values in labelsTr."
         )
     return values
 

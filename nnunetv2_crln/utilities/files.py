@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,11 +32,18 @@ def finished_file(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{uuid.uuid4().hex[:8]}_{path.name}")
     try:
         yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        _flush(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file is on the disk. Windows flushes only files that are open for writing."""
+    if not os.access(path, os.W_OK):  # the copy of a file that may only be read
+        path.chmod(path.stat().st_mode | stat.S_IWUSR)
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
 
 
 def remove_leftovers(folder: str | Path, name: str = "*") -> list[str]:

@@ -72,10 +72,11 @@ def test_labels_are_hidden(make, source, copy):
 
 
 def test_links_survive_moving_nnunet_raw(make, source):
-    dataset, _ = make("--num_labelled", "2")
+    dataset, status = make("--num_labelled", "2")
+    assert status == 0
     moved = source.parent.rename(source.parent.with_name("moved"))
-    for path in (moved / dataset.name).rglob("*.nii.gz"):
-        assert path.resolve().is_file()
+    files = list((moved / dataset.name).rglob("*.nii.gz"))
+    assert files and all(path.resolve().is_file() for path in files)
 
 
 def test_links_survive_moving_a_linked_nnunet_raw(make, source, monkeypatch):

@@ -15,6 +15,7 @@ from synthetic import write_dataset
 
 from nnunetv2_crln.cli.plan_and_preprocess import build_parser, command, main
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.files import remove_leftovers
 
 NAME = "Dataset999_Synthetic"
 QUICK = ["-d", "999", "-npfp", "1", "-np", "1", "--no_pbar"]
@@ -64,7 +65,7 @@ def test_everything_is_there(finished):
         assert cases_in(folder / f"nnUNetPlans_{configuration}") == ["lab_000", "lab_001", "lab_002"]
         assert cases_in(folder / f"nnUNetPlans_{configuration}_unlabelled") == CASES
     assert len(read(folder / "dataset_fingerprint.json")["spacings"]) == 7
-    assert not list(folder.glob("*.tmp"))
+    assert remove_leftovers(folder) == []
 
 
 def test_summary(finished):

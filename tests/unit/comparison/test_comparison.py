@@ -74,6 +74,12 @@ def test_held_out_cases_come_from_the_split(tmp_path):
         held_out_cases(tmp_path, labelled, [2])
 
 
+def test_a_damaged_split_is_named(tmp_path):
+    write_json([{"train": ["c1"]}], tmp_path / "splits_final.json")
+    with pytest.raises(UserError, match=r"splits_final\.json is damaged \(KeyError: 'val'\)"):
+        held_out_cases(tmp_path, ["c0", "c1"], [0])
+
+
 def test_the_warning_about_five_cases_is_true():
     better_everywhere = paired_difference(np.linspace(0.8, 0.9, 5), np.linspace(0.5, 0.65, 5))
     assert better_everywhere["p_value"] > 0.05

@@ -9,7 +9,12 @@ from synthetic import write_image
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.plan_and_preprocess import fingerprint as module
-from nnunetv2_crln.plan_and_preprocess.fingerprint import add_unlabelled_to_fingerprint, labelled_fingerprint_is_stale
+from nnunetv2_crln.plan_and_preprocess.fingerprint import (
+    add_unlabelled_to_fingerprint,
+    labelled_cases_are_known,
+    labelled_fingerprint_is_stale,
+)
+from nnunetv2_crln.utilities.files import remove_leftovers
 
 
 @pytest.fixture
@@ -82,7 +87,7 @@ def test_unreadable_image_keeps_the_others(dataset):
     with pytest.raises(UserError, match=r"1 of 4 unlabelled cases .*unl_002_0000\.nii\.gz: .*Replace or remove"):
         add_unlabelled_to_fingerprint(raw, preprocessed, show_progress=False)
     assert list(read(preprocessed)["crln"]["unlabelled"]) == ["unl_000", "unl_001", "unl_003"]
-    assert not list(preprocessed.glob("*.tmp"))
+    assert remove_leftovers(preprocessed) == []
 
 
 def test_moving_a_labelled_case_makes_the_stock_fingerprint_stale(dataset):
@@ -95,6 +100,14 @@ def test_moving_a_labelled_case_makes_the_stock_fingerprint_stale(dataset):
     assert not labelled_fingerprint_is_stale(raw, preprocessed)
     shutil.copy(raw / "labelsTr" / "lab_001.nii.gz", raw / "labelsTr" / "lab_000.nii.gz")
     assert labelled_fingerprint_is_stale(raw, preprocessed)  # a corrected label
+
+
+@pytest.mark.parametrize("content", ['{"spacings": [[1.0', "[]", "{}"])
+def test_a_damaged_fingerprint_is_made_again(dataset, content):
+    raw, preprocessed = dataset
+    (preprocessed / "dataset_fingerprint.json").write_text(content)
+    assert labelled_fingerprint_is_stale(raw, preprocessed)
+    assert not labelled_cases_are_known(raw, preprocessed)
 
 
 def test_no_fingerprint_is_not_stale(make_dataset, tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import stat
 
 import pytest
 
@@ -38,6 +40,25 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
 def test_text_makes_its_folder_and_keeps_its_line_ends(tmp_path):
     write_text(tmp_path / "new" / "a.csv", "a\r\nb\n")
     assert (tmp_path / "new" / "a.csv").read_bytes() == b"a\r\nb\n"
+
+
+def test_what_was_written_is_flushed_through_a_writable_file_because_windows_refuses_others(tmp_path, monkeypatch):
+    flushed = []
+
+    def fsync(descriptor: int) -> None:
+        os.write(descriptor, b"")  # fails for a file that is open for reading alone
+        flushed.append(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    # For root, every file is writable.
+    monkeypatch.setattr(os, "access", lambda path, mode: bool(os.stat(path).st_mode & stat.S_IWUSR))
+    source = tmp_path / "read_only.txt"
+    source.write_text("x")
+    source.chmod(0o444)
+    with finished_file(tmp_path / "a.txt") as temporary:
+        shutil.copy(source, temporary)
+    assert (tmp_path / "a.txt").read_text() == "x" and len(flushed) == 1
+    assert os.access(tmp_path / "a.txt", os.W_OK) and not os.access(source, os.W_OK)
 
 
 def test_an_unwritable_place_is_named(tmp_path):

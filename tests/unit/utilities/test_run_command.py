@@ -1,5 +1,6 @@
 """How a command ends."""
 
+import errno
 import io
 import sys
 
@@ -20,6 +21,12 @@ def raising(error: BaseException):
     ("error", "status", "text"),
     [
         (UserError("no such folder"), 2, "Error: no such folder\n"),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/data/imagesUl"),
+            2,
+            "Error: /data/imagesUl: Permission denied. Check permissions and free disk space, then run the same "
+            "command again.\n",
+        ),
         (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to continue.\n"),
     ],
 )
@@ -33,6 +40,8 @@ def test_mistakes_and_interruptions_are_one_line_and_a_status(capsys, error, sta
 def test_other_errors_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         run(lambda: print(1 // 0))
+    with pytest.raises(FileNotFoundError):  # a path of ours that is wrong
+        run(raising(FileNotFoundError(errno.ENOENT, "No such file", "x")))
 
 
 def test_a_terminal_without_a_character_shows_a_question_mark(monkeypatch):
