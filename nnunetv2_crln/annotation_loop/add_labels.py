@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import filecmp
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2_crln.annotation_loop.move_file import move_file
 from nnunetv2_crln.annotation_loop.preprocessed import (
     PreprocessedData,
     lock_alone,
@@ -124,21 +124,28 @@ def _find_labels(raw: Path, dataset_json: dict, folder: Path, cases: Sequence[st
     strangers: list[str] = []
     present: list[str] = []
     for case, path in sorted(chosen.items()):
-        # An interrupted run leaves a case in imagesTr, or in both folders.
+        # An interrupted run leaves a case in imagesTr, or in both folders, and its label in labelsTr. Another label
+        # there is the work of somebody: it is never overwritten, wherever the images lie.
         own = raw / LABELS_LABELLED / f"{case}{ending}"
         images = tuple(Path(file) for file in (*labelled.get(case, ()), *unlabelled.get(case, ())))
-        if case in unlabelled or (case in labelled and own.is_file() and filecmp.cmp(own, path, shallow=False)):
+        if not images:
+            strangers.append(case)
+        elif _equals(own, path) if own.exists() else case in unlabelled:
             new.append(NewLabel(case, path, tuple(sorted(images, key=lambda file: file.name))))
         else:
-            (present if case in labelled else strangers).append(case)
+            present.append(case)
     if strangers or present:
         texts = [f"{case} (not in {IMAGES_UNLABELLED})" for case in strangers]
         texts += [f"{case} (labelled already, with another label)" for case in present]
         raise UserError(
-            f"{folder} has label(s) that cannot be used: {listing(texts)}. Name labels like their case, correct a "
-            f"label of a labelled case in {raw / LABELS_LABELLED}, or choose with --cases. Nothing was changed."
+            f"{folder} has label(s) that cannot be used: {listing(texts)}. Name labels like their case, correct or "
+            f"remove the other label in {raw / LABELS_LABELLED}, or choose with --cases. Nothing was changed."
         )
     return new
+
+
+def _equals(file: Path, other: Path) -> bool:
+    return file.is_file() and filecmp.cmp(file, other, shallow=False)
 
 
 def _stem(name: str) -> str:
@@ -177,16 +184,16 @@ def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes:
 def _move(raw: Path, ending: str, new: NewLabel) -> None:
     """Put the label into labelsTr first: an interrupted run must not leave a labelled case without a label."""
     target = raw / LABELS_LABELLED / f"{new.case}{ending}"
-    if not target.exists() or not filecmp.cmp(target, new.label, shallow=False):
-        target.parent.mkdir(exist_ok=True)
-        for source, destination in with_companions(new.label, target, is_label=True):
+    target.parent.mkdir(exist_ok=True)
+    for source, destination in with_companions(new.label, target, is_label=True):
+        if not _equals(destination, source):
             with finished_file(destination) as temporary:
                 shutil.copyfile(source, temporary)
     for image in new.images:
         if image.parent.name == IMAGES_UNLABELLED:
             # The companions first: all channels share the spacing of a TIFF case.
             for source, destination in reversed(with_companions(image, raw / IMAGES_LABELLED / image.name)):
-                os.replace(source, destination)
+                move_file(source, destination)
 
 
 def _count_again(folders: DatasetFolders) -> dict:

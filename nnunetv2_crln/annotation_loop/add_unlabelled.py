@@ -16,6 +16,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_crln.annotation_loop.find_scans import Scan, find_scans
 from nnunetv2_crln.annotation_loop.known_images import Reports, known_images
+from nnunetv2_crln.annotation_loop.move_file import move_file
 from nnunetv2_crln.annotation_loop.preprocessed import preprocess_new_unlabelled
 from nnunetv2_crln.dataset_conversion.common.dicom import read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image, write_image
@@ -199,7 +200,7 @@ def _place(source: Path, target: Path, copy: bool) -> None:
 def _move_in(staged: Path, images: Path) -> None:
     images.mkdir(exist_ok=True)
     for path in sorted(staged.iterdir()):
-        os.replace(path, images / path.name)
+        move_file(path, images / path.name)
 
 
 # --- may this scan take part? -----------------------------------------------------------------------------------------

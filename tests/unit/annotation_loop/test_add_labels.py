@@ -1,0 +1,53 @@
+"""Labels of unlabelled cases: what is refused before anything moves, and moves to another disk."""
+
+import shutil
+
+import numpy as np
+import pytest
+from synthetic import write_image
+
+from nnunetv2_crln.annotation_loop.add_labels import add_labels
+from nnunetv2_crln.errors import UserError
+
+SHAPE = (8, 8, 8)
+
+
+@pytest.fixture
+def dataset(make_dataset):
+    return make_dataset(dataset_id=5, unlabelled=2, shape=SHAPE)
+
+
+@pytest.fixture
+def labels(dataset, tmp_path):
+    """True labels of both unlabelled cases."""
+    return shutil.copytree(dataset / "labelsUl", tmp_path / "annotated")
+
+
+def add(labels, **options):
+    return add_labels(5, labels, processes=1, show_progress=False, **options)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+
+
+def test_another_label_in_labelstr_is_not_overwritten(dataset, labels):
+    write_image(np.zeros(SHAPE, np.uint8), dataset / "labelsTr" / "unl_001.nii.gz")
+    before = contents(dataset)
+    with pytest.raises(UserError, match=r"unl_001 \(labelled already, with another label\)") as error:
+        add(labels)
+    assert str(dataset / "labelsTr") in str(error.value)
+    assert {path: content for path, content in contents(dataset).items() if path in before} == before
+
+
+def test_the_label_of_an_interrupted_run_is_no_obstacle(dataset, labels):
+    shutil.copy(labels / "unl_001.nii.gz", dataset / "labelsTr")
+    assert add(labels) == ["unl_000", "unl_001"]
+    assert not list((dataset / "imagesUl").iterdir())
+
+
+def test_images_come_from_another_disk(dataset, labels, every_folder_is_a_disk):
+    images = {path.name: path.read_bytes() for path in (dataset / "imagesUl").iterdir()}
+    add(labels)
+    assert not list((dataset / "imagesUl").iterdir())
+    assert {name: (dataset / "imagesTr" / name).read_bytes() for name in images} == images

@@ -1,0 +1,31 @@
+"""Scans come into imagesUl; what is refused beside that."""
+
+import numpy as np
+import pytest
+from synthetic import make_case, write_image
+
+from nnunetv2_crln.annotation_loop.add_unlabelled import ADDED, AddOptions, add_unlabelled
+
+SHAPE = (8, 8, 8)
+
+
+@pytest.fixture
+def dataset(make_dataset):
+    return make_dataset(dataset_id=5, unlabelled=1, shape=SHAPE)
+
+
+def write_scan(path, seed=70):
+    write_image(make_case(np.random.default_rng(seed), SHAPE)[0][0], path)
+
+
+def add(folder, **options):
+    return add_unlabelled(AddOptions(5, (folder,), processes=1, preprocess=False, show_progress=False, **options))
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_imagesul_may_lie_on_another_disk(dataset, tmp_path, every_folder_is_a_disk, copy):
+    scan = tmp_path / "scans" / "a.nii.gz"
+    write_scan(scan)
+    assert len(add(scan.parent, copy=copy).of(ADDED)) == 1
+    added = dataset / "imagesUl" / "a_0000.nii.gz"
+    assert added.read_bytes() == scan.read_bytes() and added.is_symlink() != copy
