@@ -111,7 +111,7 @@ def add_labels(
 def _find_labels(raw: Path, dataset_json: dict, folder: Path, cases: Sequence[str]) -> list[NewLabel]:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder. Name the folder with the new labels, one CASE.ext for each case.")
-    files = {_stem(name): folder / name for name in list_files(folder) if name.endswith(image_endings())}
+    files = _label_files(folder)
     if unknown := sorted(set(cases) - set(files)):
         raise UserError(f"{folder} has no label for {listing(unknown)} (--cases). It has: {listing(files) or 'none'}.")
     chosen = {case: files[case] for case in cases} if cases else files
@@ -148,9 +148,20 @@ def _equals(file: Path, other: Path) -> bool:
     return file.is_file() and filecmp.cmp(file, other, shallow=False)
 
 
-def _stem(name: str) -> str:
-    ending = max((ending for ending in image_endings() if name.endswith(ending)), key=len)
-    return name.removesuffix(ending)
+def _label_files(folder: Path) -> dict[str, Path]:
+    """Find the label file of each case; endings in upper case are found too, to be refused by name."""
+    files: dict[str, Path] = {}
+    for name in list_files(folder):
+        if not (endings := [ending for ending in image_endings() if name.lower().endswith(ending)]):
+            continue
+        case = name[: -max(map(len, endings))]
+        if case in files:
+            raise UserError(
+                f"{folder} has two labels of {case}: {files[case].name} and {name}. Expected one label for each case: "
+                "remove one. Nothing was changed."
+            )
+        files[case] = folder / name
+    return files
 
 
 def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes: int, show_progress: bool) -> None:
@@ -167,7 +178,7 @@ def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes:
     reports, errors = run_all(check_label, tasks, processes, "Opening every label", show_progress)
     texts = [*errors.values(), *(text for report in reports.values() for text in report.all_faults)]
     texts += [
-        f"{label.label.name} does not end in {ending}, as the dataset's files do: convert it"
+        f"{label.label.name} does not end in {ending}, as the dataset's files do: convert or rename it"
         for label in new
         if not label.label.name.endswith(ending)
     ]

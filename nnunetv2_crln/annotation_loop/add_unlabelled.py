@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunetv2_crln.annotation_loop.find_scans import Scan, find_scans
+from nnunetv2_crln.annotation_loop.find_scans import Scan, find_scans, readable_endings
 from nnunetv2_crln.annotation_loop.known_images import Reports, known_images
 from nnunetv2_crln.annotation_loop.move_file import move_file
 from nnunetv2_crln.annotation_loop.preprocessed import preprocess_new_unlabelled
@@ -174,12 +174,21 @@ def stage_scan(
     for source, target in zip(scan.channels, targets, strict=True):
         if source.is_dir():
             write_image(read_series(source), target)
-        elif not source.name.endswith(ending):
-            write_image(read_image(source), target)
-        else:
+        elif source.name.lower().endswith(ending.lower()):  # the new name has the ending that readers know
             for file, place in with_companions(source, target):
                 _place(file, place, copy)
+        elif source.name.endswith(readable_endings()):
+            write_image(read_image(source), target)
+        else:
+            # ITK and the checks of NIfTI files go by the name, and most formats are known to them in lower case alone.
+            raise UserError(_how_to_rename(source))
     return inspect_case([str(target) for target in targets], reader_class)
+
+
+def _how_to_rename(source: Path) -> str:
+    known = max((e for e in readable_endings() if source.name.lower().endswith(e)), key=len)
+    renamed = source.name[: -len(known)] + known
+    return f"its ending {source.name[-len(known) :]} is read in lower case only; rename {source.name} to {renamed}"
 
 
 def _place(source: Path, target: Path, copy: bool) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from nnunetv2_crln.raw_dataset.survey import image_endings
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _DICOM_MAGIC = slice(128, 132)
+# Volumes that people keep, but that would need care with their voxel files or orientation: named, not read.
+_OTHER_FORMATS = (".nhdr", ".hdr", ".img", ".img.gz", ".mgh", ".mgz")
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,8 @@ def find_scans(
         prefix: Prefix for every name.
 
     Returns:
-        Scans in the order of their names; those without all channels, or with the name of another scan, have a fault.
+        Scans in the order of their names, to which every image belongs; those without all channels, with the name of
+        another scan, or in a format that is not read, have a fault. With patterns, other files are left out.
 
     Raises:
         UserError: A folder is missing or holds no image, or the patterns do not fit.
@@ -66,7 +70,7 @@ def find_scans(
             wanted = f" that fits {' or '.join(patterns)}" if patterns else ""
             raise UserError(
                 f"{folder} holds no image and no DICOM series{wanted}. Expected files ending in "
-                f"{', '.join(sorted(_endings()))}, or folders of DICOM slices."
+                f"{', '.join(sorted(readable_endings()))}, or folders of DICOM slices."
             )
     return [_scan(name, channels, num_channels) for name, channels in sorted(found.items())]
 
@@ -84,7 +88,8 @@ def _check_patterns(patterns: Sequence[str], num_channels: int) -> None:
         )
 
 
-def _endings() -> tuple[str, ...]:
+def readable_endings() -> tuple[str, ...]:
+    """Return the file endings of the images that can be read, in lower case."""
     return (*image_endings(), ".nii", ".mhd")
 
 
@@ -93,13 +98,11 @@ def _sources(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder. Name the folder that holds the scans.")
     sources, series = {}, set()
-    for path in sorted(folder.rglob("*")):
-        relative = path.relative_to(folder)
-        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
-            continue
-        if path.name.endswith(_endings()):
-            sources[relative.as_posix()] = path
-        elif path.parent not in series and _is_slice(path):
+    for path in sorted(_visible_files(folder)):
+        if path.name.lower().endswith((*readable_endings(), *_OTHER_FORMATS)):
+            if not _is_second_half(path):
+                sources[path.relative_to(folder).as_posix()] = path
+        elif path.parent not in series and path.is_file() and _is_slice(path):
             series.add(path.parent)
     for path in series:
         relative = path.relative_to(folder)
@@ -107,12 +110,29 @@ def _sources(folder: Path) -> dict[str, Path]:
     return sources
 
 
+def _visible_files(folder: Path) -> Iterator[Path]:
+    """Yield all files and broken links below a folder; links to folders are followed, each folder only once."""
+    seen = set()
+    for place, names, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        names[:] = [] if real in seen else sorted(name for name in names if not name.startswith("."))
+        if real not in seen:
+            yield from (Path(place, name) for name in files if not name.startswith("."))
+        seen.add(real)
+
+
+def _is_second_half(path: Path) -> bool:
+    """Tell whether a file holds the voxels of a header beside it, which stands for both."""
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(".img") and any(path.with_name(name[:-4]).with_suffix(e).exists() for e in (".hdr", ".HDR"))
+
+
 def _is_slice(path: Path) -> bool:
     if is_dicom(path):
         return True
-    if path.suffix:
+    if path.suffix and not path.suffix[1:].isdigit():
         return False
-    with path.open("rb") as file:  # scanners write slices without an ending
+    with path.open("rb") as file:  # scanners write slices without an ending, or name them by their number
         return file.read(_DICOM_MAGIC.stop)[_DICOM_MAGIC] == b"DICM"
 
 
@@ -130,26 +150,33 @@ def _by_pattern(sources: dict[str, Path], patterns: Sequence[str]) -> list[tuple
 
 
 def _by_number(sources: dict[str, Path], num_channels: int) -> list[tuple[str, int, Path]]:
-    stems = {_without_ending(relative): path for relative, path in sources.items()}
-    numbered = {stem: match for stem in stems if (match := _CHANNEL.fullmatch(stem))}
+    stems = {relative: _without_ending(relative) for relative in sources}
+    numbered = {relative: match for relative, stem in stems.items() if (match := _CHANNEL.fullmatch(stem))}
     # With one channel, "scan_0007" is a scan of that name; only "_0000" throughout means nnU-Net's names.
-    if num_channels == 1 and not all(stem.endswith("_0000") for stem in stems):
+    if num_channels == 1 and not all(stem.endswith("_0000") for stem in stems.values()):
         numbered = {}
     return [
-        (numbered[stem][1], int(numbered[stem][2]), path) if stem in numbered else (stem, 0, path)
-        for stem, path in stems.items()
+        (numbered[relative][1], int(numbered[relative][2]), path)
+        if relative in numbered
+        else (stems[relative], 0, path)
+        for relative, path in sources.items()
     ]
 
 
 def _without_ending(relative: str) -> str:
-    ending = max((e for e in _endings() if relative.endswith(e)), key=len, default="")
-    return relative.removesuffix(ending)
+    endings = (*readable_endings(), *_OTHER_FORMATS)
+    ending = max((e for e in endings if relative.lower().endswith(e)), key=len, default="")
+    return relative[: len(relative) - len(ending)]
 
 
 def _scan(name: str, channels: dict[int, list[Path]], num_channels: int) -> Scan:
     paths = tuple(path for channel in sorted(channels) for path in channels[channel])
-    if doubled := [path for found in channels.values() for path in found[1:]]:
-        return Scan(name, paths, f"several scans get this name, the other one is {doubled[0]}; rename one of them")
+    if doubled := [str(path) for found in channels.values() for path in found[1:]]:
+        return Scan(
+            name, paths, f"several scans get this name, the other one is {listing(doubled)}; rename one of them"
+        )
+    if fault := next(filter(None, map(_fault, paths)), ""):
+        return Scan(name, paths, fault)
     if sorted(channels) != list(range(num_channels)):
         return Scan(
             name,
@@ -158,3 +185,12 @@ def _scan(name: str, channels: dict[int, list[Path]], num_channels: int) -> Scan
             "CASE_0000, CASE_0001 and so on, or describe their names with --channels",
         )
     return Scan(name, paths)
+
+
+def _fault(path: Path) -> str:
+    """Return why a file is no image that can be read, as far as its name tells; empty if it may be one."""
+    if not path.exists():
+        return f"{path.name} is a broken link; restore its target or remove the link"
+    if not path.is_dir() and not path.name.lower().endswith(readable_endings()):
+        return f"{path.name} is in a format that is not read; convert it, for example to .nii.gz"
+    return ""

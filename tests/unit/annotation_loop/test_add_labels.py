@@ -51,3 +51,15 @@ def test_images_come_from_another_disk(dataset, labels, every_folder_is_a_disk):
     add(labels)
     assert not list((dataset / "imagesUl").iterdir())
     assert {name: (dataset / "imagesTr" / name).read_bytes() for name in images} == images
+
+
+def test_two_labels_of_one_case_are_refused(dataset, labels):
+    shutil.copy(labels / "unl_001.nii.gz", labels / "unl_001.mha")
+    with pytest.raises(UserError, match=r"two labels of unl_001: unl_001\.mha and unl_001\.nii\.gz.*remove one"):
+        add(labels)
+
+
+def test_a_label_with_an_ending_in_upper_case_is_not_left_out(dataset, labels):
+    (labels / "unl_001.nii.gz").rename(labels / "unl_001.NII.GZ")
+    with pytest.raises(UserError, match=r"unl_001\.NII\.GZ does not end in \.nii\.gz.*rename it"):
+        add(labels)

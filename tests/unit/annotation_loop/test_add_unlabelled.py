@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from synthetic import make_case, write_image
 
-from nnunetv2_crln.annotation_loop.add_unlabelled import ADDED, AddOptions, add_unlabelled
+from nnunetv2_crln.annotation_loop.add_unlabelled import ADDED, REFUSED, AddOptions, add_unlabelled
 
 SHAPE = (8, 8, 8)
 
@@ -29,3 +29,15 @@ def test_imagesul_may_lie_on_another_disk(dataset, tmp_path, every_folder_is_a_d
     assert len(add(scan.parent, copy=copy).of(ADDED)) == 1
     added = dataset / "imagesUl" / "a_0000.nii.gz"
     assert added.read_bytes() == scan.read_bytes() and added.is_symlink() != copy
+
+
+def test_endings_in_upper_case_are_linked_or_refused_with_a_new_name(dataset, tmp_path):
+    folder = tmp_path / "scans"
+    for seed, (written, name) in enumerate([("a.nii.gz", "P2.NII.GZ"), ("b.nrrd", "p3.NRRD")], 80):
+        write_scan(folder / written, seed)
+        (folder / written).rename(folder / name)
+    summary = add(folder)
+    assert [scan.name for scan, _ in summary.of(ADDED)] == ["P2"]
+    assert (dataset / "imagesUl" / "P2_0000.nii.gz").resolve() == (folder / "P2.NII.GZ").resolve()
+    ((scan, reason),) = summary.of(REFUSED)
+    assert scan.name == "p3" and "rename p3.NRRD to p3.nrrd" in reason

@@ -78,3 +78,35 @@ def test_patterns_that_do_not_fit_are_refused(tmp_path, patterns, text):
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere is not a folder"):
         find_scans([tmp_path / "nowhere"], 1)
+
+
+def test_every_image_is_used_or_named_in_a_fault(tmp_path):
+    touch(tmp_path, "p1.nii.gz", "p1.mha", "P2.NII.GZ", "p3.NRRD", "p4.mgz", "p5.hdr", "p5.img", "p6.mhd", "p6.raw")
+    (tmp_path / "p7.nii.gz").symlink_to("nowhere")
+    scans = {scan.name: scan for scan in find_scans([tmp_path], 1)}
+    assert sorted(scans) == ["P2", "p1", "p3", "p4", "p5", "p6", "p7"]
+    assert [name for name, scan in scans.items() if not scan.fault] == ["P2", "p3", "p6"]
+    assert "several scans get this name" in scans["p1"].fault and "p1.nii.gz" in scans["p1"].fault
+    assert "p4.mgz is in a format that is not read; convert it" in scans["p4"].fault
+    assert "p5.hdr" in scans["p5"].fault
+    assert "p7.nii.gz is a broken link" in scans["p7"].fault
+
+
+def test_a_series_and_a_file_of_one_name_are_a_fault(tmp_path):
+    touch(tmp_path, "p/1.dcm", "p.nii.gz")
+    (scan,) = find_scans([tmp_path], 1)
+    assert "several scans get this name" in scan.fault and {path.name for path in scan.channels} == {"p", "p.nii.gz"}
+
+
+def test_slices_named_by_a_number_are_found(tmp_path):
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "1.2.840.7").write_bytes(bytes(128) + b"DICM")
+    touch(tmp_path, "q.nii.gz")
+    assert sorted(found(find_scans([tmp_path], 1))) == ["p", "q"]
+
+
+def test_links_to_folders_are_followed_and_end(tmp_path):
+    touch(tmp_path, "elsewhere/a.nii.gz", "scans/b.nii.gz")
+    (tmp_path / "scans" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "scans")
+    assert sorted(found(find_scans([tmp_path / "scans"], 1))) == ["b", "linked_a"]
