@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nnunetv2_crln.dataset_conversion.common.dicom import is_dicom
 from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.raw_dataset.check_names import RESERVED_ENDING
 from nnunetv2_crln.raw_dataset.survey import image_endings
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
@@ -53,7 +54,8 @@ def find_scans(
 
     Returns:
         Scans in the order of their names, to which every image belongs; those without all channels, with the name of
-        another scan, or in a format that is not read, have a fault. With patterns, other files are left out.
+        another scan or a reserved one, or in a format that is not read, have a fault. With patterns, files that fit
+        none are left out.
 
     Raises:
         UserError: A folder is missing or holds no image, or the patterns do not fit.
@@ -175,6 +177,9 @@ def _scan(name: str, channels: dict[int, list[Path]], num_channels: int) -> Scan
         return Scan(
             name, paths, f"several scans get this name, the other one is {listing(doubled)}; rename one of them"
         )
+    if name.endswith(RESERVED_ENDING):
+        fault = f"nnU-Net reserves names that end in {RESERVED_ENDING}; rename it, or leave it out if it is a mask"
+        return Scan(name, paths, fault)
     if fault := next(filter(None, map(_fault, paths)), ""):
         return Scan(name, paths, fault)
     if sorted(channels) != list(range(num_channels)):

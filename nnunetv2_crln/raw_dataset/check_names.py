@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, listing
@@ -28,6 +29,9 @@ from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.unlabelled_groups import unlabelled_groups
 from nnunetv2_crln.raw_dataset.unused import Kind, Unused, describe_unused, find_unused, how_to_remove_mac_files
 from nnunetv2_crln.utilities.names import explain_near_name, with_hint
+
+RESERVED_ENDING = "_seg"
+"""Ending that no case name may have: nnU-Net writes the mask of case ``p`` as ``p_seg.b2nd`` beside the images."""
 
 # Where a broken link means a case that silently takes no part.
 _NEEDED = (IMAGES_LABELLED, LABELS_LABELLED, IMAGES_UNLABELLED)
@@ -55,6 +59,7 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
     _check_labelled(folder, dataset_json, labelled, unused)
     partly = bool(annotated_labels(dataset_json, list(labelled))) or "ignore" in dataset_json["labels"]
     unlabelled = _require_unlabelled(folder, dataset_json, unused, partly)
+    _check_reserved_names(folder, {IMAGES_LABELLED: labelled, IMAGES_UNLABELLED: unlabelled})
     _check_channel_files(folder, dataset_json, labelled, unlabelled)
     _check_shared_names(folder, dataset_json, labelled, unlabelled)
     unlabelled_groups(dataset_json, list(unlabelled))
@@ -236,6 +241,16 @@ def _require_unlabelled(folder: Path, dataset_json: dict, unused: list[Unused], 
     if not cases:
         raise UserError(f"{images} has no image ending with {ending!r}. {how}")
     return cases
+
+
+def _check_reserved_names(folder: Path, cases: dict[str, Collection[str]]) -> None:
+    """Refuse case names that make nnU-Net overwrite the mask of another case and overlook this one."""
+    if reserved := [f"{name}/{case}" for name in cases for case in cases[name] if case.endswith(RESERVED_ENDING)]:
+        raise UserError(
+            f"{folder} has {len(reserved)} case(s) whose names end in {RESERVED_ENDING}: {listing(reserved)}. nnU-Net "
+            "reserves this ending for the masks of preprocessed cases. Rename their images and labels, or remove them "
+            "if they are masks."
+        )
 
 
 def _check_channel_files(folder: Path, dataset_json: dict, labelled: dict[str, dict], unlabelled: Cases) -> None:

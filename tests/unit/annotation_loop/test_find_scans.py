@@ -110,3 +110,9 @@ def test_links_to_folders_are_followed_and_end(tmp_path):
     (tmp_path / "scans" / "linked").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "scans")
     assert sorted(found(find_scans([tmp_path / "scans"], 1))) == ["b", "linked_a"]
+
+
+def test_the_ending_of_nnunets_masks_is_refused(tmp_path):
+    touch(tmp_path, "p.nii.gz", "p_seg.nii.gz")
+    faults = {scan.name: scan.fault for scan in find_scans([tmp_path], 1)}
+    assert not faults["p"] and "nnU-Net reserves names that end in _seg; rename it" in faults["p_seg"]

@@ -131,3 +131,13 @@ def test_hidden_label_among_training_labels_is_a_warning(make_dataset):
     folder = make_dataset()
     shutil.copy(folder / "labelsUl" / "unl_000.nii.gz", folder / "labelsTr")
     assert [warning for warning in check_dataset(folder) if "unl_000" in warning and "labelsUl" in warning]
+
+
+@pytest.mark.parametrize(("images", "labels"), [("imagesTr", "labelsTr"), ("imagesUl", "labelsUl")])
+def test_the_ending_of_nnunets_masks_is_refused(make_dataset, images, labels):
+    folder = make_dataset()
+    case = "lab_000" if images == "imagesTr" else "unl_000"
+    (folder / images / f"{case}_0000.nii.gz").rename(folder / images / "p_seg_0000.nii.gz")
+    (folder / labels / f"{case}.nii.gz").rename(folder / labels / "p_seg.nii.gz")
+    with pytest.raises(UserError, match=rf"names end in _seg: {images}/p_seg\. nnU-Net reserves this ending.*Rename"):
+        check_dataset(folder)
