@@ -59,14 +59,23 @@ def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping
         number = dataset_number(fold.plans.get("dataset_name", ""))
         plans, split = fold.plans.get("plans_name", "nnUNetPlans"), fold.folder.name.removeprefix("fold_")
         other = f"{fold.folder.parent.parent.name}/nnUNetTrainer__{plans}__{fold.configuration}"
+        report = f"nnUNetv2_crln_report {fold.folder.parent} --baseline {other}"
+        again = "Train the labelled cases alone, then make this report again with the result:"
+        if split == "all":
+            report += " --evaluation EVALUATION --baseline_evaluation BASELINE_EVALUATION"
+            again = (
+                "Train the labelled cases alone, predict held-out cases with both models and evaluate both with "
+                "nnUNetv2_crln_evaluate, because fold all validates on its training cases. Then make this report again "
+                "with the two summary_crln.json:"
+            )
         return Answer(
             question,
             "Unknown: nothing to compare with",
             "open",
             [
-                "Train the labelled cases alone, then make this report again with the result:",
+                again,
                 code(f"nnUNetv2_train {number} {fold.configuration} {split} -tr nnUNetTrainer -p {plans}"),
-                code(f"nnUNetv2_crln_report {fold.folder.parent} --baseline {other}"),
+                code(report),
             ],
         )
     found = _foreground_difference(fold, baseline, pairs)
