@@ -20,8 +20,8 @@ Segment = Callable[[Sequence[Path]], np.ndarray]
 def networks(trainer) -> dict:
     """Return the networks that could be deployed, without deep supervision; the deployed one is the first."""
     from nnunetv2_crln.modules.rectified_network import RectifiedNetwork
-    from nnunetv2_crln.training.method import unwrap
     from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
+    from nnunetv2_crln.training.wrapped_network import unwrap
 
     student = unwrap(trainer.network)
     student.decoder.deep_supervision = False

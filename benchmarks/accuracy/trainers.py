@@ -61,7 +61,7 @@ def start_from(supervised: Run, trainer, work: Path) -> None:
     """Give a new training the weights of a supervised one's final checkpoint."""
     import torch
 
-    from nnunetv2_crln.training.method import unwrap
+    from nnunetv2_crln.training.wrapped_network import unwrap
 
     checkpoint = final_checkpoint(supervised, work)
     weights = torch.load(checkpoint, weights_only=False, map_location=trainer.device)["network_weights"]

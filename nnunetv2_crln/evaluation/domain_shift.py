@@ -84,36 +84,40 @@ def features_of(image: Any, mask: Any, properties: Mapping[str, Any]) -> dict[st
     return measured
 
 
-def measure(load_case: Callable[[str], tuple], cases: Sequence[str]) -> dict[str, Features]:
-    """Measure some preprocessed cases, at most :data:`MOST_CASES` spread evenly over the list.
+def measure(load_case: Callable[[str], tuple], cases: Sequence[str], at_most: int = MOST_CASES) -> dict[str, Features]:
+    """Measure some preprocessed cases, spread evenly over the list.
 
     Args:
         load_case: Loads image, mask, previous stage and properties of a case, as nnU-Net's datasets do.
         cases: Names of the cases.
+        at_most: Largest number of cases to measure.
 
     Returns:
         Measurements by case.
     """
     measured: dict[str, Features] = {}
-    for case in sorted(cases)[:: max(1, math.ceil(len(cases) / MOST_CASES))]:
+    for case in sorted(cases)[:: max(1, math.ceil(len(cases) / at_most))]:
         image, mask, _, properties = load_case(case)
         measured[case] = features_of(image, mask, properties)
     return measured
 
 
-def compare_datasets(labelled: Any, unlabelled: Any, groups: Mapping[str, Sequence[str]]) -> list[Shift]:
+def compare_datasets(
+    labelled: Any, unlabelled: Any, groups: Mapping[str, Sequence[str]], at_most: int = MOST_CASES
+) -> list[Shift]:
     """Measure the labelled cases and those of each group, and compare them.
 
     Args:
         labelled: nnU-Net's dataset of the labelled cases.
         unlabelled: Dataset with the cases of the groups.
         groups: Names of the cases of each group.
+        at_most: Largest number of cases to measure in each group, and of the labelled ones.
 
     Returns:
         One comparison for each group.
     """
-    measured = {name: measure(unlabelled.load_case, cases) for name, cases in groups.items()}
-    return compare_groups(measure(labelled.load_case, list(labelled.identifiers)), measured)
+    measured = {name: measure(unlabelled.load_case, cases, at_most) for name, cases in groups.items()}
+    return compare_groups(measure(labelled.load_case, list(labelled.identifiers), at_most), measured)
 
 
 def compare_groups(labelled: Mapping[str, Features], groups: Mapping[str, Mapping[str, Features]]) -> list[Shift]:

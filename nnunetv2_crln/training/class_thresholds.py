@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_crln.training.processes import sum_over_processes
+
 MEMORY = 0.99
 """Decay of the moving averages: about a hundred steps."""
 
@@ -42,6 +44,8 @@ class ClassThresholds(nn.Module):
         voxels = torch.zeros(num_classes, device=labels.device)
         voxels.index_add_(0, labels.flatten(), torch.ones_like(confidence, dtype=torch.float32).flatten())
         summed = torch.zeros_like(voxels).index_add_(0, labels.flatten(), confidence.float().flatten())
+        # All processes must apply the same thresholds, and checkpoints hold those of the first.
+        voxels, summed = sum_over_processes(torch.stack([voxels, summed]))
         known = (voxels > 0) & torch.isfinite(summed)  # one NaN would stay in the average for good
         mean = torch.where(known, summed / voxels.clamp(min=1), self.confidence)
         self.confidence.lerp_(mean, 1 - MEMORY)

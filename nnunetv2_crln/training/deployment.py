@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_crln.training.locks import lock_fold
-from nnunetv2_crln.training.method import CRLN, unwrap
+from nnunetv2_crln.training.method import CRLN
+from nnunetv2_crln.training.wrapped_network import undistributed, unwrap
 from nnunetv2_crln.utilities.light_pools import light_validation
 
 
@@ -26,8 +27,10 @@ class Deployment:
     def deployed_network(self: Any) -> Iterator[None]:
         """Replace ``self.network`` by the network that will be deployed, within the ``with`` block."""
         student = self.network
-        if self.settings.deploy == "teacher":
-            self.network = self.method.teacher_network
+        # Not inside DistributedDataParallel, which synchronises the statistics of batch norm in every pass, while the
+        # processes predict different numbers of patches.
+        teaches = self.settings.deploy == "teacher"
+        self.network = self.method.teacher_network if teaches else undistributed(student)
         try:
             with self.method.ignoring_features(self.network):
                 yield

@@ -34,9 +34,10 @@ def _use_fused(optimizer: torch.optim.SGD, fused: bool) -> None:
             continue
         for parameter in group["params"]:
             # The kernel of the first step fills buffers that were only allocated; if it skips, they stay undefined.
-            # Starting from zero gives the same step.
-            if optimizer.state[parameter].get("momentum_buffer") is None:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+            # Starting from zero gives the same step. It also refuses buffers in another memory format than the
+            # parameter, such as those of a training that was begun on a CPU.
+            zeros, known = torch.zeros_like(parameter), optimizer.state[parameter].get("momentum_buffer")
+            optimizer.state[parameter]["momentum_buffer"] = zeros if known is None else zeros.copy_(known)
     # SGD(fused=True) sets these; GradScaler reads the first.
     optimizer._step_supports_amp_scaling = fused
     optimizer._need_device_dtype_check_for_fused = fused

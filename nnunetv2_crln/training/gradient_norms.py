@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_crln.training.processes import sum_over_processes
+
 PREFIX = "gradient_"
 TERMS = ("supervised", "consistency", "cps")
 """Terms to measure. The relationship map M is computed from coarser stages and has no gradient at these features."""
@@ -54,6 +56,8 @@ class GradientBalance(nn.Module):
             reference: Norm of the gradient to match, scalar tensor.
             term: Norm of the gradient to scale, scalar tensor.
         """
+        # The same factor in all processes.
+        reference, term = sum_over_processes(torch.stack([reference, term]))
         ratio = reference / term
         usable = torch.isfinite(ratio) & (ratio > 0)
         self.factor.lerp_(torch.where(usable, ratio, self.factor), 0.1)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nnunetv2_crln.training.numerical_safety import SkippedSteps
+from nnunetv2_crln.training.processes import number_of_processes, sum_over_processes
 
 MAX_GRADIENT_NORM = 12
 """Limit of nnU-Net."""
@@ -22,11 +23,10 @@ def average_gradients(module: nn.Module) -> None:
     nnU-Net's wrapper averages those of its network only; this function averages those of the added modules.
     """
     gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    if not gradients or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    if not gradients or number_of_processes() == 1:
         return
-    flat = torch.cat([gradient.flatten() for gradient in gradients])  # one collective for all of them
-    torch.distributed.all_reduce(flat)
-    flat /= torch.distributed.get_world_size()
+    # One collective for all of them.
+    flat = sum_over_processes(torch.cat([gradient.flatten() for gradient in gradients])) / number_of_processes()
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
         gradient.copy_(mean.view_as(gradient))
 

@@ -57,7 +57,9 @@ def with_known_labels(pseudo: PseudoLabels, known: Tensor | None, regions: Regio
     is_known = known >= 0
     if regions is not None:
         is_known = is_known.unsqueeze(1)
-        known = torch.stack([torch.isin(known, torch.tensor(r, device=known.device)) for r in regions], 1)
+        # By comparison with numbers: a tensor of them would be copied from the host in every step.
+        inside = [torch.stack([known == value for value in region]).any(0) for region in regions]
+        known = torch.stack(inside, 1)
 
     def certain(weights: Tensor) -> Tensor:
         return torch.where(is_known, torch.ones_like(weights), weights)

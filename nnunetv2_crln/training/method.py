@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
@@ -36,24 +35,10 @@ from nnunetv2_crln.training.region_objective import (
     region_target,
 )
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay, longest_decay
+from nnunetv2_crln.training.wrapped_network import is_compiled, keep_batch_sizes_static, unwrap
 
 Target = Tensor | list[Tensor]
 """Target of nnU-Net for the labelled patches: (L, 1, *grid), or a list with one per resolution of deep supervision."""
-
-
-def unwrap(module: nn.Module) -> nn.Module:
-    """Return the module inside DistributedDataParallel and torch.compile."""
-    inner = _undistributed(module)
-    return getattr(inner, "_orig_mod", inner)
-
-
-def is_compiled(module: nn.Module) -> bool:
-    """Return True for a module inside torch.compile, distributed or not."""
-    return unwrap(module) is not _undistributed(module)
-
-
-def _undistributed(module: nn.Module) -> nn.Module:
-    return module.module if isinstance(module, DistributedDataParallel) else module
 
 
 @dataclass(frozen=True)
@@ -180,7 +165,9 @@ class CRLN:
         # The teacher is copied before the taps are attached, because hooks are copied with a module.
         self.teacher = EMATeacher(self.student)
         self.teach_at_full_resolution()
-        self.teacher_network = torch.compile(self.teacher.module) if compile_teacher else self.teacher.module
+        self.teacher_network: Any = torch.compile(self.teacher.module) if compile_teacher else self.teacher.module
+        for compiled in (self.network, self.teacher_network):
+            keep_batch_sizes_static(compiled)  # type: ignore[arg-type]
         self.student_taps = FeatureTaps(self.student)
         self.teacher_taps = FeatureTaps(self.teacher.module)
         self.heads = Heads(channels, num_classes, ndim, settings, regions=regions is not None).to(device)

@@ -24,7 +24,7 @@ from nnunetv2_crln.training.epoch_log import complete_log, log_losses, log_monit
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
 from nnunetv2_crln.training.locks import lock_data, lock_fold
-from nnunetv2_crln.training.method import CRLN, Batch, unwrap
+from nnunetv2_crln.training.method import CRLN, Batch
 from nnunetv2_crln.training.monitoring.build import build_monitor
 from nnunetv2_crln.training.monitoring.facts import write_facts
 from nnunetv2_crln.training.monitoring.monitor import Monitor
@@ -37,6 +37,7 @@ from nnunetv2_crln.training.region_objective import label_values
 from nnunetv2_crln.training.resuming import Resuming
 from nnunetv2_crln.training.supervised_loss import at_full_resolution, without_host_sync
 from nnunetv2_crln.training.whole_volume_refresh.hooks import Refreshing
+from nnunetv2_crln.training.wrapped_network import unwrap
 from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
@@ -182,8 +183,7 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
                 num_cases=self.num_cases,
                 epochs=self.num_epochs,
                 iterations_per_epoch=self.num_iterations_per_epoch,
-                labelled_patches=self.batch_size,
-                unlabelled_patches=self.settings.unlabelled_batch_size or self.batch_size,
+                labelled_patches=self.configuration_manager.batch_size,
                 seed=self.seed,
             )
             self.monitor = self.build_monitor()

@@ -11,7 +11,7 @@ from nnunetv2_crln.training import trainer as trainer_module
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.gradient_norms import PREFIX as GRADIENT_NORM
 from nnunetv2_crln.training.gradient_step import MAX_SKIPPED_IN_A_ROW
-from nnunetv2_crln.training.method import unwrap
+from nnunetv2_crln.training.wrapped_network import unwrap
 
 IGNORE = 3
 AT_ONCE = {"unsupervised_start": 0, "rectification_start": 0, "ramp_up": 0}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from nnunetv2.run.load_pretrained_weights import load_pretrained_weights
 
-from nnunetv2_crln.training.method import unwrap
+from nnunetv2_crln.training.wrapped_network import unwrap
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import torch
 from tiny_training import NAME, assert_equal_weights, shrink, train_epochs, weights
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.method import unwrap
+from nnunetv2_crln.training.wrapped_network import unwrap
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Make batches with a labelled and an unlabelled part, by nnU-Net's own loaders in its own worker processes."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -211,33 +211,36 @@ class SeededBatches:
         with naming_damaged_cases(self.labelled):
             batch = next(self.labelled)
         if self.highest_label is not None:
-            refuse_unknown_labels(batch, self.highest_label)
+            refuse_unknown_labels(batch["keys"], batch["target"], self.highest_label)
         if self.partly is not None:
             self.partly.hide_background(batch)
         if self.unlabelled is not None:
             if self.refresh is not None:
                 self.refresh.at(step, may_wait=self.in_worker or self.rank > 0)
             batch.update(self.unlabelled.draw(np.random.default_rng(seed), batch["data"]))
+            if self.highest_label is not None and "unlabelled_known" in batch:
+                known = batch["unlabelled_known"].clamp(min=0)  # negative where nothing is known
+                refuse_unknown_labels(batch["unlabelled_keys"], known, self.highest_label)
         return {**batch, "step": step}
 
 
-def refuse_unknown_labels(batch: dict, highest: int) -> None:
-    """Refuse a batch whose target holds values that the network has no output for.
+def refuse_unknown_labels(cases: Sequence[str], target: torch.Tensor | list[torch.Tensor], highest: int) -> None:
+    """Refuse labels that hold values that the network has no output for.
 
     On a GPU the loss would end the process with an assertion that names nothing.
 
     Args:
-        batch: nnU-Net's, with ``target`` (B, 1, *patch) or a list of them, and ``keys``.
+        cases: Names of the cases of the patches.
+        target: Their labels, (B, *patch) or (B, 1, *patch), or a list of them.
         highest: Largest allowed value.
 
     Raises:
         UserError: Names the cases and the values.
     """
-    target = batch["target"]
     target = target[0] if isinstance(target, list) else target
     bad = {
         str(case): sorted({int(labels.min()), int(labels.max())} - set(range(highest + 1)))
-        for case, labels in zip(batch["keys"], target, strict=True)
+        for case, labels in zip(cases, target, strict=True)
         if labels.min() < 0 or labels.max() > highest
     }
     if bad:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
@@ -18,6 +18,7 @@ from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledData
 from nnunetv2_crln.training.dataloading.views import repeatable
 from nnunetv2_crln.training.dataloading.workers import in_workers, num_workers
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
+from nnunetv2_crln.training.processes import number_of_processes
 from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce
 
 Augmenter: TypeAlias = MultiThreadedAugmenter | SingleThreadedAugmenter
@@ -123,10 +124,17 @@ def unlabelled_batch_size(wanted: int | None, labelled: int) -> int:
         labelled: Number of labelled patches of this process, because nnU-Net has already divided the batch.
 
     Returns:
-        Number of patches, at least 1.
+        Number of patches.
+
+    Raises:
+        UserError: The processes cannot share them evenly.
     """
     if wanted is None:
         return labelled
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return max(1, wanted // torch.distributed.get_world_size())
-    return wanted
+    processes = number_of_processes()
+    if wanted % processes:
+        raise UserError(
+            f'"crln" block: "unlabelled_batch_size" is {wanted}, which {processes} GPUs cannot share. Set it to a '
+            f"multiple of {processes}, or to null for as many as labelled patches."
+        )
+    return wanted // processes

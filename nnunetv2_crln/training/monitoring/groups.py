@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnunetv2_crln.evaluation.domain_shift import compare_datasets
+from nnunetv2_crln.evaluation.domain_shift import MOST_CASES, compare_datasets
 from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
 from nnunetv2_crln.raw_dataset.unlabelled_groups import ALL, unlabelled_groups
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 MONITORED_OF_A_GROUP = 2
+# About a minute of reading for large CT scans.
+CASES_WHILE_OTHERS_WAIT = 60
 
 
 class Groups:
@@ -69,8 +71,12 @@ class Groups:
             }
         write_json({"format_version": 1, "groups": curves}, path)
 
-    def compare_with_labelled(self) -> list[str]:
+    def compare_with_labelled(self, others_wait: bool = False) -> list[str]:
         """Compare the groups, or all unlabelled cases, with the labelled ones, and write ``crln_domain_shift.json``.
+
+        Args:
+            others_wait: True if the other processes of a distributed training wait for this one; then fewer cases are
+                measured.
 
         Returns:
             Texts about groups that are far.
@@ -79,7 +85,9 @@ class Groups:
         unlabelled = [case for case in self._unlabelled.identifiers if case not in labelled]
         if not unlabelled:
             return []
-        shifts = compare_datasets(self._labelled, self._unlabelled, self.cases or {ALL: unlabelled})
+        groups = self.cases or {ALL: unlabelled}
+        at_most = max(1, CASES_WHILE_OTHERS_WAIT // (1 + len(groups))) if others_wait else MOST_CASES
+        shifts = compare_datasets(self._labelled, self._unlabelled, groups, at_most)
         content = [{"group": shift.group, "far": bool(shift.far), "text": shift.describe()} for shift in shifts]
         write_json({"format_version": 1, "groups": content}, self._folder / DOMAIN_FILE)
         return [shift.describe() for shift in shifts if shift.far]

@@ -165,10 +165,10 @@ class Monitor:
         if self._settings.quality_cases:
             seconds = RANKING_SECONDS_OF_MANY if others_wait else math.inf
             self._call_safely(lambda: self._write_quality(epoch, rectifying, seconds))
-            self._call_safely(self._compare_groups)
+            self._call_safely(lambda: self._compare_groups(others_wait))
 
-    def _compare_groups(self) -> None:
-        for text in self._groups.compare_with_labelled() if self._groups is not None else ():
+    def _compare_groups(self, others_wait: bool) -> None:
+        for text in self._groups.compare_with_labelled(others_wait) if self._groups is not None else ():
             self._log(f"CRLN: {text}")
 
     def _write_quality(self, epoch: int, rectifying: bool, seconds: float) -> None:

@@ -68,8 +68,22 @@ class VolumeTeacher:
         with self._arithmetic(), self._method.ignoring_features(network):
             data = torch.from_numpy(np.asarray(image, dtype=np.float32))
             logits = self._predictor.predict_sliding_window_return_logits(data)
-        logits = torch.as_tensor(logits).cpu().float()  # in half precision until it has left the device
+        logits = torch.as_tensor(logits).cpu()  # in half precision: all classes of a scan in float32 need gigabytes
         if self._regions:
             return (logits > 0).numpy()  # a probability above one half
-        labels = logits.argmax(0)
-        return torch.stack([labels == value for value in range(1, len(logits))]).numpy()
+        labels = _most_probable(logits)
+        masks = np.empty((len(logits) - 1, *labels.shape), dtype=bool)
+        for value, mask in enumerate(masks, start=1):
+            np.equal(labels, value, out=mask)
+        return masks
+
+
+def _most_probable(logits: torch.Tensor) -> np.ndarray:
+    """Return the index of the largest logit of each voxel; one class at a time is converted to float32."""
+    best = logits[0].to(torch.float32, copy=True)
+    labels = torch.zeros(best.shape, dtype=torch.int16)
+    for value in range(1, len(logits)):
+        candidate = logits[value].float()
+        labels[candidate > best] = value
+        torch.maximum(best, candidate, out=best)
+    return labels.numpy()

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnunetv2_crln.training import class_thresholds as module
 from nnunetv2_crln.training.class_thresholds import MEMORY, ClassThresholds
 
 
@@ -46,3 +47,18 @@ def test_a_confidence_that_is_not_finite_changes_nothing(bad):
     before = thresholds.confidence.clone()
     thresholds.update(torch.tensor([[0, 0, 1]]), torch.tensor([[bad, 0.9, bad]]))
     assert torch.equal(thresholds.confidence, before)
+
+
+def test_the_processes_of_a_distributed_training_have_the_same_thresholds(monkeypatch):
+    """Each sees other patches; the sum over both must be what one process with all of them would see."""
+    labels, confidence = torch.randint(0, 3, (2, 50)), torch.rand(2, 50)
+    alone = ClassThresholds(3, 0.9)
+    alone.update(labels, confidence)
+    statistics = []
+    monkeypatch.setattr(module, "sum_over_processes", lambda values: statistics.append(values.clone()) or values)
+    for rank in range(2):
+        ClassThresholds(3, 0.9).update(labels[rank], confidence[rank])
+    monkeypatch.setattr(module, "sum_over_processes", lambda values: sum(statistics))
+    together = ClassThresholds(3, 0.9)
+    together.update(labels[0], confidence[0])
+    torch.testing.assert_close(together.confidence, alone.confidence)

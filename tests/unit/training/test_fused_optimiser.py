@@ -76,3 +76,16 @@ def test_on_cuda_it_is_used():
     sgd = torch.optim.SGD([torch.nn.Parameter(torch.ones(1, device="cuda"))], 0.1, momentum=0.9)
     skip_overflows_on_the_device(sgd)
     assert sgd.param_groups[0]["fused"]
+
+
+def test_momentum_takes_on_the_memory_format_of_its_parameter():
+    """The CUDA kernel refuses others, such as those of a training that was begun on a CPU."""
+    weights = torch.nn.Parameter(torch.randn(4, 3, 3, 3, 3))
+    sgd = torch.optim.SGD([weights], 0.1, momentum=0.9)
+    weights.grad = torch.randn_like(weights)
+    sgd.step()
+    momentum = sgd.state[weights]["momentum_buffer"].clone()
+    weights.data = weights.data.to(memory_format=torch.channels_last_3d)
+    _use_fused(sgd, True)
+    assert sgd.state[weights]["momentum_buffer"].stride() == weights.stride() != momentum.stride()
+    torch.testing.assert_close(sgd.state[weights]["momentum_buffer"], momentum)

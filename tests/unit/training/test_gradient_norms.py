@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from nnunetv2_crln.training import gradient_norms as module
 from nnunetv2_crln.training.gradient_norms import GradientBalance, gradient_norms
 
 
@@ -55,3 +56,11 @@ def test_norms_of_no_use_change_no_balance(reference, term):
     before = balance.factor.clone()
     balance.update(torch.tensor(reference), torch.tensor(term))
     assert torch.equal(balance.factor, before)
+
+
+def test_the_processes_of_a_distributed_training_balance_alike(monkeypatch):
+    monkeypatch.setattr(module, "sum_over_processes", lambda values: values + torch.tensor([3.0, 1.0]))
+    balance = GradientBalance()
+    for _ in range(200):
+        balance.update(torch.tensor(1.0), torch.tensor(1.0))
+    assert balance.factor.item() == pytest.approx(4 / 2)

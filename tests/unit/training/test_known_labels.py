@@ -1,5 +1,6 @@
 """True labels inside of unlabelled patches."""
 
+import pytest
 import torch
 
 from nnunetv2_crln.training.known_labels import with_known_labels
@@ -23,3 +24,12 @@ def test_known_voxels_are_fully_trusted():
 def test_without_known_labels_nothing_changes():
     pseudo = PseudoLabels(torch.tensor([[1]]), torch.tensor([[0.5]]))
     assert with_known_labels(pseudo, None) is pseudo
+
+
+def test_known_values_belong_to_their_regions_without_a_copy_from_the_host(monkeypatch):
+    pseudo = PseudoLabels(torch.zeros(1, 2, 4, dtype=torch.int64), torch.full((1, 2, 4), 0.5))
+    known = torch.tensor([[-1, 1, 2, 3]])
+    monkeypatch.setattr(torch, "tensor", lambda *_, **__: pytest.fail("copied from the host in every step"))
+    mixed = with_known_labels(pseudo, known, regions=((1, 2), (2,)))
+    assert mixed.labels.tolist() == [[[0, 1, 1, 0], [0, 0, 1, 0]]]
+    assert mixed.confidence[0].tolist() == [[0.5, 1, 1, 1]] * 2

@@ -25,6 +25,7 @@ from nnunetv2_crln.training.whole_volume_refresh.components import (
 from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce, RefreshSchedule
 from nnunetv2_crln.training.whole_volume_refresh.refresh import WholeVolumeRefresh
 from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshedCase, RefreshStore, digest_of
+from nnunetv2_crln.training.whole_volume_refresh.volume_teacher import _most_probable
 
 # ------------------------------------------------------------------ components
 
@@ -400,3 +401,9 @@ def test_refreshes_that_take_too_long_are_skipped_and_a_repeated_epoch_decides_a
         again.after_epoch(epoch)
     repeated = RefreshStore(tmp_path).decisions()
     assert [decision.refreshed for decision in repeated.values()] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_most_probable_class_is_found_class_by_class(dtype):
+    logits = torch.randn(7, 4, 5, 6, dtype=torch.float32).to(dtype)
+    np.testing.assert_array_equal(_most_probable(logits), logits.float().argmax(0).numpy())

@@ -15,6 +15,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading import workers
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
@@ -372,3 +373,30 @@ def test_removed_components_are_known_background_where_they_lie(refreshed, case_
         batch["unlabelled_weak"].numpy(), batch["unlabelled_keys"], known.numpy(), strict=True
     ):
         assert set(patch[0][where == 0]) == set(images[case][0, :, 6:, :3].ravel()) & set(patch[0].ravel())
+
+
+@pytest.mark.parametrize("highest", [1, 2])
+def test_values_without_a_class_are_refused_in_the_unlabelled_part_too(tmp_path, highest):
+    """A partly labelled case may meet this part first, and on a GPU its loss ends with a nameless assertion."""
+    (tmp_path / "labelled").mkdir()
+    image, label = np.zeros((1, 12, 12, 12), np.float32), np.full((1, 12, 12, 12), 2, np.int16)
+    sizes = {"chunks": image.shape, "blocks": image.shape, "chunks_seg": label.shape, "blocks_seg": label.shape}
+    nnUNetDatasetBlosc2.save_case(image, label, {"class_locations": {}}, str(tmp_path / "labelled" / "b"), **sizes)
+    labelled = nnUNetDatasetBlosc2(str(tmp_path / "labelled"))
+    joined = JoinedCases(SimpleNamespace(identifiers=[]), labelled, ignore_label=3)
+    transforms = nnUNetTrainer.get_training_transforms((8, 8, 8), 0, None, (0, 1, 2), False)
+    loader = nnUNetDataLoader(labelled, 1, (8, 8, 8), (8, 8, 8), LABELS, 0.0, transforms=transforms)
+    unlabelled = UnlabelledBatches(loader, joined, 1, LABELS, CRLNSettings())
+    batches = SeededBatches(_GoodLabels(), unlabelled, 0, "train", 0, 0, highest_label=highest)
+    if highest == 2:
+        assert (batches._batch()["unlabelled_known"] == 2).all()
+    else:
+        with pytest.raises(UserError, match=r"preprocessed labels of b hold the value\(s\) 2, expected 0 to 1"):
+            batches._batch()
+
+
+class _GoodLabels:
+    """Loader whose labelled patches are background."""
+
+    def __next__(self) -> dict:
+        return {"data": torch.zeros(1, 1, 8, 8, 8), "target": torch.zeros(1, 1, 8, 8, 8), "keys": ["a"]}

@@ -2,6 +2,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.training.dataloading import streams as module
 from nnunetv2_crln.training.dataloading.streams import Streams
 
 
@@ -14,3 +16,15 @@ def test_the_log_says_so_if_single_patches_leave_nothing_to_mix(size, cutmix, sa
     streams.num_cases = {"labelled": 2, "unlabelled": 5}
     expected = f"2 labelled and 5 unlabelled cases, 2 + {size} patches in a batch"
     assert streams.describe() == expected + said * " (no CutMix: it needs two unlabelled patches)"
+
+
+@pytest.mark.parametrize(("wanted", "processes", "own"), [(None, 2, 3), (4, 1, 4), (4, 2, 2)])
+def test_processes_share_the_unlabelled_batch(monkeypatch, wanted, processes, own):
+    monkeypatch.setattr(module, "number_of_processes", lambda: processes)
+    assert module.unlabelled_batch_size(wanted, 3) == own
+
+
+def test_an_unlabelled_batch_that_cannot_be_shared_is_refused(monkeypatch):
+    monkeypatch.setattr(module, "number_of_processes", lambda: 2)
+    with pytest.raises(UserError, match=r'"unlabelled_batch_size" is 3, which 2 GPUs cannot share.*multiple of 2'):
+        module.unlabelled_batch_size(3, 3)

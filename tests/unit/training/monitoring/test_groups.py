@@ -67,3 +67,18 @@ def test_without_groups_all_unlabelled_cases_are_one(tmp_path):
     assert Groups({}, same, Cases([f"l_{i}" for i in range(4)]), tmp_path).compare_with_labelled() == []
     only_labelled = SimpleNamespace(identifiers=["l_0"])
     assert Groups({}, only_labelled, Cases(["l_0"]), tmp_path).compare_with_labelled() == []
+
+
+def test_few_cases_are_compared_while_other_processes_wait(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(Cases, "load_case", lambda self, name: read.append(name) or original(self, name))
+    many = Cases([f"{site}_{i:03d}" for site in "ab" for i in range(100)])
+    compared = Groups(BLOCK, many, Cases([f"l_{i:03d}" for i in range(100)]), tmp_path)
+    compared.compare_with_labelled()
+    assert len(read) == 3 * 100
+    read.clear()
+    compared.compare_with_labelled(others_wait=True)
+    assert len(read) == 3 * 20
+
+
+original = Cases.load_case
