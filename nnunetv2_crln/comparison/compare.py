@@ -183,6 +183,10 @@ def _evaluate(
                 if path.name.removesuffix(dataset_json["file_ending"]) in cases:
                     shutil.copyfile(path, folder / path.name)
     labels = folders.preprocessed / "gt_segmentations"
-    summary = evaluate_folder(labels, folder, dataset_json, allow_missing=True)
+    # nnU-Net has paired these labels with their images by index; planning has warned about odd headers. They must not
+    # end a comparison after all its trainings.
+    summary = evaluate_folder(labels, folder, dataset_json, allow_missing=True, by_index=True)
+    for remark in summary.get("remarks", ()):
+        print(f"{method}: {remark}")
     save_summary(summary, options.evaluation_file(method))
     return summary

@@ -58,7 +58,9 @@ class Segmentation:
     geometry: Mapping[str, np.ndarray]
 
 
-def evaluate_case(case: Case, reader_class: type, definition: LabelDefinition, ignore_origin: bool = False) -> Measured:
+def evaluate_case(
+    case: Case, reader_class: type, definition: LabelDefinition, ignore_origin: bool = False, by_index: bool = False
+) -> Measured:
     """Compute all metrics of one case.
 
     Args:
@@ -66,6 +68,7 @@ def evaluate_case(case: Case, reader_class: type, definition: LabelDefinition, i
         reader_class: Reader of nnU-Net for the dataset.
         definition: Classes to measure.
         ignore_origin: Compare voxel by voxel although the origins in the headers differ.
+        by_index: Compare voxel by voxel whatever the headers say, and measure distances by the prediction's spacing.
 
     Returns:
         Metrics by class name.
@@ -75,13 +78,13 @@ def evaluate_case(case: Case, reader_class: type, definition: LabelDefinition, i
     """
     reference = read_segmentation(case.reference_file, reader_class)
     prediction = read_segmentation(case.prediction_file, reader_class)
-    remark = check_geometry(case, reference, prediction, reader_class, ignore_origin)
+    remark = check_geometry(case, reference, prediction, reader_class, ignore_origin, by_index)
     check_labels(case.reference_file, reference.labels, definition.known_in_reference)
     check_labels(case.prediction_file, prediction.labels, definition.known_labels)
     # A 2D image is read as a volume of one slice, in which every voxel would be border.
     axes = [axis for axis, size in enumerate(reference.labels.shape) if size > 1] or [0]
     reference_labels, predicted_labels = (_keep_axes(item.labels, axes) for item in (reference, prediction))
-    spacing = tuple(reference.spacing[axis] for axis in axes)
+    spacing = tuple((prediction if by_index else reference).spacing[axis] for axis in axes)
     ignored = None if definition.ignore_label is None else reference_labels == definition.ignore_label
     metrics = {
         name: mask_metrics(_mask(predicted_labels, labels), _mask(reference_labels, labels), spacing, ignored)
@@ -124,7 +127,12 @@ def read_segmentation(path: Path, reader_class: type) -> Segmentation:
 
 
 def check_geometry(
-    case: Case, reference: Segmentation, prediction: Segmentation, reader_class: type, ignore_origin: bool = False
+    case: Case,
+    reference: Segmentation,
+    prediction: Segmentation,
+    reader_class: type,
+    ignore_origin: bool = False,
+    by_index: bool = False,
 ) -> str:
     """Check that label and prediction are on the same voxel grid.
 
@@ -137,16 +145,24 @@ def check_geometry(
         prediction: Label map of the prediction file.
         reader_class: Reader of nnU-Net, for the image.
         ignore_origin: Accept any origins.
+        by_index: Accept any origins, directions and spacings.
 
     Returns:
-        Remark on an origin that was overlooked, or an empty text.
+        Remark on a header that was overlooked, or an empty text.
 
     Raises:
         UserError: Shape, spacing or direction differ, or origins for which there is no image to decide.
     """
     if reference.labels.shape != prediction.labels.shape:
         _raise_geometry(case, "shape (z, y, x)", reference.labels.shape, prediction.labels.shape)
-    if not np.allclose(reference.spacing, prediction.spacing, rtol=SPACING_TOLERANCE, atol=0):
+    same_spacing = np.allclose(reference.spacing, prediction.spacing, rtol=SPACING_TOLERANCE, atol=0)
+    if by_index:
+        overlooked = {*_different_headers(reference, prediction), *(() if same_spacing else ("spacing",))}
+        listed = " and ".join(sorted(overlooked))
+        return (
+            f"{case.name}: {listed} of label and prediction differ; voxels were compared one by one" if listed else ""
+        )
+    if not same_spacing:
         _raise_geometry(case, "spacing (z, y, x)", reference.spacing, prediction.spacing)
     different = _different_headers(reference, prediction)
     if not different:

@@ -33,6 +33,7 @@ def evaluate_folder(
     allow_missing: bool = False,
     show_progress: bool = True,
     ignore_origin: bool = False,
+    by_index: bool = False,
 ) -> dict:
     """Evaluate every case and class, and compute the means with their bootstrap standard deviation and interval.
 
@@ -48,6 +49,7 @@ def evaluate_folder(
         allow_missing: Evaluate the cases that have a prediction (e.g. a fold's validation cases) and list the others.
         show_progress: Show a progress bar on stderr.
         ignore_origin: Compare voxel by voxel although the origins in the headers differ.
+        by_index: Compare voxel by voxel whatever the headers say, as nnU-Net's training pairs images and labels.
 
     Returns:
         The evaluation, as described in docs/evaluation.md; undefined numbers are NaN.
@@ -62,7 +64,7 @@ def evaluate_folder(
     definition = label_definition(content)
     cases, missing = pair_cases(labels, predictions, required_entry(content, "file_ending"), allow_missing)
     reader_class = _reader_class(content, cases[0])
-    measured = _evaluate_cases(cases, reader_class, definition, num_processes, show_progress, ignore_origin)
+    measured = _evaluate_cases(cases, reader_class, definition, num_processes, show_progress, (ignore_origin, by_index))
     remarks = [measured[case.name].remark for case in cases if measured[case.name].remark]
     result = {
         "format_version": FORMAT_VERSION,
@@ -216,12 +218,12 @@ def _evaluate_cases(
     definition: LabelDefinition,
     num_processes: int | None,
     show_progress: bool,
-    ignore_origin: bool,
+    headers: tuple[bool, bool],
 ) -> dict[str, Measured]:
     """Return the metrics by case name; stop at the fifth case that cannot be evaluated and report these together."""
     measured: dict[str, Measured] = {}
     problems: list[str] = []
-    tasks = {case.name: (case, reader_class, definition, ignore_origin) for case in cases}
+    tasks = {case.name: (case, reader_class, definition, *headers) for case in cases}
     processes = num_processes or _default_processes()
     with closing(run_parallel(evaluate_case, tasks, processes, "Evaluating", show_progress)) as outcomes:
         for outcome in outcomes:

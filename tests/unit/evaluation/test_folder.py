@@ -186,12 +186,18 @@ def test_different_geometry(dataset: Dataset, geometry: dict, message: str) -> N
     dataset.add("x", label_map(0), label_map(1), **geometry)
     with pytest.raises(UserError, match=rf"(?s)1 of 1 case.*Case 'x': the prediction's {message}.*Bring"):
         dataset.evaluate()
+    found = dataset.evaluate(by_index=True)
+    assert f"x: {message} of label and prediction differ" in found["remarks"][0]
+    # As if the label had the prediction's header, which is its image's.
+    dataset.write(dataset.labels, "x", label_map(0), **geometry)
+    assert found["cases"] == dataset.evaluate()["cases"]
 
 
 def test_different_shape(dataset: Dataset) -> None:
     dataset.add("x", label_map(0), label_map(1)[1:])
-    with pytest.raises(UserError, match=r"shape \(z, y, x\) is \(5, 8, 10\), the label's \(6, 8, 10\)"):
-        dataset.evaluate()
+    for by_index in (False, True):
+        with pytest.raises(UserError, match=r"shape \(z, y, x\) is \(5, 8, 10\), the label's \(6, 8, 10\)"):
+            dataset.evaluate(by_index=by_index)
 
 
 def test_rounded_geometry_is_the_same(dataset: Dataset) -> None:
