@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,8 +108,9 @@ def write_pseudo_labels(
     building.mkdir(parents=True, exist_ok=True)
     with FolderLock(building / RAW_LOCK) as lock:
         lock.acquire(f"{target} is being written by another run. Wait for its end.")
+        # Two folders: a result and the spacing of a TIFF label would both be named CASE.json.
         export = _Exporter(predictor, gate.confidence, building / "predicted")
-        judged = judge_cases(predictor, building / "predicted", export, {"confidence": gate.confidence}, show_progress)
+        judged = judge_cases(predictor, building / "judged", export, {"confidence": gate.confidence}, show_progress)
         uncertainty = stratified_uncertainty({case: entry.structures for case, entry in judged.items()})
         surest_first = sorted(uncertainty, key=lambda case: (uncertainty[case], case))
         number = round(gate.keep * len(surest_first))
@@ -133,7 +135,8 @@ class _Exporter:
     def __init__(self, predictor: VolumePredictor, confidence: float, folder: Path) -> None:
         self._predictor, self._confidence, self._folder = predictor, confidence, folder
         labels = predictor.label_manager
-        self.ignore_label = labels.ignore_label if labels.has_ignore_label else max(labels.all_labels) + 1
+        # An int for JSON: nnU-Net's labels are NumPy numbers.
+        self.ignore_label = int(labels.ignore_label if labels.has_ignore_label else max(labels.all_labels) + 1)
         self.ending = predictor.dataset_json["file_ending"]
 
     def __call__(self, prediction: VolumePrediction) -> dict:
@@ -143,10 +146,19 @@ class _Exporter:
         labels = np.where(doubtful, self.ignore_label, segmentation).astype(
             np.uint8 if self.ignore_label < 256 else np.uint16
         )
-        writer = self._predictor.plans_manager.image_reader_writer_class()
-        with finished_file(self._folder / f"{prediction.case}{self.ending}") as temporary:
-            writer.write_seg(labels, str(temporary), prediction.properties)
+        self._write(f"{prediction.case}{self.ending}", labels, prediction.properties)
         return {"doubtful": float(doubtful.mean())}
+
+    def _write(self, name: str, labels: np.ndarray, properties: dict) -> None:
+        """Write a label under its name, after which nnU-Net names the spacing beside TIFF, and bring in all files."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        writer = self._predictor.plans_manager.image_reader_writer_class()
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".") as temporary:
+            written = Path(temporary) / name
+            writer.write_seg(labels, str(written), properties)
+            for source, place in reversed(with_companions(written, self._folder / name, is_label=True)):
+                with finished_file(place) as finished:
+                    os.replace(source, finished)
 
 
 class _Assembly:

@@ -1,0 +1,71 @@
+"""The dataset with pseudo labels, made with a model that knows the answer."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
+from nnunetv2.utilities.label_handling.label_handling import LabelManager
+
+from nnunetv2_crln.annotation_loop import pseudo_label
+from nnunetv2_crln.annotation_loop.pseudo_label import Gate, write_pseudo_labels
+from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction
+from nnunetv2_crln.raw_dataset.check_labels import verify_labels
+from nnunetv2_crln.raw_dataset.folders import find_dataset
+
+SPACING = [3.0, 0.5, 0.5]
+LABELS = np.arange(5 * 6 * 7).reshape(5, 6, 7) % 2
+
+
+@pytest.fixture
+def tiff_dataset(nnunet_folders):
+    """Two labelled and two unlabelled cases as 3D TIFF, with their spacing in JSON files."""
+    folder = nnunet_folders.raw / "Dataset005_Source"
+    files = [(f"imagesTr/lab_{i}", "_0000") for i in range(2)] + [(f"labelsTr/lab_{i}", "") for i in range(2)]
+    for index, (name, channel) in enumerate([*files, ("imagesUl/unl_0", "_0000"), ("imagesUl/unl_1", "_0000")]):
+        path = folder / f"{name}{channel}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        voxels = LABELS.astype(np.uint8) if "labels" in name else LABELS.astype(np.float32) * index
+        tifffile.imwrite(path, voxels, photometric="minisblack")
+        (folder / f"{name}.json").write_text(json.dumps({"spacing": SPACING}))
+    content = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "numTraining": 2}
+    (folder / "dataset.json").write_text(json.dumps({**content, "file_ending": ".tif"}))
+    return folder
+
+
+class KnowingPredictor:
+    """A predictor that is sure of the true labels."""
+
+    def __init__(self, choice):
+        self.folders, self.model, self.cases = find_dataset(5), choice.model, ["unl_0", "unl_1"]
+        self.dataset_json = json.loads((self.folders.raw / "dataset.json").read_text(encoding="utf-8"))
+        self.label_manager = LabelManager(self.dataset_json["labels"], None)
+        self.plans_manager = SimpleNamespace(image_reader_writer_class=Tiff3DIO)
+
+    def record(self, case):
+        return {"case": case}
+
+    def __call__(self, case):
+        logits = 30.0 * torch.from_numpy(np.stack([1 - LABELS, LABELS]))
+        properties = {"spacing": SPACING, "shape_after_cropping_and_before_resampling": LABELS.shape}
+        return VolumePrediction(case, np.zeros((1, *LABELS.shape)), logits, properties, np.zeros(1))
+
+    def in_original_space(self, prediction):
+        return LABELS, torch.softmax(prediction.logits, 0).numpy()
+
+
+def test_labels_of_a_tiff_dataset_have_their_spacing(tiff_dataset, monkeypatch):
+    monkeypatch.setattr(pseudo_label, "VolumePredictor", KnowingPredictor)
+    written = write_pseudo_labels(ModelChoice(tiff_dataset), 6, Gate(keep=1), show_progress=False)
+    assert sorted(written.accepted) == ["unl_0", "unl_1"]
+    labels = written.folder / "labelsTr"
+    assert sorted(path.name for path in labels.iterdir()) == sorted(
+        f"{case}{ending}" for case in ("lab_0", "lab_1", "unl_0", "unl_1") for ending in (".json", ".tif")
+    )
+    voxels, properties = Tiff3DIO().read_seg(str(labels / "unl_1.tif"))
+    assert properties["spacing"] == SPACING and (voxels[0] == LABELS).all()
+    verify_labels(written.folder, show_progress=False)
+    assert not list(tiff_dataset.parent.glob(".Dataset*"))
