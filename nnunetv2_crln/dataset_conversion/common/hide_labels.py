@@ -3,18 +3,21 @@
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from nnunetv2_crln.dataset_conversion.common.case_names import read_case_list
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import DATASET_RECORD
+from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD, UNLABELLED_GROUPS
+from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry, annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
-from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json, record_entry
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
+from nnunetv2_crln.raw_dataset.unlabelled_groups import unlabelled_groups
 from nnunetv2_crln.utilities.names import with_hint
 
 
@@ -91,12 +94,15 @@ def make_plan(source_id: int, target_id: int, choice: Choice, name: str | None =
     shown = _labelled_names(choice, labelled, test_names, source)
     cases, left_out = _assign_roles(source, dataset_json, labelled, shown, test_names, choice.add_test_images)
     _refuse_leaks(source, cases)
-    if not any(case.role is Role.UNLABELLED for case in cases):
+    unlabelled = [case.name for case in cases if case.role is Role.UNLABELLED]
+    if not unlabelled:
         raise UserError(
             f"All {len(shown)} labelled cases of {source} would stay labelled, none would be unlabelled. "
             "Lower --num_labelled, or add the test images with --add_test_images."
         )
-    return Plan(source, target, _new_dataset_json(dataset_json, source, target, choice, shown), tuple(cases), left_out)
+    entries = {**_annotated_entries(dataset_json, labelled, shown), **_group_entries(dataset_json, unlabelled)}
+    content = _new_dataset_json(dataset_json, source, target, choice, shown, entries)
+    return Plan(source, target, content, tuple(cases), left_out)
 
 
 def _find_source(root: Path, dataset_id: int) -> Path:
@@ -203,7 +209,42 @@ def _refuse_leaks(source: Path, cases: Iterable[LabelledCase]) -> None:
         )
 
 
-def _new_dataset_json(old: dict, source: Path, target: Path, choice: Choice, shown: list[str]) -> dict:
+def _annotated_entries(old: dict, labelled: Collection[str], shown: list[str]) -> dict[str, dict]:
+    """Return what the source says about classes that are not annotated in a case, for the cases that stay labelled."""
+    partly = annotated_labels(old, labelled)
+    if shown and partly.keys() >= set(shown):
+        raise UserError(
+            f"None of the chosen labelled cases ({listing(shown)}) has all classes annotated, according to "
+            f'"{ANNOTATED_LABELS}" in the dataset.json of the source. Only such a case shows what background is: '
+            "choose another --seed, more with --num_labelled, or name cases with --labelled_cases."
+        )
+    # The name of a case is no pattern, even if it reads like one.
+    kept = {
+        key: names
+        for key, names in (annotated_entry(old) or {}).items()
+        if key in shown or (key not in labelled and any(fnmatchcase(case, key) for case in shown))
+    }
+    return {ANNOTATED_LABELS: kept} if kept else {}
+
+
+def _group_entries(old: dict, unlabelled: list[str]) -> dict[str, dict]:
+    """Return the groups of the source that have unlabelled cases."""
+    kept = record_entry(old, UNLABELLED_GROUPS)
+    if isinstance(kept, dict):
+        kept = {
+            name: pattern
+            for name, pattern in kept.items()
+            if not isinstance(pattern, str) or any(fnmatchcase(case, pattern) for case in unlabelled)
+        }
+    entries = {UNLABELLED_GROUPS: kept} if kept else {}
+    # Cases that were labelled may fit two patterns, and malformed ones are an error: told now, not before training.
+    unlabelled_groups({DATASET_RECORD: entries}, unlabelled)
+    return entries
+
+
+def _new_dataset_json(
+    old: dict, source: Path, target: Path, choice: Choice, shown: list[str], entries: dict[str, dict]
+) -> dict:
     # With "dataset" nnU-Net would still read the source's files; the Decathlon's lists and counts no longer hold.
     kept = {k: v for k, v in old.items() if k not in ("dataset", "training", "test", "numTest")}
     record = {
@@ -211,5 +252,6 @@ def _new_dataset_json(old: dict, source: Path, target: Path, choice: Choice, sho
         "labelled_cases": shown,
         "seed": choice.seed if choice.labelled_cases is None else None,
         "test_images_added": choice.add_test_images,
+        **entries,
     }
     return {**kept, "name": target.name, "numTraining": len(shown), DATASET_RECORD: record}

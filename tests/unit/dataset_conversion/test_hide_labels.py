@@ -1,0 +1,58 @@
+"""The plan of a dataset with hidden labels: what it takes over from the dataset.json of its source."""
+
+import json
+
+import pytest
+
+from nnunetv2_crln.dataset_conversion.common.hide_labels import Choice, make_plan
+from nnunetv2_crln.errors import UserError
+
+
+@pytest.fixture
+def source(make_dataset):
+    return make_dataset(dataset_id=4, name="Source", labelled=4, unlabelled=2, shape=(4, 4, 4))
+
+
+def edit(source, **changes):
+    path = source / "dataset.json"
+    content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+def record_of(tmp_path, shown):
+    """Return the "crln" block of the planned dataset."""
+    (tmp_path / "shown.txt").write_text("\n".join(shown))
+    return make_plan(4, 104, Choice(labelled_cases=tmp_path / "shown.txt")).dataset_json["crln"]
+
+
+def test_partly_annotated_cases_stay_so(source, tmp_path):
+    entry = {"lab_000": ["class_1"], "lab_001": ["class_2"], "lab_00[3-9]": ["class_1"]}
+    edit(source, crln={"annotated_labels": entry, "source": "older"})
+    record = record_of(tmp_path, ["lab_000", "lab_002", "lab_003"])
+    assert record["annotated_labels"] == {"lab_000": ["class_1"], "lab_00[3-9]": ["class_1"]}
+    assert record["source"] == source.name
+    assert "annotated_labels" not in record_of(tmp_path, ["lab_002"])
+
+
+def test_no_complete_case_is_refused_at_once(source, tmp_path):
+    edit(source, crln={"annotated_labels": {"lab_000": ["class_1"]}})
+    with pytest.raises(UserError, match=r"None of the chosen labelled cases \(lab_000\) has all classes annotated"):
+        record_of(tmp_path, ["lab_000"])
+
+
+def test_groups_with_unlabelled_cases_are_kept(source, tmp_path):
+    edit(source, crln={"unlabelled_groups": {"old": "unl_*", "former": "lab_003", "none": "lab_000"}})
+    record = record_of(tmp_path, ["lab_000"])
+    assert record["unlabelled_groups"] == {"old": "unl_*", "former": "lab_003"}
+
+
+def test_malformed_groups_are_refused(source, tmp_path):
+    edit(source, crln={"unlabelled_groups": ["unl_*"]})
+    with pytest.raises(UserError, match="expected a pattern of case names by group"):
+        record_of(tmp_path, ["lab_000"])
+
+
+def test_a_case_that_comes_into_two_groups_is_named(source, tmp_path):
+    edit(source, crln={"unlabelled_groups": {"one": "*_001", "two": "lab_*"}})
+    with pytest.raises(UserError, match="puts lab_001 into 'one' and into 'two'"):
+        record_of(tmp_path, ["lab_000"])
