@@ -174,6 +174,11 @@ def check_label(images: list[str], label: str, allowed: list[int], reader_class:
             return LabelReport([f"{about} cannot be read ({explain_read_error(image, error)})"])
         if not finite or not np.isfinite(channel).all():
             return LabelReport([f"{about} has NaN or infinite voxels"])
+    if len(voxels) != 1:  # one-hot: every channel has the shape of the image, and 0 and 1 are values of a label
+        number = voxels.shape[-1] if voxels.shape[:-1] == channel.shape[1:] else len(voxels)  # vectors keep their axis
+        return LabelReport(
+            [f"{name} has {number} values per voxel; expected one class number: save it as one 3D label"]
+        )
     values = np.unique(voxels)
     faults = []
     if (unknown := np.setdiff1d(values, allowed)).size:
