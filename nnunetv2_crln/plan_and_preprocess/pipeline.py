@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, did_you_mean, listing
-from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SPLITS_FILE, data_lock_file
+from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SPLITS_FILE
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.checked_steps import (
     check_written_labelled,
@@ -20,6 +19,7 @@ from nnunetv2_crln.plan_and_preprocess.checked_steps import (
     refuse_no_process,
     verify,
 )
+from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     UnreadableCasesError,
     add_unlabelled_to_fingerprint,
@@ -37,7 +37,6 @@ from nnunetv2_crln.raw_dataset.check_names import check_dataset
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.files import read_json
-from nnunetv2_crln.utilities.locking import FolderLock
 
 
 def plan_and_preprocess(options: Options) -> None:
@@ -73,19 +72,33 @@ def _one_dataset(
     dataset_id: int, folders: DatasetFolders, protocol: article.Protocol | None, options: Options
 ) -> list[str]:
     """Do all steps after the checks and return a text for each case that failed."""
-    if options.unlabelled_only:
-        plans_name = options.expected_plans_name()
-    else:
+    with LabelledDataLocks() as locks:
+        return _locked_dataset(dataset_id, folders, protocol, options, locks)
+
+
+def _locked_dataset(
+    dataset_id: int,
+    folders: DatasetFolders,
+    protocol: article.Protocol | None,
+    options: Options,
+    locks: LabelledDataLocks,
+) -> list[str]:
+    requested = options.processes_of()
+    plans_name = options.expected_plans_name()
+    if not options.unlabelled_only:
+        if options.preprocessing:
+            # Before the plans are replaced: a refused command must leave those that fit the data.
+            for data in existing_data(folders.preprocessed, plans_name, requested):
+                locks.acquire(data)
         plans_name = plan(dataset_id, folders, options)
         if protocol is not None:
             add_article_configuration(folders, plans_name, protocol)
-    requested = options.processes_of()
     plans_manager = read_plans(folders, plans_name, list(requested))
     configurations = available_configurations(plans_manager, requested)
     failed: list[str] = []
     if options.preprocessing:
         if not options.unlabelled_only:
-            preprocess_labelled(dataset_id, folders, plans_manager, configurations, options)
+            preprocess_labelled(dataset_id, folders, plans_manager, configurations, options, locks)
         if options.part_id == 0:
             failed += check_written_labelled(folders, plans_manager, configurations, options)
         failed += preprocess_all_unlabelled(folders, plans_manager, configurations, options)
@@ -230,6 +243,7 @@ def preprocess_labelled(
     plans_manager: PlansManager,
     configurations: dict[str, int],
     options: Options,
+    locks: LabelledDataLocks,
 ) -> None:
     """Run nnU-Net's preprocessing under a lock, because it deletes existing data that a training may be reading.
 
@@ -239,6 +253,7 @@ def preprocess_labelled(
         plans_manager: nnU-Net's plans.
         configurations: Number of processes by configuration.
         options: Options of the command.
+        locks: Locks of this command on labelled data.
 
     Raises:
         UserError: A training is running, or another command is preprocessing the same data.
@@ -246,16 +261,10 @@ def preprocess_labelled(
     print("Preprocessing of the labelled cases ...")
     names = one_configuration_per_data(plans_manager, configurations)
     processes = [configurations[name] for name in names]
-    with contextlib.ExitStack() as locks:
-        for name in names:
-            data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
-            lock = locks.enter_context(FolderLock(data_lock_file(data)))
-            lock.acquire(
-                f"{data} is in use by a training, or is being preprocessed. Wait for its end. "
-                "--unlabelled_only adds unlabelled cases without touching the labelled ones."
-            )
-        with explaining_nnunet_errors("preprocessing", folders, options):
-            preprocess([dataset_id], plans_manager.plans_name, names, processes, options.verbose, options.show_progress)
+    for name in names:
+        locks.acquire(folders.preprocessed / plans_manager.get_configuration(name).data_identifier)
+    with explaining_nnunet_errors("preprocessing", folders, options):
+        preprocess([dataset_id], plans_manager.plans_name, names, processes, options.verbose, options.show_progress)
 
 
 def preprocess_all_unlabelled(

@@ -25,6 +25,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder
+from nnunetv2_crln.plan_and_preprocess.data_locks import unlabelled_data_lock
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
 from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_image
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, source_record
@@ -37,7 +38,7 @@ from nnunetv2_crln.utilities.parallel import run_parallel
 
 # Ordered as the files get their final names: nnU-Net lists cases by the image, so it comes last.
 SUFFIXES = ("_seg.b2nd", ".pkl", ".b2nd")
-_PLAN_CASE_RECORDS = (
+_PLAN_KEYS = (
     "preprocessor_name",
     "spacing",
     "normalization_schemes",
@@ -88,7 +89,7 @@ def plan_key(plans_manager: PlansManager, configuration_manager: ConfigurationMa
         Hexadecimal digest.
     """
     configuration = configuration_manager.configuration
-    relevant = {key: configuration.get(key) for key in _PLAN_CASE_RECORDS}
+    relevant = {key: configuration.get(key) for key in _PLAN_KEYS}
     relevant["transpose_forward"] = plans_manager.transpose_forward
     relevant["image_reader_writer"] = plans_manager.plans["image_reader_writer"]
     if not set(configuration_manager.normalization_schemes) <= _SELF_CONTAINED_NORMALISATIONS:
@@ -127,40 +128,41 @@ def preprocess_unlabelled(
         their errors. A failed case does not stop the others.
 
     Raises:
-        UserError: A process died; finished cases are kept.
+        UserError: Another command preprocesses the same cases, or a process died; finished cases are kept.
     """
     configuration_manager = plans_manager.get_configuration(configuration)
     folder = unlabelled_folder(preprocessed_dataset_folder, configuration_manager.data_identifier)
     folder.mkdir(parents=True, exist_ok=True)
-    dataset_json = read_dataset_json(raw_dataset_folder)
-    cases = find_unlabelled_cases(raw_dataset_folder, dataset_json)
-    key = plan_key(plans_manager, configuration_manager)
-    write_json({"plan_key": key, "cases": list(cases)}, info_file(folder))
-    result = PreprocessingResult(folder, removed=remove_other_cases(folder, set(cases)))
+    with unlabelled_data_lock(folder, num_parts, part_id):
+        dataset_json = read_dataset_json(raw_dataset_folder)
+        cases = find_unlabelled_cases(raw_dataset_folder, dataset_json)
+        key = plan_key(plans_manager, configuration_manager)
+        write_json({"plan_key": key, "cases": list(cases)}, info_file(folder))
+        result = PreprocessingResult(folder, removed=remove_other_cases(folder, set(cases)))
 
-    # Take every n-th case, as nnUNetv2_predict does: neighbours in a list often have similar sizes.
-    part = {case: cases[case] for case in list(cases)[part_id::num_parts]}
-    if not clean:
-        result.kept = [case for case, files in part.items() if is_done(folder, case, key, source_record(files))]
-    kept = set(result.kept)
-    temporary = _fresh_temporary_folder(folder, num_parts, part_id)
-    tasks = {
-        case: (case, part[case], folder, temporary, key, plans_manager.plans, configuration, dataset_json, verbose)
-        for case in part
-        if case not in kept
-    }
-    description = f"Preprocessing unlabelled cases ({configuration})"
-    try:
-        for outcome in run_parallel(preprocess_case, tasks, processes, description, show_progress):
-            if outcome.error is None:
-                result.done.append(outcome.name)
-                if outcome.value:
-                    result.odd[outcome.name] = outcome.value
-            else:
-                result.failed[outcome.name] = outcome.error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return result
+        # Take every n-th case, as nnUNetv2_predict does: neighbours in a list often have similar sizes.
+        part = {case: cases[case] for case in list(cases)[part_id::num_parts]}
+        if not clean:
+            result.kept = [case for case, files in part.items() if is_done(folder, case, key, source_record(files))]
+        kept = set(result.kept)
+        temporary = _fresh_temporary_folder(folder, num_parts, part_id)
+        tasks = {
+            case: (case, part[case], folder, temporary, key, plans_manager.plans, configuration, dataset_json, verbose)
+            for case in part
+            if case not in kept
+        }
+        description = f"Preprocessing unlabelled cases ({configuration})"
+        try:
+            for outcome in run_parallel(preprocess_case, tasks, processes, description, show_progress):
+                if outcome.error is None:
+                    result.done.append(outcome.name)
+                    if outcome.value:
+                        result.odd[outcome.name] = outcome.value
+                else:
+                    result.failed[outcome.name] = outcome.error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return result
 
 
 def _fresh_temporary_folder(folder: Path, num_parts: int, part_id: int) -> Path:
@@ -202,7 +204,6 @@ def preprocess_case(
     Raises:
         UserError: The image cannot be read, or has voxels that are not finite.
     """
-    remove_case(folder, case)
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
     record = {"plan_key": key, "files": source_record(files)}
@@ -213,13 +214,16 @@ def preprocess_case(
         image, nonzero, properties = configuration_manager.preprocessor_class(verbose=verbose).run_case(
             files, None, plans_manager, configuration_manager, dataset_json
         )
+        written = inspect_image(image)
+        if written.fault:
+            raise UserError(written.fault)
     except Exception as error:
+        remove_case(folder, case)  # of another version of the image
         raise UserError(explain_read_error(files[0], error)) from error
-    written = inspect_image(image)
-    if written.fault:
-        raise UserError(written.fault)
     properties[CASE_RECORD] = record
     save_case(image, nonzero, properties, temporary / case, configuration_manager.patch_size)
+    # Only now, because a training may be reading the case as it was.
+    remove_case(folder, case)
     for suffix in SUFFIXES:
         os.replace(temporary / f"{case}{suffix}", folder / f"{case}{suffix}")
     return written.oddity
@@ -251,7 +255,7 @@ def save_case(image: np.ndarray, nonzero: np.ndarray, properties: dict, path: Pa
     )
 
 
-def case_key(folder: str | Path, case: str, names: Container[str] | None = None) -> dict | None:
+def case_record(folder: str | Path, case: str, names: Container[str] | None = None) -> dict | None:
     """Read the plugin's entry in the properties of a preprocessed case.
 
     Args:
@@ -285,7 +289,7 @@ def is_done(folder: Path, case: str, key: str, files: dict[str, list[int]]) -> b
     Returns:
         True if the case need not be done again.
     """
-    return case_key(folder, case) == {"plan_key": key, "files": files}
+    return case_record(folder, case) == {"plan_key": key, "files": files}
 
 
 def remove_case(folder: Path, case: str) -> None:
@@ -353,7 +357,7 @@ def unlabelled_status(
     names = set(os.listdir(folder))
     # Open many files at a time: there may be thousands of small ones on a network drive.
     with ThreadPoolExecutor() as pool:
-        records = dict(zip(cases, pool.map(lambda case: case_key(folder, case, names), cases), strict=True))
+        records = dict(zip(cases, pool.map(lambda case: case_record(folder, case, names), cases), strict=True))
     return UnlabelledStatus(
         ready=[case for case, record in records.items() if record and record["plan_key"] == key],
         stale=[case for case, record in records.items() if record and record["plan_key"] != key],

@@ -133,10 +133,29 @@ def test_preprocessing_does_not_delete_what_a_training_reads(five_cases, monkeyp
     monkeypatch.setenv("nnUNet_results", str(tmp_path))
     folder = five_cases.preprocessed / NAME / "nnUNetPlans_3d_fullres"
     before = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
+    plans = five_cases.preprocessed / NAME / "nnUNetPlans.json"
+    planned = plans.read_bytes()
     with other_process_holds(data_lock_file(folder), shared=True):
         with pytest.raises(UserError, match=r"is in use by a training.*--unlabelled_only"):
             command(PREPROCESS)
         assert sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir()) == before
-        # A small plan was trained on; the command has made the usual one again.
+        assert plans.read_bytes() == planned, "replaced by plans that do not fit the data"
         command([*PREPROCESS, "--unlabelled_only"])
     assert "unlabelled cases preprocessed" in capsys.readouterr().out
+
+
+def test_unlabelled_cases_are_preprocessed_by_one_command_or_by_parts(five_cases, monkeypatch, tmp_path):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    folder = five_cases.preprocessed / NAME / "nnUNetPlans_3d_fullres_unlabelled"
+    command([*PREPROCESS, "--unlabelled_only"])
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir())
+    one_part = [*PREPROCESS, "--unlabelled_only", "--num_parts", "2", "--part_id", "1"]
+    with other_process_holds(data_lock_file(folder)):
+        for arguments in ([*PREPROCESS, "--unlabelled_only"], one_part):
+            with pytest.raises(UserError, match="is being preprocessed by another command"):
+                command(arguments)
+    assert sorted((path.name, path.stat().st_mtime_ns) for path in folder.iterdir()) == before
+    with other_process_holds(data_lock_file(folder), shared=True):  # by another part
+        command(one_part)
+        with pytest.raises(UserError, match="is being preprocessed by another command"):
+            command([*PREPROCESS, "--unlabelled_only"])
