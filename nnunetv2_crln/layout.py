@@ -105,3 +105,13 @@ def dataset_number(dataset_name: str) -> str:
         ('104', '1042')
     """
     return dataset_name.removeprefix("Dataset").split("_", 1)[0]
+
+
+def dataset_title(dataset_name: str) -> str:
+    """Return the name after the number in ``DatasetXXX_Name``.
+
+    Example:
+        >>> dataset_title("Dataset104_My_Heart"), dataset_title("Dataset1042_Heart")
+        ('My_Heart', 'Heart')
+    """
+    return dataset_name.partition("_")[2]

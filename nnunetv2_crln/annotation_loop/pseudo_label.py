@@ -27,6 +27,7 @@ from nnunetv2_crln.layout import (
     PSEUDO_LABELS_FILE,
     RAW_LOCK,
     SPLITS_FILE,
+    dataset_title,
 )
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits, usual_split
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
@@ -97,7 +98,7 @@ def write_pseudo_labels(
     """
     predictor = VolumePredictor(choice)
     source = predictor.folders
-    folder_name = dataset_folder_name(dataset_id, name or f"{source.name[len('DatasetXXX_') :]}Pseudo")
+    folder_name = dataset_folder_name(dataset_id, name or f"{dataset_title(source.name)}Pseudo")
     if root is None:
         refuse_other_names(dataset_id, folder_name)
     target = (root or raw_root()) / folder_name

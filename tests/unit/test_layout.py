@@ -14,6 +14,14 @@ def test_the_number_of_a_dataset_keeps_all_its_digits(name, number):
     assert layout.dataset_number(name) == number
 
 
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [("Dataset004_Heart", "Heart"), ("Dataset104_My_Heart", "My_Heart"), ("Dataset1042_Heart", "Heart")],
+)
+def test_the_name_of_a_dataset_begins_after_all_digits(name, title):
+    assert layout.dataset_title(name) == title
+
+
 def test_the_unlabelled_cases_lie_beside_the_labelled_ones():
     labelled = Path("preprocessed/Dataset001_A/plans_2d")
     assert layout.unlabelled_folder("preprocessed/Dataset001_A", "plans_2d") == Path(f"{labelled}_unlabelled")

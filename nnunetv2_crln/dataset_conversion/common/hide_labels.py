@@ -11,7 +11,7 @@ from pathlib import Path
 from nnunetv2_crln.dataset_conversion.common.case_names import read_case_list
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD, UNLABELLED_GROUPS
+from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD, UNLABELLED_GROUPS, dataset_title
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry, annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
@@ -85,7 +85,7 @@ def make_plan(source_id: int, target_id: int, choice: Choice, name: str | None =
     """
     root = raw_root()
     source = _find_source(root, source_id)
-    target = root / dataset_folder_name(target_id, name or source.name.split("_", 1)[1])
+    target = root / dataset_folder_name(target_id, name or dataset_title(source.name))
     _refuse_existing(target, target_id)
     dataset_json = read_dataset_json(source)
     labelled = find_labelled_cases(source, dataset_json)

@@ -13,6 +13,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2_crln.annotation_loop import pseudo_label
 from nnunetv2_crln.annotation_loop.pseudo_label import Gate, write_pseudo_labels
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction
+from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
@@ -40,7 +41,8 @@ class KnowingPredictor:
     """A predictor that is sure of the true labels."""
 
     def __init__(self, choice):
-        self.folders, self.model, self.cases = find_dataset(5), choice.model, ["unl_0", "unl_1"]
+        number = int(dataset_number(choice.model.name))
+        self.folders, self.model, self.cases = find_dataset(number), choice.model, ["unl_0", "unl_1"]
         self.dataset_json = json.loads((self.folders.raw / "dataset.json").read_text(encoding="utf-8"))
         self.label_manager = LabelManager(self.dataset_json["labels"], None)
         self.plans_manager = SimpleNamespace(image_reader_writer_class=Tiff3DIO)
@@ -69,3 +71,10 @@ def test_labels_of_a_tiff_dataset_have_their_spacing(tiff_dataset, monkeypatch):
     assert properties["spacing"] == SPACING and (voxels[0] == LABELS).all()
     verify_labels(written.folder, show_progress=False)
     assert not list(tiff_dataset.parent.glob(".Dataset*"))
+
+
+def test_a_long_number_is_no_part_of_the_new_name(tiff_dataset, monkeypatch):
+    monkeypatch.setattr(pseudo_label, "VolumePredictor", KnowingPredictor)
+    source = tiff_dataset.rename(tiff_dataset.with_name("Dataset1042_Heart"))
+    written = write_pseudo_labels(ModelChoice(source), 6, Gate(keep=1), show_progress=False)
+    assert written.folder.name == "Dataset006_HeartPseudo"
