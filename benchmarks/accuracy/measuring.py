@@ -19,7 +19,8 @@ Segment = Callable[[Sequence[Path]], np.ndarray]
 
 def networks(trainer) -> dict:
     """Return the networks that could be deployed, without deep supervision; the deployed one is the first."""
-    from nnunetv2_crln.modules.rectified_network import RectifiedNetwork
+    from rectified_network import RectifiedNetwork
+
     from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
     from nnunetv2_crln.training.wrapped_network import unwrap
 

@@ -55,7 +55,7 @@ def paper_step(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
 
     from nnunetv2_crln.training.dataloading.views import StrongGeometry
     from nnunetv2_crln.training.method import Batch, Forward
-    from nnunetv2_crln.training.objective import StudentPass, relationship_map
+    from nnunetv2_crln.training.objective import StudentPass
 
     method, settings, phase = trainer.method, trainer.settings, trainer.phase
     moved = Batch.on_device(batch, trainer.device)
@@ -76,7 +76,7 @@ def paper_step(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
         features = type(of_labelled)(*(torch.cat(pair) for pair in zip(*map(tensors_of, (of_labelled, of_unlabelled)))))
         full = [outputs[0] if isinstance(outputs, (list, tuple)) else outputs for outputs in (labelled, unlabelled)]
         student = StudentPass(labelled, full[0], unlabelled, full[1], features)
-        labelled_map = relationship_map(method.heads, of_labelled, grid, settings.detach_features)
+        labelled_map = method.heads.relationship_map(of_labelled, grid, settings.detach_features)
         warped = pseudo.warped_by(geometry)
         losses = method.objective(student, labelled_map, method.heads, moved.target, warped, phase)
     forward = Forward(losses, monitored, full[0], labelled_map, moved.target)

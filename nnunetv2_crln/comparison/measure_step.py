@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+
+from nnunetv2_crln.utilities.memory import peak_ram_gib
 
 WARM_UP, STEPS = 2, 4
 PREFIX = "measured: "
@@ -38,18 +39,9 @@ def measure(trainer: Any) -> dict[str, float]:
     if cuda:
         torch.cuda.synchronize(trainer.device)
     seconds = (time.perf_counter() - started) / STEPS
-    memory = torch.cuda.max_memory_reserved(trainer.device) / 2**30 if cuda else _process_memory_gb()
+    memory = torch.cuda.max_memory_reserved(trainer.device) / 2**30 if cuda else peak_ram_gib()
     steps = trainer.num_epochs * (trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch / 3)
     return {"seconds": seconds, "memory_gb": memory, "steps": float(steps)}
-
-
-def _process_memory_gb() -> float:
-    try:
-        import resource
-    except ImportError:  # Windows
-        return float("nan")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**30 if sys.platform == "darwin" else peak / 2**20
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -40,7 +40,7 @@ class GradientStep:
         heads: Modules added to the network.
         device: Device of the gradients.
         warn: Function that prints a line into the training's log.
-        check: Command that looks for NaN in the images, for the message.
+        check_command: Command that looks for NaN in the images, for the message.
     """
 
     def __init__(
@@ -50,9 +50,9 @@ class GradientStep:
         heads: nn.Module,
         device: torch.device,
         warn: Callable[[str], None],
-        check: str = "nnUNetv2_crln_doctor",
+        check_command: str = "nnUNetv2_crln_doctor",
     ) -> None:
-        self.check_command = check
+        self.check_command = check_command
         self.optimizer = optimizer
         self.heads = heads
         self.modules: Sequence[nn.Module] = [

@@ -1,14 +1,18 @@
 """Build the modules that CRLN adds to nnU-Net's network."""
 
-from torch import nn
+from collections.abc import Sequence
+
+from torch import Tensor, nn
 
 from nnunetv2_crln.modules.dim import DynamicInteractionModule
+from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.modules.rectification import (
     AgreementRectification,
     ConcatRectification,
     CorrectionParameter,
     FixedRectification,
 )
+from nnunetv2_crln.modules.regions import as_regions
 from nnunetv2_crln.modules.representation import RepresentationHead
 from nnunetv2_crln.settings import CRLNSettings
 
@@ -55,6 +59,28 @@ class Heads(nn.Module):
         self.representation = (
             RepresentationHead(full, quarter, ndim, settings.representation_kernel) if settings.cps else None
         )
+
+    def relationship_map(self, features: DecoderFeatures, size: Sequence[int], detach: bool) -> Tensor | None:
+        """Compute the relationship map M (Eq. 7) from tapped features.
+
+        Args:
+            features: Decoder features of B patches.
+            size: Size of the output grid in voxels.
+            detach: Keep the gradient out of the network that computed the features.
+
+        Returns:
+            Relationship map, (B, C, *size), or None without a DIM. Gradients reach the heads and, unless detached, the
+            features.
+        """
+        if self.dim is None:
+            return None
+        quarter, half = features.quarter, features.half
+        if detach:
+            quarter, half = quarter.detach(), half.detach()
+        classes = self.dim(quarter, half, size)
+        if not self.regions:
+            return classes
+        return as_regions(classes.unflatten(1, (-1, 2)).flatten(0, 1), classes.shape[1] // 2)
 
 
 def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings) -> nn.Module:

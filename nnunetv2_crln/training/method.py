@@ -24,7 +24,6 @@ from nnunetv2_crln.training.objective import (
     Objective,
     StudentPass,
     build_pseudo_label_loss,
-    relationship_map,
 )
 from nnunetv2_crln.training.phases import Phase
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
@@ -222,7 +221,7 @@ class CRLN:
         pseudo = with_known_labels(pseudo, batch.known, self.regions)
         pseudo = pseudo.warped_by(batch.geometry, self._known_of_labelled(batch.target))
         losses = self.objective(student, labelled_map, self.heads, batch.target, pseudo, phase)
-        monitored |= self.objective.gradient_norms(losses, student, phase, step)
+        monitored |= self.objective.measure_gradients(losses, student, phase, step)
         return Forward(losses, monitored, student.labelled_logits, labelled_map, batch.target)
 
     def _known_of_labelled(self, target: Target) -> PseudoLabels | None:
@@ -259,7 +258,8 @@ class CRLN:
         # Without PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
         of_classes = without(logits, impossible) if self.regions is None else as_two_classes(logits)
         confident_raw = (torch.softmax(of_classes.float(), 1).amax(1) >= threshold).float().mean()
-        teacher_map = relationship_map(self.teacher_heads.module, features, logits.shape[2:], detach=True)
+        heads: Any = self.teacher_heads.module
+        teacher_map = heads.relationship_map(features, logits.shape[2:], detach=True)
         logits, teacher_map = logits.float(), teacher_map.float()
         judge: Any = self.rectifier if self.settings.rectification == "agreement" else None
         trust = judge.trust(logits, teacher_map) if judge else None
@@ -280,10 +280,8 @@ class CRLN:
         """
         outputs = self.network(torch.cat([labelled, strong]))
         student = StudentPass.split(outputs, self.student_taps.take(), len(labelled))
-        if not self.settings.dim:
-            return student, None
         features = student.features.map(lambda f: f[: len(labelled)])
-        return student, relationship_map(self.heads, features, labelled.shape[2:], self.settings.detach_features)
+        return student, self.heads.relationship_map(features, labelled.shape[2:], self.settings.detach_features)
 
     def after_gradient_step(self, forward: Forward, phase: Phase, step: int) -> None:
         """Train mu and update the teacher, once the student has been updated.

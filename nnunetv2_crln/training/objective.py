@@ -17,7 +17,6 @@ from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_po
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.recomputation import probability_of, recomputed_if_large
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
-from nnunetv2_crln.modules.regions import as_regions
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.class_thresholds import ClassThresholds
 from nnunetv2_crln.training.gradient_norms import PREFIX, TERMS, TERMS_IF_COMPILED, GradientBalance, gradient_norms
@@ -138,7 +137,7 @@ class Objective:
         if self.class_thresholds is not None:
             self.class_thresholds.update(pseudo.labels, pseudo.confidence)
 
-    def gradient_norms(self, terms: dict[str, Tensor], student: StudentPass, phase: Phase, step: int) -> dict:
+    def measure_gradients(self, terms: dict[str, Tensor], student: StudentPass, phase: Phase, step: int) -> dict:
         """Measure the gradients of the weighted terms at Z4, and balance CPS by them if the settings say so.
 
         Args:
@@ -305,24 +304,3 @@ def build_pseudo_label_loss(
         )
     weights: Any = getattr(supervised, "weight_factors", (1.0,))
     return kind(dice, loss.weight_ce, loss.weight_dice, weights)
-
-
-def relationship_map(heads: nn.Module, features: DecoderFeatures, size: Sequence[int], detach: bool) -> Tensor:
-    """Compute the relationship map M (Eq. 7) from tapped features.
-
-    Args:
-        heads: Heads with a dynamic interaction module.
-        features: Decoder features of B patches.
-        size: Size of the output grid in voxels.
-        detach: Keep the gradient out of the network that computed the features.
-
-    Returns:
-        Relationship map, (B, C, *size). Gradients reach the heads and, unless detached, the features.
-    """
-    quarter, half = features.quarter, features.half
-    if detach:
-        quarter, half = quarter.detach(), half.detach()
-    classes = heads.dim(quarter, half, size)  # type: ignore[operator]
-    if not heads.regions:
-        return classes
-    return as_regions(classes.unflatten(1, (-1, 2)).flatten(0, 1), classes.shape[1] // 2)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
@@ -16,6 +14,8 @@ from typing import Any
 import torch
 
 from nnunetv2_crln.layout import CURVE_PREFIX
+from nnunetv2_crln.training.epoch_log import LOSSES
+from nnunetv2_crln.utilities.memory import peak_ram_gib
 
 WARM_UP_STEPS = 2
 TIMED_STEPS = 8
@@ -32,7 +32,6 @@ PLOTTING_SHARE = 0.05
 """Share of the time that nnU-Net's drawing of progress.png may take; with short epochs not every epoch gets one."""
 
 EPOCHS_FOR_THE_PACE = 5
-TERMS = ("supervised", "relationship_map", "consistency", "cps")
 
 
 def duration(seconds: float) -> str:
@@ -97,7 +96,7 @@ def epoch_line(logging: Mapping[str, Sequence], epoch: int, num_epochs: int, now
 
 def _terms(logging: Mapping[str, Sequence], epoch: int) -> str:
     """Return the terms of CRLN's loss in brackets; nothing for other trainers."""
-    values = {name: logging.get(f"{CURVE_PREFIX}{name}", ()) for name in TERMS}
+    values = {name: logging.get(f"{CURVE_PREFIX}{name}", ()) for name in LOSSES}
     known = [f"{name} {series[epoch]:.3f}" for name, series in values.items() if len(series) > epoch]
     shown = [term for term in known if not term.endswith("nan")]
     return f" ({', '.join(shown)})" if shown else ""
@@ -108,12 +107,8 @@ def memory_in_use(device: torch.device) -> str:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         return f"{torch.cuda.max_memory_reserved(device) / 2**30:.1f} of {total / 2**30:.1f} GiB of GPU memory"
-    if os.name != "posix":
-        return ""
-    import resource  # not on Windows
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30:.1f} GiB of RAM"
+    peak = peak_ram_gib()
+    return "" if math.isnan(peak) else f"{peak:.1f} GiB of RAM"
 
 
 class ProgressLine:

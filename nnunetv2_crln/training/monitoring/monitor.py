@@ -114,7 +114,7 @@ class Monitor:
         for patch in self._patches:
             prediction = self._view(patch, rectifying, with_map=draw)
             if measure:
-                measured[patch.case] = compare(patch, prediction, len(self._names))
+                measured[patch.case] = measure_patch(patch, prediction, len(self._names))
             if draw:
                 self._save_overlay(epoch, patch, prediction)
         if self._groups is not None:
@@ -219,7 +219,7 @@ class Monitor:
             self._log(f"WARNING: monitoring stops, training continues ({type(error).__name__}: {error})")
 
 
-def compare(patch: Patch, prediction: TeacherPrediction, num_classes: int) -> dict[str, float]:
+def measure_patch(patch: Patch, prediction: TeacherPrediction, num_classes: int) -> dict[str, float]:
     """Compute the values of :data:`MONITORED` for one patch.
 
     Args:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from nnunetv2_crln.training.method import CRLN
 from nnunetv2_crln.training.monitoring.patches import Patch
-from nnunetv2_crln.training.objective import relationship_map
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ class TeacherView:
         self._order: Sequence[int] | None = label_manager.regions_class_order if label_manager.has_regions else None
         self.num_classes = method.num_classes if self._order is None else max(self._order) + 1
         self._network, self._taps = method.teacher.module, method.teacher_taps
-        self._heads, self._rectifier = method.teacher_heads.module, method.rectifier
+        self._heads: Any = method.teacher_heads.module
+        self._rectifier = method.rectifier
         self._device, self._autocast = device, autocast
 
     @torch.no_grad()
@@ -87,9 +87,8 @@ class TeacherView:
         with self._autocast(), _no_deep_supervision(self._network):
             logits = self._network(image)
             features = self._taps.take()
-            dim = getattr(self._heads, "dim", None)
-            m = None if dim is None else relationship_map(self._heads, features, logits.shape[2:], detach=True).float()
-        logits = logits.float()
+            m = self._heads.relationship_map(features, logits.shape[2:], detach=True)
+        logits, m = logits.float(), None if m is None else m.float()
         probabilities = self._probabilities(logits)
         raw = rectified = _pseudo_label(probabilities)
         if m is not None and rectifying:

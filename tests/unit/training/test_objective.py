@@ -23,7 +23,6 @@ from nnunetv2_crln.training.objective import (
     Objective,
     StudentPass,
     build_pseudo_label_loss,
-    relationship_map,
 )
 from nnunetv2_crln.training.phases import Phase
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
@@ -60,7 +59,7 @@ class Step:
         self.map = None
         if self.settings.dim:
             labelled = self.student.features.map(lambda f: f[:2])
-            self.map = relationship_map(self.heads, labelled, GRID, self.settings.detach_features)
+            self.map = self.heads.relationship_map(labelled, GRID, self.settings.detach_features)
         self.pseudo = PseudoLabels(torch.randint(0, CLASSES, (2, *GRID)), torch.rand(2, *GRID))
         supervised = deep_cross_entropy if deep_supervision else cross_entropy
         self.objective = Objective(self.settings, supervised, cross_entropy, CLASSES)
@@ -262,8 +261,8 @@ def test_cps_is_balanced_by_the_gradients_at_the_last_decoder_stage():
     step.student = StudentPass.split(outputs, step.student.features, 2)
     losses, phase = step.losses(), Phase(rectifying=True, ramp=1.0)
     for number in range(1000):
-        curves = step.objective.gradient_norms(losses, step.student, phase, number)
-    curves = step.objective.gradient_norms(losses, step.student, phase, 0)
+        curves = step.objective.measure_gradients(losses, step.student, phase, number)
+    curves = step.objective.measure_gradients(losses, step.student, phase, 0)
     assert curves["gradient_cps"].item() == pytest.approx(0.5 * curves["gradient_supervised"].item(), rel=1e-3)
     assert set(curves) == {"gradient_supervised", "gradient_consistency", "gradient_cps"}
     assert "cps_balance.factor" in step.objective.state.state_dict()
@@ -274,7 +273,7 @@ def test_a_compiled_network_is_asked_for_the_gradient_of_cps_alone():
     step = Step(gradient_norm_every=1)
     step.objective.expect_compiled_network()
     losses = {**step.losses(), "supervised": torch.ones(1)}
-    norms = step.objective.gradient_norms(losses, step.student, Phase(rectifying=True, ramp=1.0), 0)
+    norms = step.objective.measure_gradients(losses, step.student, Phase(rectifying=True, ramp=1.0), 0)
     assert np.isnan(norms["gradient_supervised"].item()) and norms["gradient_cps"] > 0
 
 
@@ -283,7 +282,7 @@ def test_gradients_are_looked_at_every_so_many_steps(every, at, keys, finite):
     step = Step(dim=False, cps=False, gradient_norm_every=every)
     outputs = torch.nn.Conv3d(4, CLASSES, 1)(step.student.features.full)
     step.student = StudentPass.split(outputs, step.student.features, 2)
-    curves = step.objective.gradient_norms(step.losses(), step.student, Phase(True, 1.0), at)
+    curves = step.objective.measure_gradients(step.losses(), step.student, Phase(True, 1.0), at)
     assert len(curves) == keys and sum(bool(torch.isfinite(value)) for value in curves.values()) == finite
 
 

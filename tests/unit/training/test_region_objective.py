@@ -19,7 +19,6 @@ from nnunetv2_crln.training.objective import (
     Objective,
     StudentPass,
     build_pseudo_label_loss,
-    relationship_map,
 )
 from nnunetv2_crln.training.phases import Phase
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
@@ -86,8 +85,8 @@ def test_rectifying_one_region_is_rectifying_two_classes(kind):
 def test_the_map_of_one_region_is_the_difference_of_two_classes():
     block = settings()
     heads, f = Heads((8, 6, 4), 1, 3, block, regions=True), features()
-    region = relationship_map(heads, f, GRID, detach=True)
-    classes = relationship_map(as_classes(heads, block), f, GRID, detach=True)
+    region = heads.relationship_map(f, GRID, detach=True)
+    classes = as_classes(heads, block).relationship_map(f, GRID, detach=True)
     assert region.shape == (4, 1, *GRID)
     torch.testing.assert_close(region[:, 0], classes[:, 1] - classes[:, 0])
 

@@ -13,7 +13,7 @@ from nnunetv2_crln.layout import QUALITY_FILE
 from nnunetv2_crln.reporting.curves import MONITORED
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring import monitor as monitoring
-from nnunetv2_crln.training.monitoring.monitor import Monitor, compare
+from nnunetv2_crln.training.monitoring.monitor import Monitor, measure_patch
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader, patch_box, usual_foreground_centre
 from nnunetv2_crln.training.monitoring.teacher_view import PseudoLabel, TeacherPrediction
 
@@ -123,7 +123,7 @@ def test_usual_centre_is_the_mean_over_classes_and_ignores_the_key_of_annotated_
 
 
 def test_values_by_hand():
-    values = compare(make_patch(), predicted([[0, 1], [0, 0]], raw=[[0, 1], [1, 0]], m=False), 2)
+    values = measure_patch(make_patch(), predicted([[0, 1], [0, 0]], raw=[[0, 1], [1, 0]], m=False), 2)
     assert values["pseudo_dice_raw"] == 1
     assert values["pseudo_dice"] == pytest.approx(2 / 3)
     assert values["monitor_changed"] == 0.25
@@ -137,12 +137,12 @@ def test_ignored_voxels_and_padding_do_not_count():
     ignored = dataclasses.replace(patch, truth=np.array([[0, 1], [2, 0]]))
     padded = dataclasses.replace(patch, inside=np.array([[True, True], [False, True]]))
     for kept in (ignored, padded):
-        assert compare(kept, predicted([[0, 1], [0, 0]]), 2)["pseudo_dice"] == 1
-    assert compare(padded, predicted([[0, 1], [1, 0]]), 2)["monitor_foreground"] == pytest.approx(1 / 3)
+        assert measure_patch(kept, predicted([[0, 1], [0, 0]]), 2)["pseudo_dice"] == 1
+    assert measure_patch(padded, predicted([[0, 1], [1, 0]]), 2)["monitor_foreground"] == pytest.approx(1 / 3)
 
 
 def test_without_hidden_label_there_is_no_dice():
-    values = compare(make_patch(truth=False), predicted([[0, 1], [1, 0]]), 2)
+    values = measure_patch(make_patch(truth=False), predicted([[0, 1], [1, 0]]), 2)
     assert all(math.isnan(values[key]) for key in values if "dice" in key)
 
 

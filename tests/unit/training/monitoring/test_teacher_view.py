@@ -31,10 +31,13 @@ class Network(nn.Module):
 class Heads(nn.Module):
     """Heads whose relationship map is given."""
 
-    def __init__(self, m: torch.Tensor | None, regions: bool):
+    def __init__(self, m: torch.Tensor | None):
         super().__init__()
-        self.m, self.regions = m, regions
-        self.dim = None if m is None else lambda quarter, half, size: self.m
+        self.m = m
+
+    def relationship_map(self, features: DecoderFeatures, size: torch.Size, detach: bool) -> torch.Tensor | None:
+        assert detach
+        return self.m
 
 
 def build_view(logits: torch.Tensor, m: torch.Tensor | None, order: list[int] | None = None) -> TeacherView:
@@ -43,7 +46,7 @@ def build_view(logits: torch.Tensor, m: torch.Tensor | None, order: list[int] | 
         num_classes=logits.shape[1],
         teacher=SimpleNamespace(module=Network(logits)),
         teacher_taps=SimpleNamespace(take=lambda: features),
-        teacher_heads=SimpleNamespace(module=Heads(m, regions=False)),
+        teacher_heads=SimpleNamespace(module=Heads(m)),
         rectifier=lambda logits, m: rectify_logits(logits, m, torch.tensor(0.25)),
     )
     labels = SimpleNamespace(regions_class_order=order, has_regions=order is not None)

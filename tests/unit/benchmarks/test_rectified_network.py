@@ -2,12 +2,12 @@
 
 import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet
+from rectified_network import RectifiedNetwork
 from torch import nn
 
 from nnunetv2_crln.modules.dim import DynamicInteractionModule
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
 from nnunetv2_crln.modules.rectification import CorrectionParameter
-from nnunetv2_crln.modules.rectified_network import RectifiedNetwork
 
 
 def test_output_is_logits_plus_the_weighted_map():
