@@ -33,6 +33,7 @@ from nnunetv2_crln.plan_and_preprocess.splits import read_splits
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import info_file, remove_case
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases, list_files
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
+from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
@@ -82,7 +83,7 @@ def add_labels(
         UserError: A label has no case or does not fit it, or a training is running; then nothing has changed.
     """
     folders = find_dataset(dataset_id)
-    dataset_json = read_dataset_json(folders.raw)
+    dataset_json = read_checked_dataset_json(folders.raw)
     if "dataset" in dataset_json:
         raise UserError(
             f"{folders.raw / 'dataset.json'} lists its cases itself (key 'dataset'). Remove that entry if the cases "

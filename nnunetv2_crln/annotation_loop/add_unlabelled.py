@@ -24,8 +24,8 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, RAW_LOCK
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
 from nnunetv2_crln.raw_dataset.check_images import SPACING_FACTOR
+from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import with_companions
-from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case, is_flat, reader_class_of
 from nnunetv2_crln.utilities.files import finished_file, write_text
@@ -97,7 +97,7 @@ def add_unlabelled(options: AddOptions) -> Summary:
         UserError: Input is wrong, or another command is changing the same dataset.
     """
     folders = find_dataset(options.dataset_id)
-    dataset_json = read_dataset_json(folders.raw)
+    dataset_json = read_checked_dataset_json(folders.raw)
     with FolderLock(folders.raw / RAW_LOCK) as lock:
         lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
         summary = _place_scans(folders.raw, dataset_json, options)

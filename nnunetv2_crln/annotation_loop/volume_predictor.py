@@ -18,6 +18,7 @@ from nnunetv2_crln.annotation_loop.preprocessed import unlabelled_cases_of
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.cases import source_record
+from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.model_folder import find_folds
 
@@ -76,7 +77,8 @@ class VolumePredictor:
         choice: The model.
 
     Raises:
-        UserError: The model does not exist, or its unlabelled cases are not preprocessed.
+        UserError: The model does not exist, the dataset.json of its dataset is wrong, or its unlabelled cases are not
+            preprocessed.
     """
 
     def __init__(self, choice: ModelChoice) -> None:
@@ -98,6 +100,7 @@ class VolumePredictor:
         self.label_manager: Any = predictor.label_manager
         self.dataset_json: dict = predictor.dataset_json
         self.folders: DatasetFolders = find_dataset(int(dataset_number(self.plans_manager.dataset_name)))
+        read_checked_dataset_json(self.folders.raw)  # what is written at the end depends on it
         folder, self.cases = unlabelled_cases_of(self.folders, self.plans_manager, _configuration(self.model))
         self._dataset = nnUNetDatasetBlosc2(str(folder), self.cases)
         self._folder = folder

@@ -33,6 +33,11 @@ from nnunetv2_crln.utilities.names import explain_near_name, with_hint
 RESERVED_ENDING = "_seg"
 """Ending that no case name may have: nnU-Net writes the mask of case ``p`` as ``p_seg.b2nd`` beside the images."""
 
+_FROM_VERSION_1 = (
+    " It looks like a dataset.json of nnU-Net version 1: nnUNetv2_convert_old_nnUNet_dataset converts such a dataset, "
+    "nnUNetv2_convert_MSD_dataset one of the Medical Segmentation Decathlon."
+)
+
 # Where a broken link means a case that silently takes no part.
 _NEEDED = (IMAGES_LABELLED, LABELS_LABELLED, IMAGES_UNLABELLED)
 
@@ -50,8 +55,7 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
         UserError: An entry or a file name would make a later step fail or silently go wrong.
     """
     folder = Path(raw_dataset_folder)
-    dataset_json = read_dataset_json(folder)
-    _check_dataset_json(folder / "dataset.json", dataset_json)
+    dataset_json = read_checked_dataset_json(folder)
     labelled = find_labelled_cases(folder, dataset_json)
     unused = find_unused(folder, dataset_json)
     _check_broken_links(folder, unused)
@@ -70,6 +74,24 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
         *_missing_spacing_files(folder, labelled, unlabelled),
         *describe_unused(folder, rest),
     ]
+
+
+def read_checked_dataset_json(raw_dataset_folder: str | Path) -> dict:
+    """Read a dataset.json and check that what nnU-Net needs is there and of the right kind.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: The file is missing or damaged, or entries are missing or wrong; the message names them.
+    """
+    path = Path(raw_dataset_folder) / "dataset.json"
+    dataset_json = read_dataset_json(path)
+    _check_dataset_json(path, dataset_json)
+    return dataset_json
 
 
 def _check_broken_links(folder: Path, unused: list[Unused]) -> None:
@@ -125,13 +147,15 @@ def _spacing_files(images: list[str], label: str | None = None) -> list[Path]:
 
 
 def _check_dataset_json(path: Path, dataset_json: dict) -> None:
-    if not isinstance(dataset_json, dict):
-        raise UserError(f"{path} holds a {type(dataset_json).__name__}; expected an object with keys like numTraining.")
     channels = "modality" if "modality" in dataset_json and "channel_names" not in dataset_json else "channel_names"
     required = ("labels", channels, "numTraining", "file_ending")
     missing = [key for key in required if key not in dataset_json]
     if missing:
-        raise UserError(f"{path} has no {listing(missing)}; nnU-Net needs {', '.join(required)}. Add what is missing.")
+        version_1 = {"file_ending", "channel_names"}.isdisjoint(dataset_json) and "modality" in dataset_json
+        raise UserError(
+            f"{path} has no {listing(missing)}; nnU-Net needs {', '.join(required)}. Add what is missing."
+            f"{_FROM_VERSION_1 if version_1 else ''}"
+        )
     expected = {
         "labels": (_is_label_map(dataset_json["labels"]), 'names to numbers, such as {"background": 0, "heart": 1}'),
         channels: (_is_channel_map(dataset_json[channels]), 'numbers to names, such as {"0": "CT"}'),

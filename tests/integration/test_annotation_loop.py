@@ -283,6 +283,12 @@ def test_a_gate_that_accepts_nothing_and_other_bad_input(model, dataset, tmp_pat
         rank.command([*model, "-f", "3", "-o", str(tmp_path / "x.csv")])
     with pytest.raises(UserError, match=r"ending in \.csv"):
         rank.command([*model, "-o", str(tmp_path / "ranking")])
+    path = dataset.raw / "dataset.json"
+    content = read_json(path)
+    write_json({key: value for key, value in content.items() if key != "file_ending"}, path)
+    with pytest.raises(UserError, match="has no file_ending"):
+        pseudo_label.command([*model, "-d", "777"])
+    write_json(content, path)
     next((dataset.preprocessed / "nnUNetPlans_3d_fullres_unlabelled").glob("*.pkl")).unlink()
     with pytest.raises(UserError, match=r"1 not at all\. Run: nnUNetv2_crln_plan_and_preprocess -d 990"):
         rank.command([*model, "-o", str(tmp_path / "x.csv")])

@@ -8,6 +8,7 @@ from synthetic import write_image
 
 from nnunetv2_crln.annotation_loop.add_labels import add_labels
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.files import read_json, write_json
 
 SHAPE = (8, 8, 8)
 
@@ -62,4 +63,11 @@ def test_two_labels_of_one_case_are_refused(dataset, labels):
 def test_a_label_with_an_ending_in_upper_case_is_not_left_out(dataset, labels):
     (labels / "unl_001.nii.gz").rename(labels / "unl_001.NII.GZ")
     with pytest.raises(UserError, match=r"unl_001\.NII\.GZ does not end in \.nii\.gz.*rename it"):
+        add(labels)
+
+
+def test_an_incomplete_dataset_json_is_named(dataset, labels):
+    content = read_json(dataset / "dataset.json")
+    write_json({key: value for key, value in content.items() if key != "file_ending"}, dataset / "dataset.json")
+    with pytest.raises(UserError, match="has no file_ending"):
         add(labels)

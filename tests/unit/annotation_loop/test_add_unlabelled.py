@@ -5,6 +5,8 @@ import pytest
 from synthetic import make_case, write_image
 
 from nnunetv2_crln.annotation_loop.add_unlabelled import ADDED, REFUSED, AddOptions, add_unlabelled
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.files import read_json, write_json
 
 SHAPE = (8, 8, 8)
 
@@ -41,3 +43,11 @@ def test_endings_in_upper_case_are_linked_or_refused_with_a_new_name(dataset, tm
     assert (dataset / "imagesUl" / "P2_0000.nii.gz").resolve() == (folder / "P2.NII.GZ").resolve()
     ((scan, reason),) = summary.of(REFUSED)
     assert scan.name == "p3" and "rename p3.NRRD to p3.nrrd" in reason
+
+
+def test_an_incomplete_dataset_json_is_named(dataset, tmp_path):
+    content = read_json(dataset / "dataset.json")
+    write_json({key: value for key, value in content.items() if key != "file_ending"}, dataset / "dataset.json")
+    write_scan(tmp_path / "scans" / "a.nii.gz")
+    with pytest.raises(UserError, match="has no file_ending"):
+        add(tmp_path / "scans")

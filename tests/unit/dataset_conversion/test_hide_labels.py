@@ -56,3 +56,9 @@ def test_a_case_that_comes_into_two_groups_is_named(source, tmp_path):
     edit(source, crln={"unlabelled_groups": {"one": "*_001", "two": "lab_*"}})
     with pytest.raises(UserError, match="puts lab_001 into 'one' and into 'two'"):
         record_of(tmp_path, ["lab_000"])
+
+
+def test_a_dataset_of_version_1_is_sent_to_its_converter(source, tmp_path):
+    edit(source, file_ending=None, channel_names=None, modality={"0": "MRI"}, labels={"0": "background", "1": "a"})
+    with pytest.raises(UserError, match=r"has no file_ending.*nnUNetv2_convert_old_nnUNet_dataset"):
+        record_of(tmp_path, ["lab_000"])
