@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.comparison.methods import CompareOptions, Training
-from nnunetv2_crln.layout import SPLITS_FILE
+from nnunetv2_crln.layout import SPLITS_FILE, dataset_title
 from nnunetv2_crln.utilities.commands import Command
 from nnunetv2_crln.utilities.files import read_json, write_json
 
@@ -74,7 +74,7 @@ def write_recipe(
     from nnunetv2_crln.raw_dataset.folders import find_dataset
 
     source = find_dataset(dataset_id)
-    name = source.name.split("_", 1)[1]
+    name = dataset_title(source.name)
     shutil.rmtree(raw / source.name, ignore_errors=True)  # of an interrupted run
     everything = Gate(keep=1.0, confidence=0.0)
     choice = ModelChoice(teacher, (fold,), device=device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
+from nnunetv2_crln.evaluation.formatting import UNKNOWN, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS
 
 SHOWN = ("Dice", "HD95_mm")
@@ -30,7 +31,7 @@ def comparison_table(evaluations: Mapping[str, Mapping], comparisons: Mapping[st
         row = [method, str(evaluation["num_cases"])]
         for metric in metrics:
             values = evaluation["foreground_mean"][metric.key]
-            row.append(_with_spread(values["mean"], values["sd"], metric.factor))
+            row.append(UNKNOWN if math.isnan(values["mean"]) else metric_with_sd(metric, values))
             row.append(
                 _difference(comparisons[method]["foreground_mean"][metric.key], metric.factor)
                 if method in comparisons
@@ -45,13 +46,8 @@ def comparison_table(evaluations: Mapping[str, Mapping], comparisons: Mapping[st
     )
 
 
-def _with_spread(mean: float, sd: float, factor: float) -> str:
-    return "–" if math.isnan(mean) else f"{mean * factor:.2f} ± {sd * factor:.2f}"
-
-
 def _difference(test: Mapping, factor: float) -> str:
     if math.isnan(test["difference"]):
-        return "–"
+        return UNKNOWN
     low, high = test["ci_low"] * factor, test["ci_high"] * factor
-    p = "–" if math.isnan(test["p_value"]) else f"{test['p_value']:.3f}"
-    return f"{test['difference'] * factor:+.2f} [{low:+.2f}, {high:+.2f}], {p}"
+    return f"{test['difference'] * factor:+.2f} [{low:+.2f}, {high:+.2f}], {p_value(test['p_value'])}"

@@ -5,8 +5,10 @@ import io
 import math
 from collections.abc import Mapping
 
+from nnunetv2_crln.evaluation.formatting import metric_value, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS, Metric
 
+UNKNOWN = "-"  # for terminals without other dashes
 FOREGROUND_MEAN = "foreground mean"
 LISTED_CASES = 5
 
@@ -76,7 +78,7 @@ def _mean_cells(metric: Metric, values: Mapping) -> list[str]:
         f"{metric.title} [{metric.unit}]",
         _mean_with_spread(metric, values),
         _interval(metric, values),
-        _number(metric, values["median"]),
+        metric_value(metric, values["median"], UNKNOWN),
         str(values["n"]),
         str(values["n_nan"]),
     ]
@@ -84,21 +86,11 @@ def _mean_cells(metric: Metric, values: Mapping) -> list[str]:
 
 def _mean_with_spread(metric: Metric, values: Mapping, count_nan: bool = False) -> str:
     undefined = f" ({values['n_nan']} NaN)" if count_nan and values["n_nan"] else ""
-    return f"{_number(metric, values['mean'])} ± {_number(metric, values['sd'])}{undefined}"
+    return f"{metric_with_sd(metric, values, UNKNOWN)}{undefined}"
 
 
 def _interval(metric: Metric, values: Mapping) -> str:
-    return f"{_number(metric, values['ci_low'])} to {_number(metric, values['ci_high'])}"
-
-
-def _number(metric: Metric, value: float) -> str:
-    return "-" if math.isnan(value) else f"{value * metric.factor:.2f}"
-
-
-def _p_value(value: float) -> str:
-    if math.isnan(value):
-        return "-"
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return f"{metric_value(metric, values['ci_low'], UNKNOWN)} to {metric_value(metric, values['ci_high'], UNKNOWN)}"
 
 
 def _empty_notes(summary: Mapping) -> list[str]:
@@ -126,11 +118,11 @@ def _comparison_lines(comparison: Mapping) -> list[str]:
 def _difference_cells(metric: Metric, values: Mapping) -> list[str]:
     return [
         f"{metric.title} [{metric.unit}]",
-        _number(metric, values["mean_a"]),
-        _number(metric, values["mean_b"]),
-        _number(metric, values["difference"]),
+        metric_value(metric, values["mean_a"], UNKNOWN),
+        metric_value(metric, values["mean_b"], UNKNOWN),
+        metric_value(metric, values["difference"], UNKNOWN),
         _interval(metric, values),
-        _p_value(values["p_value"]),
+        p_value(values["p_value"], UNKNOWN),
         str(values["n"]),
     ]
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from nnunetv2_crln.errors import closest
-from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.layout import dataset_number, dataset_title
 
 
 def dataset_id(text: str) -> int:
@@ -21,7 +21,7 @@ def dataset_id(text: str) -> int:
     if match := re.fullmatch(r"(?:Dataset(?=\d{3,}_))?(\d+)(?:_.*)?", text):
         return int(match[1])
     names = present_datasets()
-    found = {int(dataset_number(name)) for name in names if _title(name).lower() == text.lower()}
+    found = {int(dataset_number(name)) for name in names if dataset_title(name).lower() == text.lower()}
     if len(found) == 1:
         return found.pop()
     raise argparse.ArgumentTypeError(
@@ -46,13 +46,9 @@ def suggest_dataset(wrong: str | int, names: Iterable[str]) -> str:
     Returns:
         Text to append to an error message; empty if nothing is similar.
     """
-    by_key = {key: name for name in names for key in (name, str(int(dataset_number(name))), _title(name))}
+    by_key = {key: name for name in names for key in (name, str(int(dataset_number(name))), dataset_title(name))}
     meant = by_key.get(closest(str(wrong), by_key) or "")
     return f" Did you mean {int(dataset_number(meant))} ({meant})?" if meant else ""
-
-
-def _title(dataset_name: str) -> str:
-    return dataset_name.split("_", 1)[1]
 
 
 def similar_variable(missing: str) -> str:

@@ -8,11 +8,12 @@ import numpy as np
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
-from nnunetv2_crln.evaluation.metrics import METRICS
+from nnunetv2_crln.evaluation.formatting import metric_value, metric_with_sd, p_value
+from nnunetv2_crln.evaluation.metrics import METRICS, Metric
 from nnunetv2_crln.evaluation.summary_file import load_summary
 from nnunetv2_crln.reporting.blocks import Block, Heading, Paragraph, Picture, Remarks, Table, code
 from nnunetv2_crln.reporting.figures import draw_comparison, png_uri
-from nnunetv2_crln.reporting.formatting import class_name, metric_value, metric_with_sd, p_value, plain_number
+from nnunetv2_crln.reporting.formatting import class_name, plain_number
 from nnunetv2_crln.reporting.model_folder import Fold
 
 
@@ -49,7 +50,7 @@ def evaluation_section(evaluations: Sequence[Mapping], paths: Sequence[Path]) ->
     parts: list[Block] = []
     for evaluation, path in zip(evaluations, paths, strict=True):
         rows = [
-            [name, *(metric_with_sd(metric, metrics[metric.key]) for metric in METRICS)]
+            [name, *(_with_undefined(metric, metrics[metric.key]) for metric in METRICS)]
             for name, metrics in [*evaluation["mean"].items(), ("foreground mean", evaluation["foreground_mean"])]
         ]
         parts += [
@@ -164,3 +165,9 @@ def _evaluation_comparison(ours: Mapping, theirs: Mapping) -> list[Block]:
         Table(header, rows, text_columns=2),
         Paragraph(f"{comparison['num_cases']} cases. {_TEST_NOTE}", "note"),
     ]
+
+
+def _with_undefined(metric: Metric, values: Mapping) -> str:
+    """Format mean and standard deviation with the number of undefined values, such as ``89.49 ± 0.59 (1)``."""
+    undefined = f" ({values['n_nan']})" if values["n_nan"] else ""
+    return f"{metric_with_sd(metric, values)}{undefined}"

@@ -120,3 +120,9 @@ def test_the_table_has_a_row_for_each_method():
     assert rows[2].startswith("| supervised | 3 | 80.00 ± 1.00 |  |")
     assert "+10.00 [+10.00, +10.00], 0.250" in rows[3]
     assert len({row.count("|") for row in rows}) == 1
+
+
+def test_a_p_value_is_never_rounded_to_zero():
+    base, other = (evaluation(np.linspace(low, low + 0.1, 20)) for low in (0.5, 0.6))
+    table = comparison_table({"supervised": base, "crln": other}, {"crln": compare_evaluations(other, base)})
+    assert "+10.00 [+10.00, +10.00], <0.001" in table
