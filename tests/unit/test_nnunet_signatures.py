@@ -4,6 +4,7 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
@@ -99,3 +100,10 @@ def test_trainers_are_defined_outside_the_folder_that_nnunet_unloads():
 )
 def test_the_comparison_itself(ours, fits):
     assert (not differences(ours, lambda self, batch: None)) == fits
+
+
+def test_every_overridden_hook_is_in_the_documentation():
+    text = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    table = text.partition("## Overridden hooks")[2].partition("## ")[0]
+    assert table
+    assert not [f"{cls.__name__}.{name}" for cls, name in overrides() if f"`{name}`" not in table]
