@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -43,6 +44,20 @@ def answers(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping, Ma
     return [did_it_help(fold, baseline, pairs), pseudo_labels(fold), annotate_next(fold), what_to_change(fold)]
 
 
+def supervised_trainer(trainer: str) -> str:
+    """Return the trainer that trains the labelled cases alone, as long as the given one.
+
+    Args:
+        trainer: Name of a trainer of this package.
+
+    Example:
+        >>> supervised_trainer("nnUNetTrainer_CRLN_noCPS_short"), supervised_trainer("nnUNetTrainer_MeanTeacher")
+        ('nnUNetTrainer_short', 'nnUNetTrainer')
+    """
+    length = re.search(r"_(short|article|demo|\d+epochs?)$", trainer)
+    return f"nnUNetTrainer{length[0] if length else ''}"
+
+
 def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping, Mapping]]) -> Answer:
     """Compare the mean Dice with the baseline's; without a baseline, explain how to get one.
 
@@ -58,7 +73,8 @@ def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping
     if baseline is None:
         number = dataset_number(fold.plans.get("dataset_name", ""))
         plans, split = fold.plans.get("plans_name", "nnUNetPlans"), fold.folder.name.removeprefix("fold_")
-        other = f"{fold.folder.parent.parent.name}/nnUNetTrainer__{plans}__{fold.configuration}"
+        trainer = supervised_trainer(fold.trainer)
+        other = f"{fold.folder.parent.parent.name}/{trainer}__{plans}__{fold.configuration}"
         report = f"nnUNetv2_crln_report {fold.folder.parent} --baseline {other}"
         again = "Train the labelled cases alone, then make this report again with the result:"
         if split == "all":
@@ -74,7 +90,7 @@ def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping
             "open",
             [
                 again,
-                code(f"nnUNetv2_train {number} {fold.configuration} {split} -tr nnUNetTrainer -p {plans}"),
+                code(f"nnUNetv2_train {number} {fold.configuration} {split} -tr {trainer} -p {plans}"),
                 code(report),
             ],
         )
