@@ -85,7 +85,7 @@ def _header(path: Path) -> Nifti1Header | None:
 
 
 def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _parse(block: bytes) -> Nifti1Header | None:
@@ -96,7 +96,7 @@ def _parse(block: bytes) -> Nifti1Header | None:
 
 
 def _read(path: Path, look_at_voxels: bool) -> bool:
-    if not path.name.endswith((".nii", ".nii.gz")):
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
         return True
     finite = True
     try:

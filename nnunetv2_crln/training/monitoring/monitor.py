@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from nnunetv2_crln.evaluation.pseudo_labels import confidence_summary, mean_dice
+from nnunetv2_crln.evaluation.pseudo_label_quality import confidence_summary, mean_dice
 from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import OVERLAY_FOLDER, QUALITY_FILE
 from nnunetv2_crln.reporting.curves import MONITORED

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nnunetv2_crln.evaluation.pseudo_labels import confidence_summary, expected_dice, mean_dice
+from nnunetv2_crln.evaluation.pseudo_label_quality import confidence_summary, expected_dice, mean_dice
 
 
 def binary(foreground: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
