@@ -4,7 +4,7 @@ import os
 import random
 from collections import Counter
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from nnunetv2_crln.dataset_conversion.common.case_names import read_case_list
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD, UNLABELLED_GROUPS, dataset_title
-from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry, annotated_labels
+from nnunetv2_crln.raw_dataset.annotated_labels import AnnotatedLabels, annotated_entry, annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
 from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
@@ -95,6 +95,7 @@ def make_plan(source_id: int, target_id: int, choice: Choice, name: str | None =
     shown = _labelled_names(choice, labelled, test_names, source)
     cases, left_out = _assign_roles(source, dataset_json, labelled, shown, test_names, choice.add_test_images)
     _refuse_leaks(source, cases)
+    cases = _without_incomplete_labels(cases, annotated_labels(dataset_json, labelled))
     unlabelled = [case.name for case in cases if case.role is Role.UNLABELLED]
     if not unlabelled:
         raise UserError(
@@ -208,6 +209,17 @@ def _refuse_leaks(source: Path, cases: Iterable[LabelledCase]) -> None:
             f"{listing(twice)}. If they are one image, remove one copy (training on test images makes scores too "
             "good); if not, rename one."
         )
+
+
+def _without_incomplete_labels(cases: list[LabelledCase], partly: AnnotatedLabels) -> list[LabelledCase]:
+    """Drop the labels of unlabelled cases in which classes are missing: they would be measured as if complete."""
+    if test := [case.name for case in cases if case.role is Role.TEST and case.name in partly]:
+        raise UserError(
+            f'{len(test)} test case(s) lack classes, according to "{ANNOTATED_LABELS}" in the dataset.json of the '
+            f"source: {listing(test)}. They would be scored as if complete: remove them from --test_cases."
+        )
+    hidden = {case.name for case in cases if case.role is Role.UNLABELLED} & partly.keys()
+    return [replace(case, label=None) if case.name in hidden else case for case in cases]
 
 
 def _annotated_entries(old: dict, labelled: Collection[str], shown: list[str]) -> dict[str, dict]:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from nnunetv2_crln.dataset_conversion.common.hide_labels import Choice, make_plan
+from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError
 
 
@@ -32,6 +33,17 @@ def test_partly_annotated_cases_stay_so(source, tmp_path):
     assert record["annotated_labels"] == {"lab_000": ["class_1"], "lab_00[3-9]": ["class_1"]}
     assert record["source"] == source.name
     assert "annotated_labels" not in record_of(tmp_path, ["lab_002"])
+
+
+def test_incomplete_labels_are_neither_hidden_truth_nor_test_labels(source, tmp_path):
+    edit(source, crln={"annotated_labels": {"lab_001": ["class_2"]}})
+    for name, cases in (("shown", ["lab_000"]), ("test", ["lab_001"])):
+        (tmp_path / f"{name}.txt").write_text("\n".join(cases))
+    plan = make_plan(4, 104, Choice(labelled_cases=tmp_path / "shown.txt"))
+    hidden = {case.name: case.label for case in plan.of(Role.UNLABELLED)}
+    assert hidden["lab_001"] is None and hidden["lab_002"]
+    with pytest.raises(UserError, match=r"1 test case\(s\) lack classes.*lab_001.*--test_cases"):
+        make_plan(4, 104, Choice(labelled_cases=tmp_path / "shown.txt", test_cases=tmp_path / "test.txt"))
 
 
 def test_no_complete_case_is_refused_at_once(source, tmp_path):
