@@ -125,8 +125,11 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 def _is_second_half(path: Path) -> bool:
     """Tell whether a file holds the voxels of a header beside it, which stands for both."""
-    name = path.name.lower().removesuffix(".gz")
-    return name.endswith(".img") and any(path.with_name(name[:-4]).with_suffix(e).exists() for e in (".hdr", ".HDR"))
+    ending = next((each for each in (".img", ".img.gz") if path.name.lower().endswith(each)), None)
+    if ending is None:
+        return False
+    stem = path.name[: -len(ending)]
+    return any(path.with_name(f"{stem}{each}").exists() for each in (".hdr", ".HDR"))
 
 
 def _is_slice(path: Path) -> bool:

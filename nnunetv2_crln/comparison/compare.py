@@ -12,7 +12,7 @@ from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
 from nnunetv2_crln.comparison.methods import RECIPE, CompareOptions, Training, teacher_of, trainings
 from nnunetv2_crln.comparison.recipe import preparing_commands
 from nnunetv2_crln.comparison.table import comparison_table
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
 from nnunetv2_crln.evaluation.summary_file import save_summary
@@ -82,6 +82,13 @@ def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
         plans = read_json(path)
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}. Make the plans again.") from None
+    check_plans(plans, path)
+    present = plans["configurations"]
+    if options.configuration not in present:
+        raise UserError(
+            f"-c {options.configuration}: {path.name} has the configurations {', '.join(present)}."
+            f"{did_you_mean(options.configuration, present)}"
+        )
     check_plans(plans, path, options.configuration)
     if options.epochs is None:
         return options.plans_name

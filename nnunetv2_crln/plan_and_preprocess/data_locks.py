@@ -66,8 +66,11 @@ def existing_data(preprocessed_dataset_folder: Path, plans_name: str, configurat
     except (OSError, ValueError, UserError):
         return []
     manager = PlansManager(plans)
-    present = [name for name in configurations if name in manager.available_configurations]
-    folders = {preprocessed_dataset_folder / manager.get_configuration(name).data_identifier for name in present}
+    folders = set()
+    for name in configurations:
+        # Incomplete entries are about to be replaced.
+        with contextlib.suppress(KeyError, ValueError, RuntimeError, TypeError):
+            folders.add(preprocessed_dataset_folder / manager.get_configuration(name).data_identifier)
     return sorted(folder for folder in folders if folder.is_dir())
 
 

@@ -73,37 +73,41 @@ def _one_dataset(
 ) -> list[str]:
     """Do all steps after the checks and return a text for each case that failed."""
     with LabelledDataLocks() as locks:
-        return _locked_dataset(dataset_id, folders, protocol, options, locks)
-
-
-def _locked_dataset(
-    dataset_id: int,
-    folders: DatasetFolders,
-    protocol: article.Protocol | None,
-    options: Options,
-    locks: LabelledDataLocks,
-) -> list[str]:
-    requested = options.processes_of()
-    plans_name = options.expected_plans_name()
-    if not options.unlabelled_only:
-        if options.preprocessing:
-            # Before the plans are replaced: a refused command must leave those that fit the data.
-            for data in existing_data(folders.preprocessed, plans_name, requested):
-                locks.acquire(data)
-        plans_name = plan(dataset_id, folders, options)
-        if protocol is not None:
-            add_article_configuration(folders, plans_name, protocol)
-    plans_manager = read_plans(folders, plans_name, list(requested))
-    configurations = available_configurations(plans_manager, requested)
+        plans_manager = _plans_with_labelled_cases(dataset_id, folders, protocol, options, locks)
+    configurations = available_configurations(plans_manager, options.processes_of())
     failed: list[str] = []
     if options.preprocessing:
-        if not options.unlabelled_only:
-            preprocess_labelled(dataset_id, folders, plans_manager, configurations, options, locks)
         if options.part_id == 0:
             failed += check_written_labelled(folders, plans_manager, configurations, options)
         failed += preprocess_all_unlabelled(folders, plans_manager, configurations, options)
     print_summary(dataset_id, folders, plans_manager, list(configurations), options)
     return failed
+
+
+def _plans_with_labelled_cases(
+    dataset_id: int,
+    folders: DatasetFolders,
+    protocol: article.Protocol | None,
+    options: Options,
+    locks: LabelledDataLocks,
+) -> PlansManager:
+    """Make the plans and preprocess the labelled cases for them, unless only unlabelled cases are wanted."""
+    requested = options.processes_of()
+    plans_name = options.expected_plans_name()
+    if options.unlabelled_only:
+        return read_plans(folders, plans_name, list(requested))
+    if options.preprocessing:
+        # Before the plans are replaced: a refused command must leave those that fit the data.
+        for data in existing_data(folders.preprocessed, plans_name, requested):
+            locks.acquire(data)
+    plans_name = plan(dataset_id, folders, options)
+    if protocol is not None:
+        add_article_configuration(folders, plans_name, protocol)
+    plans_manager = read_plans(folders, plans_name, list(requested))
+    configurations = available_configurations(plans_manager, requested)
+    if options.preprocessing:
+        preprocess_labelled(dataset_id, folders, plans_manager, configurations, options, locks)
+    return plans_manager
 
 
 def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:

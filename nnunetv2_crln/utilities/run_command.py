@@ -27,11 +27,12 @@ def run(command: Callable[[], None]) -> None:
         print(f"Error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in ENVIRONMENT or error.filename is None:
+        if error.errno not in ENVIRONMENT:
             raise
+        files = " → ".join(str(file) for file in (error.filename, error.filename2) if file)
+        place = f"{files}: " if files else ""
         print(
-            f"Error: {error.filename}: {error.strerror}. Check permissions and free disk space, then run the same "
-            "command again.",
+            f"Error: {place}{error.strerror}. Check permissions and free disk space, then run the same command again.",
             file=sys.stderr,
         )
         sys.exit(2)

@@ -95,7 +95,7 @@ def test_a_comparison_ends_in_one_table_and_trains_nothing_twice(dataset, traine
 
 def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
     flags = ["-d", str(DATASET), "-device", "cpu", "-o", str(tmp_path / "out")]
-    with pytest.raises(UserError, match="has no configuration"):
+    with pytest.raises(UserError, match="has the configurations"):
         cli.command([*flags, "-c", "3d_nothing"])
     with pytest.raises(UserError, match=r"other\.json does not exist"):
         cli.command([*flags, "-c", "3d_fullres", "-p", "other"])

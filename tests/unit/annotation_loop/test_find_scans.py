@@ -92,6 +92,13 @@ def test_every_image_is_used_or_named_in_a_fault(tmp_path):
     assert "p7.nii.gz is a broken link" in scans["p7"].fault
 
 
+@pytest.mark.parametrize("names", [("Brain.hdr", "Brain.img"), ("s.1.hdr", "s.1.img"), ("A.HDR", "A.IMG.gz")])
+def test_header_and_voxels_of_one_scan_are_not_two_scans(tmp_path, names):
+    touch(tmp_path, *names)
+    (scan,) = find_scans([tmp_path], 1)
+    assert "is in a format that is not read; convert it" in scan.fault
+
+
 def test_a_series_and_a_file_of_one_name_are_a_fault(tmp_path):
     touch(tmp_path, "p/1.dcm", "p.nii.gz")
     (scan,) = find_scans([tmp_path], 1)

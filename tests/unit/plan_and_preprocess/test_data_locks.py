@@ -3,7 +3,7 @@
 import pytest
 
 from nnunetv2_crln.plan_and_preprocess.data_locks import existing_data
-from nnunetv2_crln.utilities.files import write_json
+from nnunetv2_crln.utilities.files import read_json, write_json
 
 
 @pytest.fixture
@@ -21,6 +21,17 @@ def test_existing_data_of_the_requested_configurations(plans):
     (plans / "data_3d_fullres").mkdir()
     assert existing_data(plans, "nnUNetPlans", ["2d", "3d_fullres", "3d_lowres"]) == [plans / "data_3d_fullres"]
     assert existing_data(plans, "nnUNetPlans", ["2d"]) == []
+
+
+@pytest.mark.parametrize(
+    "entry", [{}, {"data_identifier": "x"}, {"inherits_from": "none"}, {"inherits_from": "2d", "architecture": 1}]
+)
+def test_an_incomplete_configuration_is_about_to_be_replaced(plans, entry):
+    (plans / "data_3d_fullres").mkdir()
+    content = read_json(plans / "nnUNetPlans.json")
+    content["configurations"]["2d"] = entry
+    write_json(content, plans / "nnUNetPlans.json")
+    assert existing_data(plans, "nnUNetPlans", ["2d", "3d_fullres"]) == [plans / "data_3d_fullres"]
 
 
 @pytest.mark.parametrize("content", [None, "{", "[]", "{}"])

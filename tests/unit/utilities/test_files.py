@@ -61,6 +61,17 @@ def test_what_was_written_is_flushed_through_a_writable_file_because_windows_ref
     assert os.access(tmp_path / "a.txt", os.W_OK) and not os.access(source, os.W_OK)
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+def test_a_full_disk_is_named_by_the_file_that_was_to_be_written(tmp_path):
+    with (
+        pytest.raises(OSError, match="No space left") as raised,
+        finished_file(tmp_path / "a.txt"),
+        open("/dev/full", "w") as file,
+    ):
+        file.write("x")
+    assert raised.value.filename == str(tmp_path / "a.txt")
+
+
 def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"Cannot write .*file/a\.txt .*choose another place"):

@@ -27,6 +27,17 @@ def raising(error: BaseException):
             "Error: /data/imagesUl: Permission denied. Check permissions and free disk space, then run the same "
             "command again.\n",
         ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/a/x", None, "/b/x"),
+            2,
+            "Error: /a/x → /b/x: No space left on device. Check permissions and free disk space, then run the same "
+            "command again.\n",
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            2,
+            "Error: No space left on device. Check permissions and free disk space, then run the same command again.\n",
+        ),
         (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to continue.\n"),
     ],
 )
