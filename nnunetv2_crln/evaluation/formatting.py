@@ -39,7 +39,15 @@ def metric_with_sd(metric: Metric, values: Mapping, unknown: str = UNKNOWN) -> s
 
 
 def p_value(value: float, unknown: str = UNKNOWN) -> str:
-    """Format a p value; one that would be rounded to zero is given as a bound."""
+    """Format a p value; one that would be rounded to zero is given as a bound.
+
+    Args:
+        value: The p value; NaN if undefined.
+        unknown: Text for NaN.
+
+    Returns:
+        Text with three decimals, or ``<0.001``.
+    """
     if math.isnan(value):
         return unknown
     return "<0.001" if value < 0.001 else f"{value:.3f}"

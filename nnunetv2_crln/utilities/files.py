@@ -35,7 +35,8 @@ def finished_file(path: str | Path) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        if error.filename is None:  # a full disk: the call that writes knows no name
+        # On a full disk the call that writes knows no name. An error that is a text alone would lose it.
+        if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
     finally:

@@ -72,6 +72,11 @@ def test_a_full_disk_is_named_by_the_file_that_was_to_be_written(tmp_path):
     assert raised.value.filename == str(tmp_path / "a.txt")
 
 
+def test_an_error_that_is_a_text_alone_keeps_it(tmp_path):
+    with pytest.raises(OSError, match="from a library"), finished_file(tmp_path / "a.txt"):
+        raise OSError("from a library")
+
+
 def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"Cannot write .*file/a\.txt .*choose another place"):
