@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import locale
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,8 +133,11 @@ class ProgressLine:
             also_print_to_console: Print on the console too.
             add_timestamp: Begin with the time.
         """
+        # nnU-Net opens the log in the encoding of the system, and a character that it lacks must not end a training.
+        encoding = locale.getpreferredencoding(False)
+        printable = [str(arg).encode(encoding, "replace").decode(encoding) for arg in args]
         super().print_to_log_file(  # type: ignore[misc]
-            *args, also_print_to_console=also_print_to_console and self._on_console, add_timestamp=add_timestamp
+            *printable, also_print_to_console=also_print_to_console and self._on_console, add_timestamp=add_timestamp
         )
 
     @contextlib.contextmanager

@@ -171,3 +171,11 @@ def test_with_long_epochs_every_epoch_is_drawn(plotting):
         plotting.now += 100
         trainer.on_epoch_end()
     assert len(trainer.logger.plots) == 5
+
+
+@pytest.mark.parametrize(("encoding", "text"), [("ascii", "case (3?)"), ("utf-8", "case (3×)")])
+def test_a_character_that_the_system_lacks_does_not_end_a_training(monkeypatch, encoding, text):
+    monkeypatch.setattr(progress_line.locale, "getpreferredencoding", lambda _: encoding)
+    trainer = Trainer()
+    trainer.print_to_log_file("case (3×)")
+    assert trainer.file == trainer.console == [text]
