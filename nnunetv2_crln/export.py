@@ -1,7 +1,6 @@
 """Export a trained model as a folder with which stock nnU-Net predicts."""
 
 import shutil
-import uuid
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.files import read_json, temporary_beside, write_json
 
 STOCK_TRAINER = "nnUNetTrainer"
 PACKAGE = "nnunetv2_crln"
@@ -50,7 +49,7 @@ def export_model(
         _refuse_own_network(plans, configuration)
     for configuration in plans["configurations"].values():
         configuration.pop(PLANS_BLOCK, None)
-    temporary = output_folder.with_name(f".{uuid.uuid4().hex[:8]}_{output_folder.name}")
+    temporary = temporary_beside(output_folder)
     try:
         temporary.mkdir(parents=True)
         write_json(plans, temporary / "plans.json")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import uuid
 from pathlib import Path
 
-from nnunetv2_crln.utilities.files import finished_file
+from nnunetv2_crln.utilities.files import finished_file, temporary_beside
 
 
 def move_file(source: Path, target: Path) -> None:
@@ -35,7 +34,7 @@ def move_file(source: Path, target: Path) -> None:
             shutil.copy2(source, temporary)  # with its time, by which a changed case is recognised
     else:
         # Without finished_file, which would follow the link and open a file of the user for writing.
-        temporary = target.with_name(f".{uuid.uuid4().hex[:8]}_{target.name}")
+        temporary = temporary_beside(target)
         temporary.symlink_to(link)
         os.replace(temporary, target)
     source.unlink()

@@ -17,7 +17,7 @@ from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
 from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import NUM_FOLDS
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans
+from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -78,11 +78,7 @@ def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
             f"{path} does not exist. Run nnUNetv2_crln_plan_and_preprocess -d {options.dataset_id} first, or name "
             "other plans with -p."
         )
-    try:
-        plans = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Make the plans again.") from None
-    check_plans(plans, path)
+    plans = read_checked_plans(path)
     present = plans["configurations"]
     if options.configuration not in present:
         raise UserError(

@@ -64,7 +64,7 @@ def evaluate_folder(
     definition = label_definition(content)
     cases, missing = pair_cases(labels, predictions, required_entry(content, "file_ending"), allow_missing)
     reader_class = _reader_class(content, cases[0])
-    measured = _evaluate_cases(cases, reader_class, definition, num_processes, show_progress, (ignore_origin, by_index))
+    measured = _evaluate_cases(cases, reader_class, definition, num_processes, show_progress, ignore_origin, by_index)
     remarks = [measured[case.name].remark for case in cases if measured[case.name].remark]
     result = {
         "format_version": FORMAT_VERSION,
@@ -218,12 +218,13 @@ def _evaluate_cases(
     definition: LabelDefinition,
     num_processes: int | None,
     show_progress: bool,
-    headers: tuple[bool, bool],
+    ignore_origin: bool,
+    by_index: bool,
 ) -> dict[str, Measured]:
     """Return the metrics by case name; stop at the fifth case that cannot be evaluated and report these together."""
     measured: dict[str, Measured] = {}
     problems: list[str] = []
-    tasks = {case.name: (case, reader_class, definition, *headers) for case in cases}
+    tasks = {case.name: (case, reader_class, definition, ignore_origin, by_index) for case in cases}
     processes = num_processes or _default_processes()
     with closing(run_parallel(evaluate_case, tasks, processes, "Evaluating", show_progress)) as outcomes:
         for outcome in outcomes:

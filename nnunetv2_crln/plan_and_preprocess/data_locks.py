@@ -10,8 +10,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import data_lock_file
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans
-from nnunetv2_crln.utilities.files import read_json
+from nnunetv2_crln.plan_and_preprocess.plans import read_checked_plans
 from nnunetv2_crln.utilities.locking import FolderLock
 
 
@@ -61,9 +60,8 @@ def existing_data(preprocessed_dataset_folder: Path, plans_name: str, configurat
     """
     path = preprocessed_dataset_folder / f"{plans_name}.json"
     try:
-        plans = read_json(path)
-        check_plans(plans, path)
-    except (OSError, ValueError, UserError):
+        plans = read_checked_plans(path)
+    except (OSError, UserError):
         return []
     manager = PlansManager(plans)
     folders = set()

@@ -27,7 +27,13 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     labelled_fingerprint_is_stale,
 )
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
-from nnunetv2_crln.plan_and_preprocess.plans import check_block, check_plans, describe_configuration, keep_crln_blocks
+from nnunetv2_crln.plan_and_preprocess.plans import (
+    check_block,
+    check_plans,
+    describe_configuration,
+    keep_crln_blocks,
+    read_checked_plans,
+)
 from nnunetv2_crln.plan_and_preprocess.small_plans import SUFFIX, TRAINER, write_small_plans
 from nnunetv2_crln.plan_and_preprocess.splits import unused_cases
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
@@ -36,7 +42,6 @@ from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.utilities.advice import command_line
-from nnunetv2_crln.utilities.files import read_json
 
 
 def plan_and_preprocess(options: Options) -> None:
@@ -185,11 +190,7 @@ def read_plans(folders: DatasetFolders, plans_name: str, configurations: list[st
             f"{path} does not exist: --unlabelled_only needs finished plans. Run the command without it first, "
             "or name other plans with -overwrite_plans_name."
         )
-    try:
-        plans = read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Correct the file or make the plans again.") from error
-    check_plans(plans, path)
+    plans = read_checked_plans(path)
     for name in set(configurations) & set(plans["configurations"]):
         check_plans(plans, path, name)
         check_block(PlansManager(plans).get_configuration(name).configuration.get(PLANS_BLOCK, {}), f"{path}, {name}")

@@ -87,6 +87,26 @@ def check_plans(plans: object, path: str | Path, configuration: str | None = Non
         raise UserError(f"{path}: batch_size of {configuration!r} is {batch!r}; expected an integer above 0. {again}")
 
 
+def read_checked_plans(path: str | Path) -> dict:
+    """Read plans and check their entries, but not those of the configurations.
+
+    Args:
+        path: Path of the plans file.
+
+    Returns:
+        Content of the file.
+
+    Raises:
+        UserError: The file is damaged, or an entry is missing or of the wrong type.
+    """
+    try:
+        plans = read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}. Correct the file or make the plans again.") from error
+    check_plans(plans, path)
+    return plans
+
+
 def plans_identifier(preprocessed_dataset_folder: str | Path, plans: dict) -> str:
     """Return the name under which nnU-Net's commands find plans: that of their file.
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.processes import number_of_processes
+from nnunetv2_crln.training.processes import is_distributed
 from nnunetv2_crln.utilities.light_pools import light_validation
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -55,7 +55,7 @@ def chosen_channels_last(setting: str, device: torch.device, ndim: int) -> bool:
         True for channels last.
     """
     # DistributedDataParallel has seen the weights by now: with another layout it averages their gradients wrongly.
-    if number_of_processes() > 1:
+    if is_distributed():
         return False
     return device.type == "cpu" and ndim == 3 if setting == "auto" else setting == "channels_last"
 

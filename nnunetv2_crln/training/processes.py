@@ -6,11 +6,14 @@ import torch
 from torch import Tensor
 
 
+def is_distributed() -> bool:
+    """Return True in a distributed training, be it of a single process."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 def number_of_processes() -> int:
     """Return the number of processes that train together; 1 without distributed training."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return torch.distributed.get_world_size()
-    return 1
+    return torch.distributed.get_world_size() if is_distributed() else 1
 
 
 def sum_over_processes(values: Tensor) -> Tensor:

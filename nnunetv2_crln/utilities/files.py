@@ -28,8 +28,7 @@ def finished_file(path: str | Path) -> Iterator[Path]:
         The temporary path to write to. It is removed if the body raises.
     """
     path = Path(path)
-    # The file ending stays last, because SimpleITK derives the format from it.
-    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}_{path.name}")
+    temporary = temporary_beside(path)
     try:
         yield temporary
         _flush(temporary)
@@ -49,6 +48,12 @@ def _flush(path: Path) -> None:
         path.chmod(path.stat().st_mode | stat.S_IWUSR)
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a new hidden name in the same folder, for what is renamed to ``path`` once it is finished."""
+    # The file ending stays last, because SimpleITK derives the format from it.
+    return path.with_name(f".{uuid.uuid4().hex[:8]}_{path.name}")
 
 
 def remove_leftovers(folder: str | Path, name: str = "*") -> list[str]:

@@ -95,14 +95,15 @@ def make_plan(source_id: int, target_id: int, choice: Choice, name: str | None =
     shown = _labelled_names(choice, labelled, test_names, source)
     cases, left_out = _assign_roles(source, dataset_json, labelled, shown, test_names, choice.add_test_images)
     _refuse_leaks(source, cases)
-    cases = _without_incomplete_labels(cases, annotated_labels(dataset_json, labelled))
+    partly = annotated_labels(dataset_json, labelled)
+    cases = _without_incomplete_labels(cases, partly)
     unlabelled = [case.name for case in cases if case.role is Role.UNLABELLED]
     if not unlabelled:
         raise UserError(
             f"All {len(shown)} labelled cases of {source} would stay labelled, none would be unlabelled. "
             "Lower --num_labelled, or add the test images with --add_test_images."
         )
-    entries = {**_annotated_entries(dataset_json, labelled, shown), **_group_entries(dataset_json, unlabelled)}
+    entries = {**_annotated_entries(dataset_json, labelled, partly, shown), **_group_entries(dataset_json, unlabelled)}
     content = _new_dataset_json(dataset_json, source, target, choice, shown, entries)
     return Plan(source, target, content, tuple(cases), left_out)
 
@@ -222,9 +223,10 @@ def _without_incomplete_labels(cases: list[LabelledCase], partly: AnnotatedLabel
     return [replace(case, label=None) if case.name in hidden else case for case in cases]
 
 
-def _annotated_entries(old: dict, labelled: Collection[str], shown: list[str]) -> dict[str, dict]:
+def _annotated_entries(
+    old: dict, labelled: Collection[str], partly: AnnotatedLabels, shown: list[str]
+) -> dict[str, dict]:
     """Return what the source says about classes that are not annotated in a case, for the cases that stay labelled."""
-    partly = annotated_labels(old, labelled)
     if shown and partly.keys() >= set(shown):
         raise UserError(
             f"None of the chosen labelled cases ({listing(shown)}) has all classes annotated, according to "

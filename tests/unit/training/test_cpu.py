@@ -52,6 +52,12 @@ def test_memory_format_is_chosen_by_the_device(setting, device, ndim, chosen):
     assert cpu.chosen_channels_last(setting, torch.device(device), ndim) == chosen
 
 
+def test_a_wrapped_network_keeps_its_layout_even_in_a_distributed_training_of_one_process(monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 1)
+    assert not cpu.chosen_channels_last("channels_last", torch.device("cuda"), 3)
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_layout_changes_no_result(ndim):
     conv, norm = ((nn.Conv2d, nn.InstanceNorm2d), (nn.Conv3d, nn.InstanceNorm3d))[ndim - 2]
