@@ -11,28 +11,26 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_crln.annotation_loop.find_scans import Scan, find_scans, readable_endings
-from nnunetv2_crln.annotation_loop.known_images import Reports, known_images
+from nnunetv2_crln.annotation_loop.known_images import known_images
 from nnunetv2_crln.annotation_loop.move_file import move_file
 from nnunetv2_crln.annotation_loop.preprocessed import preprocess_new_unlabelled
+from nnunetv2_crln.annotation_loop.scan_admission import ADDED, PRESENT, REFUSED, ScanAdmission
 from nnunetv2_crln.dataset_conversion.common.dicom import read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image, write_image
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, RAW_LOCK
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
-from nnunetv2_crln.raw_dataset.check_images import SPACING_FACTOR
 from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.folders import find_dataset
-from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case, is_flat, reader_class_of
+from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case, reader_class_of
 from nnunetv2_crln.utilities.files import finished_file, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_parallel
 
-ADDED, PRESENT, REFUSED = "added", "already there", "refused"
 _STAGING = ".crln_incoming"
 
 
@@ -115,13 +113,13 @@ def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
     reader_class = reader_class_of(dataset_json, labelled)
     scans = find_scans(options.folders, files_a_case, options.patterns, options.prefix)
     known = known_images(raw, dataset_json, reader_class, options.processes, options.show_progress)
-    judge = Judge(known, number_of_channels(dataset_json))
+    admission = ScanAdmission(known, number_of_channels(dataset_json))
     summary = Summary(options.dry_run)
     staging = raw / _STAGING
     shutil.rmtree(staging, ignore_errors=True)
     try:
         for scan, reports, error in _staged(scans, staging, dataset_json["file_ending"], reader_class, options):
-            outcome, reason = (REFUSED, error) if error else judge(scan, reports)
+            outcome, reason = (REFUSED, error) if error else admission.decide(scan.name, reports)
             if outcome == ADDED and not options.dry_run:
                 _move_in(staging / scan.name, raw / IMAGES_UNLABELLED)
             summary.rows.append((scan, outcome, reason))
@@ -210,93 +208,6 @@ def _move_in(staged: Path, images: Path) -> None:
     images.mkdir(exist_ok=True)
     for path in sorted(staged.iterdir()):
         move_file(path, images / path.name)
-
-
-# --- may this scan take part? -----------------------------------------------------------------------------------------
-
-
-class Judge:
-    """Decide about one scan after the other, taking the accepted ones into account.
-
-    Args:
-        known: Descriptions of the images in the dataset.
-        num_channels: Number of channels of the dataset.
-    """
-
-    def __init__(self, known: Reports, num_channels: int) -> None:
-        self._names = {name.split("/", 1)[1]: name for name in known}
-        self._by_content = {_content(reports): name for name, reports in known.items()}
-        self._digests = {name: _content(reports) for name, reports in known.items()}
-        self._labelled = [reports for name, reports in known.items() if name.startswith(f"{IMAGES_LABELLED}/")]
-        self._channels = num_channels
-
-    def __call__(self, scan: Scan, reports: list[ChannelReport]) -> tuple[str, str]:
-        """Decide about one scan.
-
-        Args:
-            scan: The scan.
-            reports: Descriptions of its files.
-
-        Returns:
-            :data:`ADDED`, :data:`PRESENT` or :data:`REFUSED`, and the reason.
-        """
-        if fault := self._fault(reports):
-            return REFUSED, fault
-        content = _content(reports)
-        if (twin := self._by_content.get(content)) is not None:
-            if twin.startswith(f"{IMAGES_UNLABELLED}/"):
-                return PRESENT, f"the same voxels as {twin}"
-            return REFUSED, f"the same voxels as {twin}: a scan must not be unlabelled and labelled or test at once"
-        if (namesake := self._names.get(scan.name)) is not None and not self._unfinished(namesake, content):
-            return REFUSED, f"{namesake} has this name and other voxels; give new names with --prefix"
-        name = f"{IMAGES_UNLABELLED}/{scan.name}"
-        self._names[scan.name] = name
-        self._by_content[content] = name
-        return ADDED, name
-
-    def _unfinished(self, namesake: str, content: tuple[str, ...]) -> bool:
-        """Check whether an interrupted run has added some channels of this very scan."""
-        present = self._digests.get(namesake, ())
-        return (
-            namesake.startswith(f"{IMAGES_UNLABELLED}/")
-            and 0 < len(present) < len(content)
-            and (present == content[: len(present)])
-        )
-
-    def _fault(self, reports: list[ChannelReport]) -> str:
-        """Return the fault in the voxels or the geometry of a scan; empty if there is none."""
-        first = reports[0]
-        channels = sum(report.shape[0] for report in reports)
-        if channels != self._channels:
-            return f"{channels} channel(s) in its files, {self._channels} expected"
-        if not all(report.finite for report in reports):
-            return "it has NaN or infinite voxels"
-        if all(report.constant for report in reports):
-            return "all its voxels are equal"
-        for report in reports[1:]:
-            if report.shape[1:] != first.shape[1:] or not np.allclose(report.spacing, first.spacing):
-                return "its channels differ in shape or spacing; resample them to one grid"
-            if len(report.direction) == len(first.direction) and not np.allclose(
-                report.direction, first.direction, atol=1e-2
-            ):
-                return "its channels point in different directions; bring them into one orientation"
-        if {is_flat(labelled) for labelled in self._labelled} == {not is_flat(reports)}:
-            return f"it is a {'2D' if is_flat(reports) else '3D'} image, the labelled ones are not"
-        return self._spacing_fault(first)
-
-    def _spacing_fault(self, report: ChannelReport) -> str:
-        labelled = np.array([reports[0].spacing for reports in self._labelled])
-        spacing = np.array(report.spacing)
-        if labelled.shape[1:] != spacing.shape:
-            return f"its spacing has {len(spacing)} numbers, that of the labelled scans {labelled.shape[1]}"
-        factor = SPACING_FACTOR * (1 - 1e-6)
-        if ((spacing >= labelled.max(0) * factor) | (spacing <= labelled.min(0) / factor)).all():
-            return f"its spacing {report.spacing} mm is {SPACING_FACTOR} times off that of every labelled scan"
-        return ""
-
-
-def _content(reports: list[ChannelReport]) -> tuple[str, ...]:
-    return tuple(report.digest for report in reports)
 
 
 # --- the record -------------------------------------------------------------------------------------------------------

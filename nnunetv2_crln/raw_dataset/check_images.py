@@ -14,11 +14,18 @@ import numpy as np
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_UNLABELLED
-from nnunetv2_crln.raw_dataset.survey import ChannelReport, Survey, is_flat, short_name
+from nnunetv2_crln.raw_dataset.image_rules import (
+    SPACING_FACTOR,
+    axes_with_odd_spacing,
+    differs_in_dimension,
+    has_valid_geometry,
+    is_flat,
+    number_of_channels_in,
+    share_a_grid,
+    share_directions,
+)
+from nnunetv2_crln.raw_dataset.survey import Survey, short_name
 from nnunetv2_crln.utilities.nifti import find_header_fault
-
-# A factor between spacings that no scanner protocol explains, but a header in metres or without spacing does.
-SPACING_FACTOR = 10
 
 
 def find_duplicate_images(
@@ -98,11 +105,10 @@ def _broken_voxels(survey: Survey) -> Iterator[str]:
             f"{len(overflowing)} image(s) with values too large to normalise: {listing(overflowing)}. They would "
             "become NaN. Such values often mark missing data: replace these voxels, for example by that of air."
         )
-    miscounted = [
-        name for name, reports in survey.reports.items() if sum(r.shape[0] for r in reports) != survey.channels
-    ]
+    counts = {name: number_of_channels_in(reports) for name, reports in survey.reports.items()}
+    miscounted = [name for name, count in counts.items() if count != survey.channels]
     if miscounted:
-        found = Counter(sum(r.shape[0] for r in survey.reports[name]) for name in miscounted).most_common(1)[0][0]
+        found = Counter(counts[name] for name in miscounted).most_common(1)[0][0]
         yield (
             f"{len(miscounted)} case(s) with another number of channels (mostly {found}) than the {survey.channels} of "
             f"dataset.json: {listing(miscounted)}. Split time series and multi-channel files: one 3D file per channel."
@@ -118,35 +124,20 @@ def _broken_geometry(survey: Survey) -> Iterator[str]:
             f"{'; '.join(['', *map(str, causes)])}. Correct the headers."
         )
     valid = {name: r for name, r in survey.reports.items() if all(map(has_valid_geometry, r))}
-    mismatch = [
-        name
-        for name, reports in valid.items()
-        if not all(r.shape[1:] == reports[0].shape[1:] and np.allclose(r.spacing, reports[0].spacing) for r in reports)
-    ]
-    if mismatch:
+    if mismatch := [name for name, reports in valid.items() if not share_a_grid(reports)]:
         yield (
             f"{len(mismatch)} case(s) whose channels differ in shape or spacing: {listing(mismatch)}. "
             "Resample all channels of a case to the same grid."
         )
-    turned = [
-        name
-        for name, reports in valid.items()
-        # Directions of different lengths mean different numbers of dimensions: an error of its own.
-        if any(
-            len(report.direction) == len(reports[0].direction)
-            and not np.allclose(report.direction, reports[0].direction, atol=1e-2)
-            for report in reports
-        )
-    ]
-    if turned:
+    if turned := [name for name, reports in valid.items() if not share_directions(reports)]:
         yield (
             f"{len(turned)} case(s) whose channels point in different directions: {listing(turned)}. nnU-Net stacks "
             "the voxels as they are: bring all channels of a case into one orientation."
         )
-    flat = {is_flat(reports) for reports in survey.of(IMAGES_LABELLED).values()}
-    other = [name for name, reports in survey.of(IMAGES_UNLABELLED).items() if flat == {not is_flat(reports)}]
-    if other:
-        found, expected = ("3D", "2D") if True in flat else ("2D", "3D")
+    labelled = list(survey.of(IMAGES_LABELLED).values())
+    unlabelled = survey.of(IMAGES_UNLABELLED)
+    if other := [name for name, reports in unlabelled.items() if differs_in_dimension(reports, labelled)]:
+        found, expected = ("2D", "3D") if is_flat(unlabelled[other[0]]) else ("3D", "2D")
         yield (
             f"{len(other)} {found} image(s) in {IMAGES_UNLABELLED}, although all labelled ones are {expected}: "
             f"{listing(other)}. Convert them to {expected} images, or remove them."
@@ -198,33 +189,17 @@ def _repeated(survey: Survey) -> Iterator[str]:
         yield f"{len(groups)} image(s) are in one folder more than once: {listing(groups)}."
 
 
-def has_valid_geometry(report: ChannelReport) -> bool:
-    """Tell whether spacing, origin and direction are finite, and the spacing above 0."""
-    return bool(np.isfinite(report.placement).all() and np.isfinite(report.spacing).all() and min(report.spacing) > 0)
-
-
 def _median_spacing(survey: Survey) -> np.ndarray:
     return np.median([reports[0].spacing for reports in survey.of(IMAGES_LABELLED).values()], axis=0)
 
 
 def _with_spacing_off(survey: Survey, axes: Callable[[np.ndarray], np.bool_]) -> list[str]:
+    labelled = list(survey.of(IMAGES_LABELLED).values())
     return [
         f"{name} {_mm(reports[0].spacing)}"
         for name, reports in survey.of(IMAGES_UNLABELLED).items()
-        if axes(_spacing_off(survey, reports[0]))
+        if axes(axes_with_odd_spacing(reports[0], labelled))
     ]
-
-
-def _spacing_off(survey: Survey, report: ChannelReport) -> np.ndarray:
-    """Return for each axis whether the spacing is outside the labelled range by the factor or more."""
-    labelled = np.array([reports[0].spacing for reports in survey.of(IMAGES_LABELLED).values()])
-    # Images with several values per voxel have a spacing for two axes only; their number of channels is the error.
-    if labelled.shape[1:] != (len(report.spacing),):
-        return np.zeros(len(report.spacing), dtype=bool)
-    spacing = np.array(report.spacing)
-    # Allow for rounding: 0.1 is not exactly a tenth of 1.
-    factor = SPACING_FACTOR * (1 - 1e-6)
-    return (spacing >= labelled.max(0) * factor) | (spacing <= labelled.min(0) / factor)
 
 
 def _mm(spacing: Iterable[float]) -> str:

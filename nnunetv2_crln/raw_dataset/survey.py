@@ -215,11 +215,6 @@ def image_endings() -> tuple[str, ...]:
     return tuple({ending for reader in LIST_OF_IO_CLASSES for ending in reader.supported_file_endings})
 
 
-def is_flat(reports: list[ChannelReport]) -> bool:
-    """Check whether a case is 2D: nnU-Net's readers give such images a first axis of length 1."""
-    return reports[0].shape[1] == 1
-
-
 def short_name(report: ChannelReport) -> str:
     """Return the file's folder and name, e.g. ``imagesUl/case_0000.nii.gz``."""
     path = Path(report.file)

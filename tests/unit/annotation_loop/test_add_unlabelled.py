@@ -1,11 +1,16 @@
 """Scans come into imagesUl; what is refused beside that."""
 
+import shutil
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from synthetic import make_case, write_image
 
-from nnunetv2_crln.annotation_loop.add_unlabelled import ADDED, REFUSED, AddOptions, add_unlabelled
+from nnunetv2_crln.annotation_loop.add_unlabelled import AddOptions, add_unlabelled
+from nnunetv2_crln.annotation_loop.scan_admission import ADDED, REFUSED
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.raw_dataset.check_images import verify_images
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 SHAPE = (8, 8, 8)
@@ -51,3 +56,34 @@ def test_an_incomplete_dataset_json_is_named(dataset, tmp_path):
     write_scan(tmp_path / "scans" / "a.nii.gz")
     with pytest.raises(UserError, match="has no file_ending"):
         add(tmp_path / "scans")
+
+
+def with_pixel(value):
+    def change(image):
+        image[0, 0, 0] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (with_pixel(float("nan")), "NaN or infinite voxels"),
+        (with_pixel(3e38), "too large to normalise"),
+        (lambda image: image.SetSpacing((0.01, 0.01, 0.01)), "10 times off"),
+        (lambda image: image.SetOrigin((float("nan"), 0, 0)), "origin or direction is not valid"),
+    ],
+    ids=["nan", "overflow", "spacing", "origin"],
+)
+def test_what_the_check_of_the_dataset_calls_an_error_is_not_added(make_dataset, tmp_path, change, reason):
+    dataset = make_dataset(dataset_id=5, unlabelled=1, shape=SHAPE)
+    scan = tmp_path / "scans" / "a.nii.gz"
+    write_scan(scan)
+    image = sitk.ReadImage(str(scan))
+    change(image)
+    sitk.WriteImage(image, str(scan))
+    ((_, found),) = add(scan.parent).of(REFUSED)
+    assert reason in found
+    shutil.copy(scan, dataset / "imagesUl" / "a_0000.nii.gz")
+    with pytest.raises(UserError, match=r"1 kind\(s\) of error"):
+        verify_images(dataset, show_progress=False)

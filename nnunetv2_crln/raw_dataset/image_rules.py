@@ -1,0 +1,69 @@
+"""Rules for the voxels and the geometry of images, shared by the check of a dataset and by the addition of scans."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nnunetv2_crln.raw_dataset.survey import ChannelReport
+
+# A factor between spacings that no scanner protocol explains, but a header in metres or without spacing does.
+SPACING_FACTOR = 10
+
+CaseReports = Sequence[ChannelReport]
+"""Descriptions of the files of one case."""
+
+
+def number_of_channels_in(reports: CaseReports) -> int:
+    """Return how many channels the files of a case hold; some formats hold all of them in one file."""
+    return sum(report.shape[0] for report in reports)
+
+
+def has_valid_geometry(report: ChannelReport) -> bool:
+    """Tell whether spacing, origin and direction are finite, and the spacing above 0."""
+    return bool(np.isfinite(report.placement).all() and np.isfinite(report.spacing).all() and min(report.spacing) > 0)
+
+
+def share_a_grid(reports: CaseReports) -> bool:
+    """Tell whether all files of a case have the same shape and spacing."""
+    first = reports[0]
+    return all(r.shape[1:] == first.shape[1:] and np.allclose(r.spacing, first.spacing) for r in reports)
+
+
+def share_directions(reports: CaseReports) -> bool:
+    """Tell whether the axes of all files of a case point in the same directions.
+
+    Directions of different lengths mean different numbers of dimensions, which is an error of its own.
+    """
+    first = reports[0].direction
+    return all(len(r.direction) != len(first) or np.allclose(r.direction, first, atol=1e-2) for r in reports)
+
+
+def is_flat(reports: CaseReports) -> bool:
+    """Tell whether a case is 2D: nnU-Net's readers give such images a first axis of length 1."""
+    return reports[0].shape[1] == 1
+
+
+def differs_in_dimension(reports: CaseReports, labelled: Sequence[CaseReports]) -> bool:
+    """Tell whether a case is 2D and all labelled cases are 3D, or the other way round."""
+    return {is_flat(case) for case in labelled} == {not is_flat(reports)}
+
+
+def axes_with_odd_spacing(report: ChannelReport, labelled: Sequence[CaseReports]) -> np.ndarray:
+    """Find the axes whose spacing is :data:`SPACING_FACTOR` times or more outside the range of the labelled cases.
+
+    Args:
+        report: Description of one file.
+        labelled: Descriptions of the labelled cases.
+
+    Returns:
+        One value per axis, (ndim,), bool. All False if the labelled cases have another number of axes: images with
+        several values per voxel have a spacing for two axes only, and their number of channels is the error.
+    """
+    expected = np.array([case[0].spacing for case in labelled])
+    spacing = np.array(report.spacing)
+    if expected.shape[1:] != spacing.shape:
+        return np.zeros(len(spacing), dtype=bool)
+    factor = SPACING_FACTOR * (1 - 1e-6)  # allow for rounding: 0.1 is not exactly a tenth of 1
+    return (spacing >= expected.max(0) * factor) | (spacing <= expected.min(0) / factor)
