@@ -9,7 +9,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
-from nnunetv2_crln.utilities.files import read_json, temporary_beside, write_json
+from nnunetv2_crln.utilities.files import read_users_json, temporary_beside, write_json
 
 STOCK_TRAINER = "nnUNetTrainer"
 PACKAGE = "nnunetv2_crln"
@@ -98,7 +98,4 @@ def _stock_checkpoint(model_folder: Path, fold: str, checkpoint_name: str, netwo
 def _read_json(path: Path) -> dict:
     if not path.is_file():
         raise UserError(f"{path} is missing. Expected a model folder TRAINER__PLANS__CONFIGURATION of nnUNet_results.")
-    try:
-        return read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Copy it from the preprocessed dataset.") from None
+    return read_users_json(path, "Copy it from the preprocessed dataset.")

@@ -14,12 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2_crln.annotation_loop.move_file import move_file
-from nnunetv2_crln.annotation_loop.preprocessed import (
-    PreprocessedData,
-    lock_alone,
-    preprocess_labelled,
-    preprocessed_data,
-)
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import (
     IMAGES_LABELLED,
@@ -29,6 +23,12 @@ from nnunetv2_crln.layout import (
     SPLITS_FILE,
     unlabelled_folder,
 )
+from nnunetv2_crln.plan_and_preprocess.added_cases import (
+    PreprocessedData,
+    preprocess_added_labelled,
+    preprocessed_data,
+)
+from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import info_file, remove_case
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases, list_files
@@ -95,8 +95,9 @@ def add_labels(
         new = _find_labels(folders.raw, dataset_json, labels, cases)
         _check_labels(folders.raw, dataset_json, new, processes, show_progress)
         data = preprocessed_data(folders)
+        data_locks = locks.enter_context(LabelledDataLocks())
         for entry in data:
-            locks.callback(lock_alone(entry).release)
+            data_locks.acquire(entry.folder)
         for label in new:
             _move(folders.raw, dataset_json["file_ending"], label)
         dataset_json = _count_again(folders)
@@ -255,6 +256,6 @@ def _update_preprocessed(
             content = read_json(info)
             write_json({**content, "cases": [case for case in content["cases"] if case not in cases]}, info)
         todo = {case: labelled[case] for case in cases if not _is_preprocessed(entry.folder, case, labelled[case])}
-        preprocess_labelled(entry, todo, dataset_json, processes, show_progress)
+        preprocess_added_labelled(entry, todo, dataset_json, processes, show_progress)
         for case in cases:
             remove_case(unlabelled, case)

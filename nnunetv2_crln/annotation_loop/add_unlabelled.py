@@ -16,12 +16,12 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2_crln.annotation_loop.find_scans import Scan, find_scans, readable_endings
 from nnunetv2_crln.annotation_loop.known_images import known_images
 from nnunetv2_crln.annotation_loop.move_file import move_file
-from nnunetv2_crln.annotation_loop.preprocessed import preprocess_new_unlabelled
 from nnunetv2_crln.annotation_loop.scan_admission import ADDED, PRESENT, REFUSED, ScanAdmission
 from nnunetv2_crln.dataset_conversion.common.dicom import read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image, write_image
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, RAW_LOCK
+from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
 from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import with_companions
@@ -100,7 +100,7 @@ def add_unlabelled(options: AddOptions) -> Summary:
         lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
         summary = _place_scans(folders.raw, dataset_json, options)
     if options.preprocess and not options.dry_run and (summary.of(ADDED) or summary.of(PRESENT)):
-        preprocess_new_unlabelled(folders, options.processes, options.show_progress)
+        preprocess_added_unlabelled(folders, options.processes, options.show_progress)
     return summary
 
 

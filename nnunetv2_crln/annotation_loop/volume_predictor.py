@@ -14,9 +14,9 @@ from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from torch import Tensor, nn
 
-from nnunetv2_crln.annotation_loop.preprocessed import unlabelled_cases_of
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.plan_and_preprocess.added_cases import unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.cases import source_record
 from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset

@@ -15,9 +15,14 @@ from nnunetv2_crln.utilities.locking import FolderLock
 
 
 class LabelledDataLocks:
-    """Exclusive locks on folders of labelled cases, held until the end of the ``with`` block."""
+    """Exclusive locks on folders of labelled cases, held until the end of the ``with`` block.
 
-    def __init__(self) -> None:
+    Args:
+        way_out: What else the user can do when a folder is in use; a sentence of the error.
+    """
+
+    def __init__(self, way_out: str = "") -> None:
+        self._way_out = way_out
         self._locks = contextlib.ExitStack()
         # A process that closes its second handle of a file loses the lock of the first one.
         self._held: set[Path] = set()
@@ -34,10 +39,8 @@ class LabelledDataLocks:
         if folder in self._held:
             return
         lock = self._locks.enter_context(FolderLock(data_lock_file(folder)))
-        lock.acquire(
-            f"{folder} is in use by a training, or is being preprocessed. Wait for its end. "
-            "--unlabelled_only adds unlabelled cases without touching the labelled ones."
-        )
+        message = f"{folder} is in use by a training, or is being preprocessed. Wait for its end. {self._way_out}"
+        lock.acquire(message.rstrip())
         self._held.add(folder)
 
     def __enter__(self) -> LabelledDataLocks:

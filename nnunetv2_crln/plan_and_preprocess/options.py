@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.plan_and_preprocess import article
-from nnunetv2_crln.plan_and_preprocess.plans import find_nnunet_class, planner_default
+from nnunetv2_crln.plan_and_preprocess.planners import find_nnunet_class, planner_default
 from nnunetv2_crln.utilities.cores import one_per_core
 
 DEFAULT_PROCESSES = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8}

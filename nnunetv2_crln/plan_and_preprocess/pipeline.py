@@ -9,7 +9,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, did_you_mean, listing
-from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SPLITS_FILE
+from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.checked_steps import (
     check_written_labelled,
@@ -19,6 +19,7 @@ from nnunetv2_crln.plan_and_preprocess.checked_steps import (
     refuse_no_process,
     verify,
 )
+from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_crln_blocks
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     UnreadableCasesError,
@@ -28,20 +29,19 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
 )
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
 from nnunetv2_crln.plan_and_preprocess.plans import (
-    check_block,
     check_plans,
-    describe_configuration,
-    keep_crln_blocks,
     read_checked_plans,
 )
-from nnunetv2_crln.plan_and_preprocess.small_plans import SUFFIX, TRAINER, write_small_plans
-from nnunetv2_crln.plan_and_preprocess.splits import unused_cases
+from nnunetv2_crln.plan_and_preprocess.replaced_plans import keep_replaced_plans
+from nnunetv2_crln.plan_and_preprocess.small_plans import write_small_plans
+from nnunetv2_crln.plan_and_preprocess.summary import print_summary
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
-from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
+from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
-from nnunetv2_crln.utilities.advice import command_line
+
+ADD_ALONE = "--unlabelled_only adds unlabelled cases without touching the labelled ones."
 
 
 def plan_and_preprocess(options: Options) -> None:
@@ -77,7 +77,7 @@ def _one_dataset(
     dataset_id: int, folders: DatasetFolders, protocol: article.Protocol | None, options: Options
 ) -> list[str]:
     """Do all steps after the checks and return a text for each case that failed."""
-    with LabelledDataLocks() as locks:
+    with LabelledDataLocks(ADD_ALONE) as locks:
         plans_manager = _plans_with_labelled_cases(dataset_id, folders, protocol, options, locks)
     configurations = available_configurations(plans_manager, options.processes_of())
     failed: list[str] = []
@@ -154,7 +154,11 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
         # Preprocessing names them again at its end; until then all others go on.
         print_warnings([str(error)])
     print("Experiment planning ...")
-    with keep_crln_blocks(folders.preprocessed) as kept, explaining_nnunet_errors("planning", folders, options):
+    with (
+        keep_replaced_plans(folders.preprocessed) as warnings,
+        keep_crln_blocks(folders.preprocessed) as kept,
+        explaining_nnunet_errors("planning", folders, options),
+    ):
         plans_name = plan_experiments(
             [dataset_id],
             options.planner,
@@ -165,6 +169,7 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
         )
         if options.small:
             write_small_plans(folders.preprocessed / f"{plans_name}.json")
+    print_warnings(warnings)
     if kept:
         print(f'Kept your "crln" block of {", ".join(kept)}.')
     return plans_name
@@ -316,64 +321,3 @@ def preprocess_all_unlabelled(
             print(f"Failed: {text}", file=sys.stderr)
             failed.append(text)
     return failed
-
-
-def print_summary(
-    dataset_id: int,
-    folders: DatasetFolders,
-    plans_manager: PlansManager,
-    configurations: list[str],
-    options: Options,
-) -> None:
-    """Print the number of cases, the cost of a training, and the next command.
-
-    Args:
-        dataset_id: Number of the dataset.
-        folders: Folders of the dataset.
-        plans_manager: nnU-Net's plans.
-        configurations: Names of the configurations.
-        options: Options of the command.
-    """
-    # The plans do not record the target: it is known only if they were made just now.
-    memory_target = None if options.unlabelled_only else options.memory_target()
-    cases, unlabelled = find_labelled_cases(folders.raw), len(find_unlabelled_cases(folders.raw))
-    labelled = len(cases)
-    print(f"\n{folders.name}: {labelled} labelled and {unlabelled} unlabelled cases")
-    print_warnings(_split_warnings(folders, list(cases)))
-    for configuration in configurations:
-        print(describe_configuration(plans_manager, configuration, memory_target))
-    if options.num_parts > 1:
-        rest = [part for part in range(options.num_parts) if part != options.part_id]
-        print(
-            f"This was part {options.part_id} of {options.num_parts}; "
-            f"training needs parts {listing(map(str, rest))} too."
-        )
-    chosen = "3d_fullres" if "3d_fullres" in configurations else configurations[0]
-    plans = () if plans_manager.plans_name == "nnUNetPlans" else ("-p", plans_manager.plans_name)
-    fold = "0"
-    split = folders.preprocessed / SPLITS_FILE
-    if labelled < NUM_FOLDS and not split.is_file():
-        print(
-            f"{labelled} labelled cases are too few for nnU-Net's {NUM_FOLDS} folds: write your own {split}, or train "
-            "on all of them without validation cases (fold all)."
-        )
-        fold = "all"
-    if chosen != article.CONFIGURATION:
-        print("Next:", command_line("nnUNetv2_train", dataset_id, chosen, fold, "-tr", "nnUNetTrainer_CRLN", *plans))
-        if options.small:
-            words = ("-tr", TRAINER, "-p", f"{plans_manager.plans_name}{SUFFIX}", "-device", "cpu")
-            print("On a CPU:", command_line("nnUNetv2_train", dataset_id, chosen, fold, *words))
-    if options.article:
-        # The paper trains on all labelled cases; BraTS has validation cases of its own.
-        fold = "0" if split.is_file() else "all"
-        words = ("nnUNetv2_train", dataset_id, article.CONFIGURATION, fold, "-tr", article.TRAINER, *plans)
-        print("Next:", command_line(*words))
-    print()
-
-
-def _split_warnings(folders: DatasetFolders, cases: list[str]) -> list[str]:
-    try:
-        unused = unused_cases(folders.preprocessed, cases)
-    except UserError as error:  # training refuses it; everything else is done
-        return [str(error)]
-    return [unused] if unused else []

@@ -224,9 +224,20 @@ def preprocess_case(
     save_case(image, nonzero, properties, temporary / case, configuration_manager.patch_size)
     # Only now, because a training may be reading the case as it was.
     remove_case(folder, case)
+    put_in_place(temporary, folder, case)
+    return written.oddity
+
+
+def put_in_place(temporary: Path, folder: Path, case: str) -> None:
+    """Move the finished files of a preprocessed case into their folder, on the same file system.
+
+    Args:
+        temporary: Folder with the finished files.
+        folder: Folder for them.
+        case: Identifier of the case.
+    """
     for suffix in SUFFIXES:
         os.replace(temporary / f"{case}{suffix}", folder / f"{case}{suffix}")
-    return written.oddity
 
 
 def save_case(image: np.ndarray, nonzero: np.ndarray, properties: dict, path: Path, patch_size: list[int]) -> None:

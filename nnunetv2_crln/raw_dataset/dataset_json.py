@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import DATASET_RECORD
-from nnunetv2_crln.utilities.files import read_json
+from nnunetv2_crln.utilities.files import read_users_json
 
 
 def read_dataset_json(path: str | Path) -> dict:
@@ -25,14 +25,12 @@ def read_dataset_json(path: str | Path) -> dict:
     """
     path = Path(path) / "dataset.json" if Path(path).is_dir() else Path(path)
     try:
-        content = read_json(path)
+        content = read_users_json(path, "Correct the file.")
     except OSError as error:
         raise UserError(
             f"Cannot read {path} ({error.strerror}). A raw dataset needs a dataset.json; "
             "see https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md."
         ) from None
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}. Correct the file.") from None
     if not isinstance(content, dict):
         raise UserError(f"{path} holds a {type(content).__name__}; expected an object with keys like numTraining.")
     return content

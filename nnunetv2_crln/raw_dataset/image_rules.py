@@ -46,7 +46,15 @@ def is_flat(reports: CaseReports) -> bool:
 
 
 def differs_in_dimension(reports: CaseReports, labelled: Sequence[CaseReports]) -> bool:
-    """Tell whether a case is 2D and all labelled cases are 3D, or the other way round."""
+    """Tell whether a case is 2D and all labelled cases are 3D, or the other way round.
+
+    Args:
+        reports: Descriptions of the case's files.
+        labelled: Descriptions of the labelled cases.
+
+    Returns:
+        False if the labelled cases themselves differ.
+    """
     return {is_flat(case) for case in labelled} == {not is_flat(reports)}
 
 

@@ -109,6 +109,26 @@ def read_json(path: str | Path) -> Any:
     return json.loads(content.decode("utf-8"))
 
 
+def read_users_json(path: str | Path, way_out: str) -> Any:
+    """Read a JSON file that a user may have edited.
+
+    Args:
+        path: File to read.
+        way_out: What to do if the file is damaged; a sentence of the error.
+
+    Returns:
+        Its content.
+
+    Raises:
+        UserError: The file is not valid JSON.
+        OSError: It cannot be read.
+    """
+    try:
+        return read_json(path)
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}. {way_out}") from None
+
+
 def write_json(content: Any, path: str | Path) -> None:
     """Write a JSON file in nnU-Net's format; a killed process leaves the previous file intact.
 

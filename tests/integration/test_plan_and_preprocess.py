@@ -94,6 +94,7 @@ def test_planning_again_keeps_what_the_user_wrote(dataset, capsys):
     assert read(dataset[1] / "dataset_fingerprint.json") == fingerprint
     output = capsys.readouterr().out
     assert "Next: nnUNetv2_train 999 3d_fullres 0 -tr nnUNetTrainer_CRLN\n" in output
+    assert "nnUNetTrainer__nnUNetPlans__3d_fullres/fold_0/checkpoint_final.pth" in output
     assert 'Kept your "crln" block of 3d_fullres in nnUNetPlans.json' in output
     assert "3d_fullres: patch 24 × 24 × 24, batch 2 labelled + 1 unlabelled" in output
     assert "mine: patch 24 × 24 × 24, batch 3 labelled + 3 unlabelled" in output

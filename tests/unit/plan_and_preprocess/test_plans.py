@@ -6,12 +6,9 @@ import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.plan_and_preprocess.plans import (
-    describe_configuration,
-    find_nnunet_class,
-    keep_crln_blocks,
-    planner_default,
-)
+from nnunetv2_crln.plan_and_preprocess.crln_blocks import keep_crln_blocks
+from nnunetv2_crln.plan_and_preprocess.planners import find_nnunet_class, planner_default
+from nnunetv2_crln.plan_and_preprocess.summary import describe_configuration
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
 

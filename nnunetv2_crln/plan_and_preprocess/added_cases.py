@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import data_lock_file, dataset_number, unlabelled_folder
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans, plans_identifier
+from nnunetv2_crln.layout import unlabelled_folder
+from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier, plans_in
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
-    SUFFIXES,
     info_file,
     preprocess_unlabelled,
+    put_in_place,
     unlabelled_status,
 )
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
-from nnunetv2_crln.utilities.files import read_json
-from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
 
 
@@ -56,7 +52,8 @@ def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
         UserError: A plans file is damaged.
     """
     found: dict[Path, PreprocessedData] = {}
-    for plans_manager in _all_plans(folders.preprocessed):
+    for _, plans in plans_in(folders.preprocessed):
+        plans_manager = PlansManager(plans)
         for configuration in plans_manager.available_configurations:
             folder = folders.preprocessed / plans_manager.get_configuration(configuration).data_identifier
             if folder.is_dir():
@@ -64,18 +61,7 @@ def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
     return list(found.values())
 
 
-def _all_plans(folder: Path) -> Iterator[PlansManager]:
-    for path in sorted(folder.glob("*.json")):
-        try:
-            content = read_json(path)
-        except ValueError as error:
-            raise UserError(f"{path} is not valid JSON: {error}. Correct or remove the file.") from error
-        if isinstance(content, dict) and {"plans_name", "configurations"} <= set(content):
-            check_plans(content, path)
-            yield PlansManager(content)
-
-
-def preprocess_new_unlabelled(folders: DatasetFolders, processes: int, show_progress: bool = True) -> None:
+def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_progress: bool = True) -> None:
     """Preprocess new unlabelled cases for everything the dataset is already preprocessed for.
 
     Args:
@@ -115,7 +101,7 @@ def preprocess_new_unlabelled(folders: DatasetFolders, processes: int, show_prog
         )
 
 
-def preprocess_labelled(
+def preprocess_added_labelled(
     data: PreprocessedData, cases: dict[str, dict], dataset_json: dict, processes: int, show_progress: bool = True
 ) -> None:
     """Preprocess some labelled cases as nnU-Net does, without touching the others.
@@ -169,22 +155,7 @@ def preprocess_labelled_case(
     preprocessor.run_case_save(
         str(temporary / case), files["images"], files["label"], plans_manager, configuration_manager, dataset_json
     )
-    for suffix in SUFFIXES:
-        os.replace(temporary / f"{case}{suffix}", folder / f"{case}{suffix}")
-
-
-def lock_alone(data: PreprocessedData) -> FolderLock:
-    """Lock preprocessed data that are about to change against trainings.
-
-    Returns:
-        The lock, held.
-
-    Raises:
-        UserError: A training is reading them, or another command is writing them.
-    """
-    lock = FolderLock(data_lock_file(data.folder))
-    lock.acquire(f"{data.folder} is in use by a training, or is being preprocessed. Wait for its end.")
-    return lock
+    put_in_place(temporary, folder, case)
 
 
 def unlabelled_cases_of(
@@ -204,12 +175,13 @@ def unlabelled_cases_of(
         UserError: There are none, or some are missing or were made under other plans.
     """
     status = unlabelled_status(folders.preprocessed, plans_manager, configuration)
-    number = dataset_number(folders.name)
     if status.stale or status.missing or not status.ready:
         raise UserError(
             f"Of the unlabelled cases of {folders.name}, {len(status.ready)} are preprocessed for {configuration} "
             f"under these plans, {len(status.stale)} under others, {len(status.missing)} not at all. Run: "
-            f"nnUNetv2_crln_plan_and_preprocess -d {number} -c {configuration} --unlabelled_only"
+            + preprocess_unlabelled_command(
+                folders.name, [configuration], plans_identifier(folders.preprocessed, plans_manager.plans)
+            )
         )
     identifier = plans_manager.get_configuration(configuration).data_identifier
     return unlabelled_folder(folders.preprocessed, identifier), status.ready

@@ -1,0 +1,117 @@
+"""Print what planning has led to: cases, memory, and the commands to go on with."""
+
+from __future__ import annotations
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SPLITS_FILE
+from nnunetv2_crln.plan_and_preprocess import article
+from nnunetv2_crln.plan_and_preprocess.checked_steps import print_warnings
+from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block
+from nnunetv2_crln.plan_and_preprocess.options import Options
+from nnunetv2_crln.plan_and_preprocess.small_plans import SUFFIX, TRAINER
+from nnunetv2_crln.plan_and_preprocess.splits import unused_cases
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.utilities.advice import command_line
+
+
+def print_summary(
+    dataset_id: int,
+    folders: DatasetFolders,
+    plans_manager: PlansManager,
+    configurations: list[str],
+    options: Options,
+) -> None:
+    """Print the number of cases, the cost of a training, and the next command.
+
+    Args:
+        dataset_id: Number of the dataset.
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configurations: Names of the configurations.
+        options: Options of the command.
+    """
+    # The plans do not record the target: it is known only if they were made just now.
+    memory_target = None if options.unlabelled_only else options.memory_target()
+    cases, unlabelled = find_labelled_cases(folders.raw), len(find_unlabelled_cases(folders.raw))
+    labelled = len(cases)
+    print(f"\n{folders.name}: {labelled} labelled and {unlabelled} unlabelled cases")
+    print_warnings(_split_warnings(folders, list(cases)))
+    for configuration in configurations:
+        print(describe_configuration(plans_manager, configuration, memory_target))
+    if options.num_parts > 1:
+        rest = [part for part in range(options.num_parts) if part != options.part_id]
+        print(
+            f"This was part {options.part_id} of {options.num_parts}; "
+            f"training needs parts {listing(map(str, rest))} too."
+        )
+    chosen = "3d_fullres" if "3d_fullres" in configurations else configurations[0]
+    plans = () if plans_manager.plans_name == "nnUNetPlans" else ("-p", plans_manager.plans_name)
+    fold = "0"
+    split = folders.preprocessed / SPLITS_FILE
+    if labelled < NUM_FOLDS and not split.is_file():
+        print(
+            f"{labelled} labelled cases are too few for nnU-Net's {NUM_FOLDS} folds: write your own {split}, or train "
+            "on all of them without validation cases (fold all)."
+        )
+        fold = "all"
+    if chosen != article.CONFIGURATION:
+        train = ("nnUNetv2_train", dataset_id, chosen, fold, "-tr")
+        print("Next:", command_line(*train, "nnUNetTrainer_CRLN", *plans))
+        model = f"{folders.name}/nnUNetTrainer__{plans_manager.plans_name}__{chosen}/fold_{fold}"
+        print(
+            "Better with few labels: begin with supervised training,\n"
+            f"  {command_line(*train, 'nnUNetTrainer', *plans)}\n"
+            f"  and add to the command above -pretrained_weights $nnUNet_results/{model}/checkpoint_final.pth"
+        )
+        if options.small:
+            small = f"{plans_manager.plans_name}{SUFFIX}"
+            print("On a CPU:", command_line(*train, TRAINER, "-p", small, "-device", "cpu"))
+    if options.article:
+        # The paper trains on all labelled cases; BraTS has validation cases of its own.
+        fold = "0" if split.is_file() else "all"
+        train = ("nnUNetv2_train", dataset_id, article.CONFIGURATION, fold, "-tr")
+        print("Next:", command_line(*train, article.TRAINER, *plans))
+    print()
+
+
+def _split_warnings(folders: DatasetFolders, cases: list[str]) -> list[str]:
+    try:
+        unused = unused_cases(folders.preprocessed, cases)
+    except UserError as error:  # training refuses it; everything else is done
+        return [str(error)]
+    return [unused] if unused else []
+
+
+def describe_configuration(plans_manager: PlansManager, configuration: str, memory_target: float | None) -> str:
+    """Describe patch, batch and memory of one configuration.
+
+    The student keeps the activations of labelled and unlabelled patches for the backward pass; plain nnU-Net keeps only
+    those of labelled patches. The teacher keeps none. Memory therefore grows with the number of patches per step.
+
+    Args:
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+        memory_target: GPU memory that the plans were made for, in GB; None if unknown.
+
+    Returns:
+        Text of three lines.
+    """
+    manager = plans_manager.get_configuration(configuration)
+    settings = check_block(manager.configuration.get(PLANS_BLOCK, {}), f"Configuration {configuration}")
+    labelled = manager.batch_size
+    unlabelled = settings.unlabelled_batch_size or labelled
+    made_for = f" (made for {memory_target:g} GB)" if memory_target else ""
+    smaller = f"-gpu_memory_target {memory_target / 2:g}" if memory_target else "half the -gpu_memory_target"
+    save = [f"plan with {smaller}"]
+    if unlabelled > 1:
+        save.append(f'set "crln": {{"unlabelled_batch_size": {unlabelled // 2}}} in this configuration of the plans')
+    return (
+        f"{configuration}: patch {' × '.join(str(size) for size in manager.patch_size)}, "
+        f"batch {labelled} labelled + {unlabelled} unlabelled\n"
+        f"  GPU memory: about {(labelled + unlabelled) / labelled:.1f} times the activations of plain nnU-Net "
+        f"with this plan{made_for}, plus a forward pass of the teacher without gradient.\n"
+        f"  If that is too much: {', or '.join(save)}."
+    )
