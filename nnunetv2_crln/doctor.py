@@ -319,9 +319,12 @@ def _preprocessed(dataset_id: int, _: int) -> Iterator[Finding]:
 def _plans(folder: Path, plans: dict, name: str) -> Iterator[Finding]:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage
+
     manager = PlansManager(plans)
     for configuration in manager.available_configurations:
-        yield _configuration(folder, manager, configuration, name)
+        if not is_second_stage(plans, configuration):
+            yield _configuration(folder, manager, configuration, name)
 
 
 def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -> Finding:

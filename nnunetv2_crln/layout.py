@@ -20,6 +20,8 @@ RANKING_LOCK = ".crln_ranking.lock"
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 
+SHORT_SCHEDULE = "short_schedule"
+"""Key in a configuration of the plans: length and learning rate of the trainers that end in ``_short``."""
 PLANS_BLOCK = "crln"
 """Settings, in a configuration of the plans."""
 

@@ -154,10 +154,15 @@ def network(**changes):
 
 # ------------------------------------------------------------------ runs
 
-FIX = (
-    r"[Cc]opy|[Rr]emove|[Rr]eplace|[Cc]orrect|[Rr]ename|[Cc]onvert|[Aa]dd|[Cc]hange|[Pp]ut|[Mm]ove|[Ss]et it|Split|"
-    r"Resample|keep|bring"
+WAYS_OUT = (
+    r"\b([Cc]opy|[Rr]emove|[Rr]eplace|[Cc]orrect|[Rr]ename|[Cc]onvert|[Aa]dd|[Cc]hange|[Pp]ut|[Mm]ove|[Ss]et it|Split|"
+    r"Resample|keep|bring)\b"
 )
+
+
+def says_how_to_fix(message: str, *others: str) -> bool:
+    """Whether a message tells what to do, in one of the usual words or one of some others; paths do not count."""
+    return re.search("|".join((WAYS_OUT, *others)), re.sub(r"\S*[/\\]\S*", "", message)) is not None
 
 
 def set_up(patch, root: Path) -> None:

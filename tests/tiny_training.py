@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import SimpleITK as sitk
 import torch
 from synthetic import write_image
@@ -71,3 +72,10 @@ def train_epochs(trainer, number: int) -> None:
             trainer.on_validation_epoch_start()
             trainer.on_validation_epoch_end([trainer.validation_step(next(trainer.dataloader_val))])
         trainer.on_epoch_end()
+
+
+def assert_trained(trainer) -> None:
+    """Every loss is finite. Steps that are not finite are skipped and missing in the means, so they are counted."""
+    logged = trainer.logger.get_checkpoint()
+    assert np.isfinite(logged["train_losses"]).all()
+    assert logged["crln_skipped_steps"] == [0] * len(logged["train_losses"])

@@ -27,6 +27,7 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
     PreprocessedData,
     preprocess_added_labelled,
     preprocessed_data,
+    require_blosc2,
 )
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits
@@ -98,6 +99,7 @@ def add_labels(
         data_locks = locks.enter_context(LabelledDataLocks())
         for entry in data:
             data_locks.acquire(entry.folder)
+            require_blosc2(entry)
         for label in new:
             _move(folders.raw, dataset_json["file_ending"], label)
         dataset_json = _count_again(folders)

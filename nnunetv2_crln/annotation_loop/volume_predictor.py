@@ -77,8 +77,8 @@ class VolumePredictor:
         choice: The model.
 
     Raises:
-        UserError: The model does not exist, the dataset.json of its dataset is wrong, or its unlabelled cases are not
-            preprocessed.
+        UserError: The model does not exist or is the second stage of a cascade, the dataset.json of its dataset is
+            wrong, or its unlabelled cases are not preprocessed.
     """
 
     def __init__(self, choice: ModelChoice) -> None:
@@ -99,6 +99,11 @@ class VolumePredictor:
         self.configuration_manager: Any = predictor.configuration_manager
         self.label_manager: Any = predictor.label_manager
         self.dataset_json: dict = predictor.dataset_json
+        if self.configuration_manager.previous_stage_name is not None:
+            raise UserError(
+                f"{self.model} is the second stage of a cascade, which needs predictions of the first. Use a model of "
+                "2d, 3d_lowres or 3d_fullres."
+            )
         self.folders: DatasetFolders = find_dataset(int(dataset_number(self.plans_manager.dataset_name)))
         read_checked_dataset_json(self.folders.raw)  # what is written at the end depends on it
         folder, self.cases = unlabelled_cases_of(self.folders, self.plans_manager, _configuration(self.model))

@@ -16,7 +16,7 @@ from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
 from nnunetv2_crln.evaluation.summary_file import save_summary
-from nnunetv2_crln.layout import NUM_FOLDS
+from nnunetv2_crln.layout import NUM_FOLDS, SHORT_SCHEDULE
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
@@ -91,9 +91,9 @@ def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
     name = f"{options.plans_name}_{options.epochs}epochs"
     usual = {"num_iterations_per_epoch": 250, "num_val_iterations_per_epoch": 50}
     configuration = plans["configurations"][options.configuration]
-    configuration["short_schedule"] = {
+    configuration[SHORT_SCHEDULE] = {
         **usual,
-        **configuration.get("short_schedule", {}),
+        **configuration.get(SHORT_SCHEDULE, {}),
         "num_epochs": options.epochs,
     }
     copy = folders.preprocessed / f"{name}.json"

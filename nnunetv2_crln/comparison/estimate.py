@@ -13,6 +13,7 @@ from pathlib import Path
 from nnunetv2_crln.comparison.measure_step import PREFIX
 from nnunetv2_crln.comparison.methods import RECIPE, SUPERVISED, CompareOptions, Training
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.durations import duration
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 
@@ -36,14 +37,14 @@ def measure_methods(
     setting = f"{plans_name} {options.configuration} {options.device}"
     known = read_json(kept_in) if kept_in.is_file() else {}
     measured = known.get(setting, {})
-    for training in {training.method: training for training in todo}.values():
-        if training.method not in measured and training.method != RECIPE:
-            print(f"Measuring a few steps of {training.method} ...", flush=True)
-            measured[training.method] = _measure(training, options, plans_name)
+    for training in todo:
+        # A recipe takes the steps of supervised training, on data that do not exist yet.
+        method = SUPERVISED if training.method == RECIPE else training.method
+        if method not in measured:
+            print(f"Measuring a few steps of {method} ...", flush=True)
+            measured[method] = _measure(training, options, plans_name)
             write_json({**known, setting: measured}, kept_in)
-    if SUPERVISED in measured:  # a recipe takes the same steps, on data that do not exist yet
-        measured[RECIPE] = measured[SUPERVISED]
-    return measured
+    return {**measured, RECIPE: measured[SUPERVISED]} if SUPERVISED in measured else measured
 
 
 def _measure(training: Training, options: CompareOptions, plans_name: str) -> dict[str, float]:
@@ -86,18 +87,9 @@ def describe_cost(
         each = values["seconds"] * values["steps"]
         total += each * number
         lines.append(
-            f"  {method}: {number} training(s) of about {_duration(each)} ({values['seconds']:.2f} s a step), "
-            f"{values['memory_gb']:.1f} GB of {where}"
+            f"  {method}: {number} training(s) of about {duration(each)} ({values['seconds']:.2f} s a step), "
+            f"{values['memory_gb']:.1f} GiB of {where}"
         )
     together = f", {places} at a time" if places > 1 else ""
-    lines.append(f"  in all about {_duration(total / places)}{together}, and the prediction of the held-out cases")
+    lines.append(f"  in all about {duration(total / places)}{together}, and the prediction of the held-out cases")
     return "\n".join(["This will take:", *lines])
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = seconds / 60
-    if minutes < 90:
-        return f"{minutes:.0f} min"
-    return f"{minutes / 60:.1f} h" if minutes < 48 * 60 else f"{minutes / 60 / 24:.1f} days"

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from nnunetv2_crln.layout import PLANS_BLOCK
+from nnunetv2_crln.layout import PLANS_BLOCK, SHORT_SCHEDULE
 
 DEMO_PLANS = "nnUNetPlans_demo"
 
@@ -39,7 +39,7 @@ def write_demo_plans(preprocessed_dataset_folder: str | Path, seed: int) -> Path
         n_conv_per_stage=[1] * _STAGES,
         n_conv_per_stage_decoder=[1] * (_STAGES - 1),
     )
-    full_resolution["short_schedule"] = {**_SCHEDULE, "seed": seed}
+    full_resolution[SHORT_SCHEDULE] = {**_SCHEDULE, "seed": seed}
     full_resolution[PLANS_BLOCK] = {**full_resolution.get(PLANS_BLOCK, {}), "seed": seed}
     plans["plans_name"] = DEMO_PLANS
     plans["configurations"] = {"3d_fullres": full_resolution}

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 
-LARGE = 1 << 24
-"""Elements of class maps (64 MiB in float32) from which memory matters more than computing a loss twice."""
+LARGE = 1 << 23
+"""Elements of the class maps of one patch (32 MiB in float32) from which memory matters more than time."""
 
 
 def recomputed_if_large(loss: Callable[..., Tensor], maps: Tensor, *arguments: Tensor | float) -> Tensor:
@@ -28,7 +28,8 @@ def recomputed_if_large(loss: Callable[..., Tensor], maps: Tensor, *arguments: T
     def in_single_precision(maps: Tensor, *arguments: Tensor | float) -> Tensor:
         return loss(maps.to(torch.promote_types(maps.dtype, torch.float32)), *arguments)
 
-    if maps.numel() < LARGE or not torch.is_grad_enabled():
+    # By the size of a patch: processes with different numbers of patches must do the same, because a loss may gather.
+    if maps[0].numel() < LARGE or not torch.is_grad_enabled():
         return in_single_precision(maps, *arguments)
     # Stopping early would raise an exception, whose frames hold the loss's large tensors until garbage is collected.
     with set_checkpoint_early_stop(False):

@@ -1,5 +1,7 @@
 """Rectify logits with the holistic relationship map (Eq. 8; Eq. 17 and the concatenation of Table 7)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -34,13 +36,14 @@ def rectify_logits(logits: Tensor, relationship_map: Tensor, mu: Tensor) -> Tens
     return logits + (1 - mu) * relationship_map
 
 
-def rectify_where_unsure(logits: Tensor, relationship_map: Tensor, confidence_threshold: float) -> Tensor:
+def rectify_where_unsure(logits: Tensor, relationship_map: Tensor, confidence_threshold: float = math.inf) -> Tensor:
     """Replace logits by the map where the logits are unconfident and the map is more confident (Eq. 17).
 
     Args:
         logits: Before softmax, (B, C, *grid).
         relationship_map: Map of the dynamic interaction module, (B, C, *grid).
-        confidence_threshold: Keep the logits wherever their largest probability reaches this value.
+        confidence_threshold: Keep the logits wherever their largest probability reaches this value; by default nowhere,
+            so that the more confident of the two is taken.
 
     Returns:
         Rectified logits, (B, C, *grid); each voxel comes from either ``logits`` or ``relationship_map``.
@@ -53,25 +56,6 @@ def rectify_where_unsure(logits: Tensor, relationship_map: Tensor, confidence_th
     map_confidence = torch.softmax(relationship_map, 1).amax(1, keepdim=True)
     replace = (confidence < confidence_threshold) & (map_confidence > confidence)
     return torch.where(replace, relationship_map, logits)
-
-
-def take_the_surer(logits: Tensor, relationship_map: Tensor) -> Tensor:
-    """Take at each voxel the logits or the relationship map, whichever has the larger probability.
-
-    Args:
-        logits: Before softmax, (B, C, *grid).
-        relationship_map: Map of the dynamic interaction module, (B, C, *grid).
-
-    Returns:
-        (B, C, *grid); each voxel is either that of ``logits`` or that of ``relationship_map``.
-
-    Raises:
-        ValueError: The two maps differ in shape.
-    """
-    _check_same_shape(logits, relationship_map)
-    confidence = torch.softmax(logits, 1).amax(1, keepdim=True)
-    map_confidence = torch.softmax(relationship_map, 1).amax(1, keepdim=True)
-    return torch.where(map_confidence > confidence, relationship_map, logits)
 
 
 def agreement(logits: Tensor, relationship_map: Tensor, disagreement_weight: float) -> Tensor:
@@ -89,7 +73,14 @@ def agreement(logits: Tensor, relationship_map: Tensor, disagreement_weight: flo
     return same.to(logits.dtype) * (1 - disagreement_weight) + disagreement_weight
 
 
-class CorrectionParameter(nn.Module):
+class Rectification(nn.Module):
+    """Base class of all ways to rectify: ``forward`` maps logits and relationship map to rectified logits."""
+
+    def project(self) -> None:
+        """Bring the parameters back into their bounds after an update; by default there are none."""
+
+
+class CorrectionParameter(Rectification):
     """Rectify with a learned scalar mu (Eq. 8), projected back into [0, 1] after each update (Eq. 16).
 
     This is the setting ``"rectification": "learned"``.
@@ -120,7 +111,7 @@ class CorrectionParameter(nn.Module):
         self.mu.clamp_(0, 1)
 
 
-class ConcatRectification(nn.Module):
+class ConcatRectification(Rectification):
     """Rectify with a 1x1x1 convolution over the concatenated logits and map (Table 7).
 
     This is the setting ``"rectification": "concat"``. The convolution starts as Eq. 8 with mu = 0, the sum of logits
@@ -155,11 +146,8 @@ class ConcatRectification(nn.Module):
         _check_same_shape(logits, relationship_map)
         return self.mix(torch.cat([logits, relationship_map], 1))
 
-    def project(self) -> None:
-        """Do nothing: the convolution is unbounded."""
 
-
-class FixedRectification(nn.Module):
+class FixedRectification(Rectification):
     """Rectify with :func:`rectify_where_unsure`, without parameters; the setting ``"rectification": "fixed"``.
 
     Args:
@@ -182,15 +170,13 @@ class FixedRectification(nn.Module):
         """
         return rectify_where_unsure(logits, relationship_map, self.confidence_threshold)
 
-    def project(self) -> None:
-        """Do nothing: this module has no parameters."""
 
-
-class AgreementRectification(nn.Module):
+class AgreementRectification(Rectification):
     """Use the map as a second opinion instead of an addend; the setting ``"rectification": "agreement"``.
 
-    The more confident of the two determines the label (:func:`take_the_surer`). Where they predict different classes,
-    the voxel has the weight ``disagreement_weight`` instead of 1 (:func:`agreement`). The module has no parameters.
+    The more confident of the two determines the label (:func:`rectify_where_unsure`). Where they predict different
+    classes, the voxel has the weight ``disagreement_weight`` instead of 1 (:func:`agreement`). The module has no
+    parameters.
 
     Args:
         disagreement_weight: Trust where logits and map differ, in [0, 1].
@@ -201,7 +187,7 @@ class AgreementRectification(nn.Module):
         self.disagreement_weight = disagreement_weight
 
     def forward(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
-        """Rectify logits with :func:`take_the_surer`.
+        """Rectify logits with :func:`rectify_where_unsure`, however confident they are.
 
         Args:
             logits: Before softmax, (B, C, *grid).
@@ -210,7 +196,7 @@ class AgreementRectification(nn.Module):
         Returns:
             Rectified logits, (B, C, *grid).
         """
-        return take_the_surer(logits, relationship_map)
+        return rectify_where_unsure(logits, relationship_map)
 
     def trust(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
         """Weight each voxel's pseudo label with :func:`agreement`.
@@ -223,6 +209,3 @@ class AgreementRectification(nn.Module):
             Weights in [0, 1], (B, *grid).
         """
         return agreement(logits, relationship_map, self.disagreement_weight)
-
-    def project(self) -> None:
-        """Do nothing: this module has no parameters."""

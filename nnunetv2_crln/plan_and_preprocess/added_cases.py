@@ -8,6 +8,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
@@ -20,7 +21,7 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     unlabelled_status,
 )
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
-from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
+from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 from nnunetv2_crln.utilities.parallel import run_all
 
 
@@ -132,6 +133,24 @@ def preprocess_added_labelled(
         raise UserError(
             f"{len(errors)} labelled case(s) could not be preprocessed: {listing(texts)}. Correct them and run the "
             "command again; all others are kept."
+        )
+
+
+def require_blosc2(data: PreprocessedData) -> None:
+    """Check that labelled cases are stored as new ones would be: nnU-Net reads no folder with two formats.
+
+    Args:
+        data: Folder of preprocessed labelled cases.
+
+    Raises:
+        UserError: An older version of nnU-Net has written them.
+    """
+    if any(data.folder.iterdir()) and infer_dataset_class(str(data.folder)) is not nnUNetDatasetBlosc2:
+        plans = plans_identifier(data.folder.parent, data.plans_manager.plans)
+        command = preprocess_labelled_command(data.plans_manager.dataset_name, [data.configuration], plans)
+        raise UserError(
+            f"{data.folder} was written by an older version of nnU-Net, in another format than new cases would have. "
+            f"Preprocess the labelled cases again first: {command}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Check the "crln" blocks of plans, and preserve them when nnU-Net plans again."""
+"""Check the entries of plans that are this package's, and preserve them when nnU-Net plans again."""
 
 from __future__ import annotations
 
@@ -7,25 +7,36 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import PLANS_BLOCK
+from nnunetv2_crln.layout import PLANS_BLOCK, SHORT_SCHEDULE
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.utilities.files import read_json, read_users_json, write_json
 
+OWN_ENTRIES = (PLANS_BLOCK, SHORT_SCHEDULE)
+"""Keys in the configurations of plans that nnU-Net does not know."""
 
-def crln_blocks(plans_file: str | Path) -> dict[str, dict]:
-    """Return the "crln" blocks of a plans file by configuration; an empty dictionary for other JSON files.
+
+def own_entries(plans_file: str | Path) -> dict[str, dict]:
+    """Return what the user has written for this package into a plans file.
+
+    Args:
+        plans_file: Any JSON file.
+
+    Returns:
+        For each configuration, those of :data:`OWN_ENTRIES` that it has; empty for files that are no plans.
 
     Raises:
         UserError: The file is not valid JSON, so that nnU-Net could not read it either.
     """
     plans = read_users_json(plans_file, "Correct or delete it.")
     configurations = plans.get("configurations", {}) if isinstance(plans, dict) else {}
-    return {name: content[PLANS_BLOCK] for name, content in configurations.items() if PLANS_BLOCK in content}
+    return {
+        name: {key: content[key] for key in OWN_ENTRIES if key in content} for name, content in configurations.items()
+    }
 
 
 @contextmanager
-def keep_crln_blocks(preprocessed_dataset_folder: str | Path) -> Iterator[list[str]]:
-    """Restore the user's "crln" blocks after nnU-Net's planning, which overwrites its own configurations.
+def keep_own_entries(preprocessed_dataset_folder: str | Path) -> Iterator[list[str]]:
+    """Restore the user's entries after nnU-Net's planning, which overwrites its own configurations.
 
     nnU-Net itself keeps configurations that the user added.
 
@@ -33,22 +44,23 @@ def keep_crln_blocks(preprocessed_dataset_folder: str | Path) -> Iterator[list[s
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``; it may be missing.
 
     Yields:
-        A list that, after the ``with`` block, names what was restored: ``"3d_fullres in nnUNetPlans.json"``.
+        A list that, after the ``with`` block, names what was restored: ``'"crln" block of 3d_fullres in
+        nnUNetPlans.json'``.
 
     Raises:
-        UserError: A block is not valid; this is reported before any long work, not when training starts.
+        UserError: A "crln" block is not valid; this is reported before any long work, not when training starts.
     """
-    before = {path: crln_blocks(path) for path in sorted(Path(preprocessed_dataset_folder).glob("*.json"))}
-    for path, blocks in before.items():
-        for name, block in blocks.items():
-            check_block(block, f"{path}, configuration {name}")
+    before = {path: own_entries(path) for path in sorted(Path(preprocessed_dataset_folder).glob("*.json"))}
+    for path, entries in before.items():
+        for name, content in entries.items():
+            check_block(content.get(PLANS_BLOCK, {}), f"{path}, configuration {name}")
     restored: list[str] = []
     try:
         yield restored
     finally:
         # Restore after an error or an interruption too: nnU-Net may have written its plans by then.
-        for path, blocks in before.items():
-            restored += _restore(path, blocks)
+        for path, entries in before.items():
+            restored += _restore(path, entries)
 
 
 def check_block(block: object, where: str) -> CRLNSettings:
@@ -70,15 +82,16 @@ def check_block(block: object, where: str) -> CRLNSettings:
         raise UserError(f"{where}: {error}") from error
 
 
-def _restore(path: Path, blocks: dict[str, dict]) -> list[str]:
-    if not blocks or not path.is_file():
+def _restore(path: Path, entries: dict[str, dict]) -> list[str]:
+    if not any(entries.values()) or not path.is_file():
         return []
     plans = read_json(path)
-    lost = [
-        name for name in blocks if name in plans["configurations"] and PLANS_BLOCK not in plans["configurations"][name]
-    ]
-    for name in lost:
-        plans["configurations"][name][PLANS_BLOCK] = blocks[name]
-    if lost:
+    restored = []
+    for name, content in entries.items():
+        present = plans["configurations"].get(name)
+        for key in [] if present is None else [key for key in content if key not in present]:
+            present[key] = content[key]
+            restored.append(f'"{key}" block of {name} in {path.name}')
+    if restored:
         write_json(plans, path)
-    return [f"{name} in {path.name}" for name in lost]
+    return restored

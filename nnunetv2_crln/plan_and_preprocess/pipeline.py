@@ -19,7 +19,7 @@ from nnunetv2_crln.plan_and_preprocess.checked_steps import (
     refuse_no_process,
     verify,
 )
-from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_crln_blocks
+from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_own_entries
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     UnreadableCasesError,
@@ -156,7 +156,7 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
     print("Experiment planning ...")
     with (
         keep_replaced_plans(folders.preprocessed) as warnings,
-        keep_crln_blocks(folders.preprocessed) as kept,
+        keep_own_entries(folders.preprocessed) as kept,
         explaining_nnunet_errors("planning", folders, options),
     ):
         plans_name = plan_experiments(
@@ -171,7 +171,7 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
             write_small_plans(folders.preprocessed / f"{plans_name}.json")
     print_warnings(warnings)
     if kept:
-        print(f'Kept your "crln" block of {", ".join(kept)}.')
+        print(f"Kept your {', '.join(kept)}.")
     return plans_name
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
@@ -110,3 +112,16 @@ def plans_identifier(preprocessed_dataset_folder: str | Path, plans: dict) -> st
         except (OSError, ValueError):
             continue
     return inside
+
+
+def is_second_stage(plans: dict, configuration: str) -> bool:
+    """Tell whether a configuration is the second stage of a cascade, which needs the predictions of the first.
+
+    Args:
+        plans: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        True if it is one.
+    """
+    return PlansManager(plans).get_configuration(configuration).previous_stage_name is not None

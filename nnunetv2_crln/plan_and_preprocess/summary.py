@@ -10,6 +10,7 @@ from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.checked_steps import print_warnings
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block
 from nnunetv2_crln.plan_and_preprocess.options import Options
+from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage
 from nnunetv2_crln.plan_and_preprocess.small_plans import SUFFIX, TRAINER
 from nnunetv2_crln.plan_and_preprocess.splits import unused_cases
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
@@ -47,6 +48,11 @@ def print_summary(
             f"This was part {options.part_id} of {options.num_parts}; "
             f"training needs parts {listing(map(str, rest))} too."
         )
+    second_stages = [name for name in configurations if is_second_stage(plans_manager.plans, name)]
+    configurations = [name for name in configurations if name not in second_stages]
+    if not configurations:
+        print(f"{', '.join(second_stages)}: CRLN does not train the second stage of a cascade; train 3d_fullres.\n")
+        return
     chosen = "3d_fullres" if "3d_fullres" in configurations else configurations[0]
     plans = () if plans_manager.plans_name == "nnUNetPlans" else ("-p", plans_manager.plans_name)
     fold = "0"

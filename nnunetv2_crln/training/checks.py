@@ -10,7 +10,7 @@ from pathlib import Path
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
+from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage, plans_identifier
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
 
@@ -20,17 +20,17 @@ def plans_file(plans: dict) -> Path:
     return folder / f"{plans.get('plans_name', 'plans')}.json"
 
 
-def refuse_cascade(configuration: str, is_cascaded: bool) -> None:
+def refuse_cascade(plans: dict, configuration: str) -> None:
     """Refuse the second stage of a cascade, which nnU-Net supports but this method does not.
 
     Args:
-        configuration: Name of the configuration.
-        is_cascaded: True if it is the second stage of a cascade.
+        plans: nnU-Net's plans.
+        configuration: Name of a configuration in them.
 
     Raises:
         NotImplementedError: It is one; the message names an alternative.
     """
-    if is_cascaded:
+    if is_second_stage(plans, configuration):
         raise NotImplementedError(
             f"Configuration {configuration!r} is the second stage of a cascade. CRLN trains 2d, 3d_lowres and "
             "3d_fullres configurations; train 3d_fullres instead."

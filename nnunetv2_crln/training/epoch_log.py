@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
@@ -29,6 +30,20 @@ def complete_log(logging: MutableMapping[str, list], epochs: int) -> None:
     for key in LOGGED:
         values = logging.setdefault(key, [])
         values.extend([math.nan] * (epochs - len(values)))
+
+
+def with_end_of_epoch(logging: Mapping[str, list], epochs: int) -> dict[str, list]:
+    """Complete the times of a log, because nnU-Net notes the end of an epoch after its best network is saved.
+
+    Args:
+        logging: Dictionary of the logger.
+        epochs: Number of finished epochs.
+
+    Returns:
+        The log; an epoch without an end has ended now.
+    """
+    ends = logging["epoch_end_timestamps"]
+    return {**logging, "epoch_end_timestamps": [*ends, *[time.time()] * (epochs - len(ends))]}
 
 
 def means_of_epoch(outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:

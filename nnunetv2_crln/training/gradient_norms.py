@@ -1,6 +1,7 @@
 """Measure the gradient of each loss term at the features that all terms share, and balance one term by it."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,9 @@ TERMS_IF_COMPILED = ("cps",)
 the logits have no gradient at the features; and a compiled loss allows one backward pass alone, that of the step."""
 GRADIENTS = tuple(f"{PREFIX}{term}" for term in TERMS)
 """Names of the curves."""
+
+SMOOTHING = 0.1
+"""Weight of a new ratio in the moving average."""
 
 # Gradients of a mean over many voxels are too small for float16, in which autocast passes them on.
 _SCALE = 2.0**16
@@ -40,13 +44,18 @@ def gradient_norms(losses: dict[str, Tensor], shared: Tensor) -> dict[str, Tenso
 
 
 class GradientBalance(nn.Module):
-    """Average the factor that gives one term the same gradient norm at the shared features as another."""
+    """Average the factor that gives one term the same gradient norm at the shared features as another.
+
+    The first ratios are averaged evenly, so that the factor does not begin with a guess that may be wrong by a hundred.
+    """
 
     factor: Tensor
+    updates: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("factor", torch.ones(()))
+        self.register_buffer("updates", torch.zeros(()))
 
     @torch.no_grad()
     def update(self, reference: Tensor, term: Tensor) -> None:
@@ -60,4 +69,10 @@ class GradientBalance(nn.Module):
         reference, term = sum_over_processes(torch.stack([reference, term]))
         ratio = reference / term
         usable = torch.isfinite(ratio) & (ratio > 0)
-        self.factor.lerp_(torch.where(usable, ratio, self.factor), 0.1)
+        self.updates.add_(usable)
+        self.factor.lerp_(torch.where(usable, ratio, self.factor), (1 / self.updates.clamp(min=1)).clamp(min=SMOOTHING))
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *arguments: Any) -> None:
+        # Checkpoints of earlier versions do not count; their factor has settled.
+        state_dict.setdefault(f"{prefix}updates", torch.full((), 1 / SMOOTHING))
+        super()._load_from_state_dict(state_dict, prefix, *arguments)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
-from nnunetv2_crln.modules.regions import RegionRectification, as_two_classes
+from nnunetv2_crln.modules.regions import RegionRectification
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.gradient_step import average_gradients
@@ -30,8 +30,6 @@ from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.region_objective import (
     RegionObjective,
     Regions,
-    region_pseudo_labels,
-    region_target,
 )
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay, longest_decay
 from nnunetv2_crln.training.wrapped_network import is_compiled, keep_batch_sizes_static, unwrap
@@ -172,13 +170,13 @@ class CRLN:
         self.heads = Heads(channels, num_classes, ndim, settings, regions=regions is not None).to(device)
         self.teacher_heads = EMATeacher(self.heads)
         self.rectifier = build_rectifier(num_classes if regions is None else 2, ndim, settings).to(device)
-        kinds: tuple[type[Objective], type[PseudoLabelLoss]] = (Objective, PseudoLabelLoss)
+        objective: type[Objective] = Objective
+        loss: type[PseudoLabelLoss] = PseudoLabelLoss
         if regions is not None:
             self.rectifier = RegionRectification(self.rectifier)
-            kinds = (RegionObjective, RegionPseudoLabelLoss)
-        wanted = settings.pseudo_label_loss == "nnunet"
-        pseudo_label_loss = build_pseudo_label_loss(supervised, kinds[1]) if wanted else None
-        self.objective = kinds[0](settings, supervised, full_resolution, num_classes, pseudo_label_loss)
+            objective, loss = RegionObjective, RegionPseudoLabelLoss
+        pseudo_loss = build_pseudo_label_loss(supervised, loss) if settings.pseudo_label_loss == "nnunet" else None
+        self.objective = objective(settings, supervised, full_resolution, num_classes, pseudo_loss)
         self.objective.state.to(device)
         if is_compiled(network):
             self.objective.expect_compiled_network()
@@ -228,10 +226,7 @@ class CRLN:
         """Return the labels of the labelled patches for copy-paste, or None without it."""
         if not self.settings.copy_paste_probability:
             return None
-        labels = target[0] if isinstance(target, list) else target
-        if self.regions is not None:
-            return region_target(labels, self.num_classes)
-        return PseudoLabels.from_target(labels, self.num_classes)
+        return self.objective.known(target[0] if isinstance(target, list) else target)
 
     @torch.no_grad()
     def pseudo_labels(
@@ -250,20 +245,22 @@ class CRLN:
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
         threshold = self.settings.confidence_threshold
-        label = PseudoLabels.from_logits if self.regions is None else region_pseudo_labels
         if not rectifying:
-            raw = label(without(logits, impossible))
+            raw = self.objective.label(without(logits, impossible))
             confident = raw.weight(self.objective.threshold).mean()
             return raw, {"confident_raw": confident, "confident": confident}
         # Without PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
-        of_classes = without(logits, impossible) if self.regions is None else as_two_classes(logits)
-        confident_raw = (torch.softmax(of_classes.float(), 1).amax(1) >= threshold).float().mean()
+        possible = without(self.objective.class_logits(logits), impossible)  # regions have no impossible classes
+        confident_raw = (torch.softmax(possible.float(), 1).amax(1) >= threshold).float().mean()
         heads: Any = self.teacher_heads.module
         teacher_map = heads.relationship_map(features, logits.shape[2:], detach=True)
         logits, teacher_map = logits.float(), teacher_map.float()
-        judge: Any = self.rectifier if self.settings.rectification == "agreement" else None
-        trust = judge.trust(logits, teacher_map) if judge else None
-        rectified = label(without(self.rectifier(logits, teacher_map), impossible), trust)
+        agreeing: Any = self.rectifier if self.settings.rectification == "agreement" else None
+        if self.settings.rectification in ("agreement", "fixed"):
+            # They decide by probabilities, in which classes that cannot be have no share. The others add logits.
+            logits, teacher_map = without(logits, impossible), without(teacher_map, impossible)
+        trust = agreeing.trust(logits, teacher_map) if agreeing else None
+        rectified = self.objective.label(without(self.rectifier(logits, teacher_map), impossible), trust)
         confident = rectified.weight(self.objective.threshold).mean()
         return rectified, {"confident_raw": confident_raw, "confident": confident}
 

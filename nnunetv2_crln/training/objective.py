@@ -132,6 +132,26 @@ class Objective:
             )
         self.measured_gradients = TERMS_IF_COMPILED
 
+    def label(self, logits: Tensor, trust: Tensor | None = None) -> PseudoLabels:
+        """Label voxels with their most probable class.
+
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            trust: Weight of each voxel, (B, *grid), or None for 1.
+
+        Returns:
+            The pseudo labels.
+        """
+        return PseudoLabels.from_logits(logits, trust)
+
+    def known(self, target: Tensor) -> PseudoLabels:
+        """Return the labels of the labelled patches, (L, 1, *grid), as pseudo labels without doubt."""
+        return PseudoLabels.from_target(target, self.num_classes)
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Return logits whose softmax gives the probabilities of the classes, (B, C, *grid)."""
+        return logits
+
     def learn_from(self, pseudo: PseudoLabels) -> None:
         """Update the teacher's mean confidence in each class."""
         if self.class_thresholds is not None:

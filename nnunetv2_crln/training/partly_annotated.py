@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,20 +109,3 @@ def label_manager_of(dataset_json: Mapping[str, Any], plans_manager: Any) -> Any
         return label_manager
     labels = {**dataset_json["labels"], "ignore": label_manager.num_segmentation_heads}
     return plans_manager.get_label_manager({**dataset_json, "labels": labels})
-
-
-@contextlib.contextmanager
-def labels_as_preprocessed(trainer: Any) -> Iterator[None]:
-    """Let nnU-Net's loaders sample by the labels of dataset.json alone, within the ``with`` block.
-
-    With an ignore label they would look for annotated places, which the preprocessed cases do not list.
-
-    Args:
-        trainer: Trainer of nnU-Net with the label manager of :func:`label_manager_of`.
-    """
-    label_manager = trainer.label_manager
-    trainer.label_manager = trainer.plans_manager.get_label_manager(trainer.dataset_json)
-    try:
-        yield
-    finally:
-        trainer.label_manager = label_manager

@@ -16,6 +16,7 @@ import torch
 
 from nnunetv2_crln.layout import CURVE_PREFIX
 from nnunetv2_crln.training.epoch_log import LOSSES
+from nnunetv2_crln.utilities.durations import duration
 from nnunetv2_crln.utilities.memory import peak_ram_gib
 
 WARM_UP_STEPS = 2
@@ -33,23 +34,6 @@ PLOTTING_SHARE = 0.05
 """Share of the time that nnU-Net's drawing of progress.png may take; with short epochs not every epoch gets one."""
 
 EPOCHS_FOR_THE_PACE = 5
-
-
-def duration(seconds: float) -> str:
-    """Format a duration by its two largest units.
-
-    Example:
-        >>> duration(45065), duration(250), duration(7.94)
-        ('12 h 31 min', '4 min 10 s', '7.9 s')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    rounded = round(seconds)
-    if rounded < 3600:
-        return f"{rounded // 60} min {rounded % 60} s"
-    if rounded < 86400:
-        return f"{rounded // 3600} h {rounded % 3600 // 60} min"
-    return f"{rounded // 86400} d {rounded % 86400 // 3600} h"
 
 
 def clock(timestamp: float, now: float) -> str:

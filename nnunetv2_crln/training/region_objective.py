@@ -87,6 +87,26 @@ class RegionObjective(Objective):
         settings = replace(settings, class_thresholds=False)
         super().__init__(settings, supervised, full_resolution, num_regions, pseudo_label_loss)
 
+    def label(self, logits: Tensor, trust: Tensor | None = None) -> PseudoLabels:
+        """Label each voxel as inside or outside of each region, see :func:`region_pseudo_labels`.
+
+        Args:
+            logits: One logit per region, (B, K, *grid).
+            trust: Weight of each voxel and region, (B, K, *grid), or None for 1.
+
+        Returns:
+            The pseudo labels.
+        """
+        return region_pseudo_labels(logits, trust)
+
+    def known(self, target: Tensor) -> PseudoLabels:
+        """Return nnU-Net's target of regions as pseudo labels, see :func:`region_target`."""
+        return region_target(target, self.num_classes)
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Return two logits for each region, (B * K, 2, *grid)."""
+        return as_two_classes(logits)
+
     def _cross_entropy(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         return recomputed_if_large(_two_class_consistency, logits, labels, weight)
 

@@ -17,7 +17,7 @@ from nnunetv2_crln.training.continuing import (
     describe,
     explaining_other_shapes,
 )
-from nnunetv2_crln.training.epoch_log import complete_log
+from nnunetv2_crln.training.epoch_log import complete_log, with_end_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
 from nnunetv2_crln.training.method import CRLN
@@ -73,7 +73,7 @@ class Resuming:
             "network_weights": self.method.deployed().state_dict(),
             "optimizer_state": self.optimizer.state_dict(),
             "grad_scaler_state": self.grad_scaler.state_dict() if self.grad_scaler is not None else None,
-            "logging": self.logger.get_checkpoint(),
+            "logging": with_end_of_epoch(self.logger.get_checkpoint(), self.current_epoch + 1),
             "_best_ema": self._best_ema,
             "current_epoch": self.current_epoch + 1,
             "init_args": self.my_init_kwargs,

@@ -11,8 +11,10 @@ from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.deep_supervision_downsampling import DownsampleSegForDSTransform
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
+from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentationToRegionsTransform
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
+from nnunetv2_crln.layout import SHORT_SCHEDULE
 from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
 
@@ -43,7 +45,7 @@ class ShortSchedule:
     ):
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[call-arg]
         # The plans set the schedule, so that one class serves every length.
-        planned = self.configuration_manager.configuration.get("short_schedule", {})  # type: ignore[attr-defined]
+        planned = self.configuration_manager.configuration.get(SHORT_SCHEDULE, {})  # type: ignore[attr-defined]
         for attribute, default in self.schedule_defaults.items():
             setattr(self, attribute, planned.get(attribute, default))
         self.initial_weights_seed = planned.get("seed", 0)
@@ -126,8 +128,8 @@ class ArticleProtocol(ShortSchedule):
             use_mask_for_norm: For each channel, True to set voxels outside the nonzero region to 0.
             is_cascaded: Not used.
             foreground_labels: Not used.
-            regions: Not used.
-            ignore_label: Not used.
+            regions: Labels of each region, if the targets are regions.
+            ignore_label: Value of voxels without a label; with regions it has a channel of its own.
 
         Returns:
             Transforms of image and label.
@@ -141,6 +143,9 @@ class ArticleProtocol(ShortSchedule):
             masked = [channel for channel, use in enumerate(use_mask_for_norm) if use]
             transforms.append(MaskImageTransform(masked, channel_idx_in_seg=0, set_outside_to=0))
         transforms.append(RemoveLabelTansform(-1, 0))
+        if regions is not None:
+            channels = [*regions, ignore_label] if ignore_label is not None else regions
+            transforms.append(ConvertSegmentationToRegionsTransform(regions=channels, channel_in_seg=0))
         if deep_supervision_scales is not None:
             transforms.append(DownsampleSegForDSTransform(ds_scales=deep_supervision_scales))
         return ComposeTransforms(transforms)

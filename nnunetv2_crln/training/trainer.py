@@ -1,24 +1,19 @@
 """Extend nnU-Net's training loop by unlabelled data, a teacher, rectification and Cooperative Positive Supervision."""
 
 import contextlib
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
-from nnunetv2_crln.plan_and_preprocess.splits import checked_split
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import checks, cpu
-from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches, cases_of
-from nnunetv2_crln.training.dataloading.streams import Streams
-from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
-from nnunetv2_crln.training.dataloading.workers import nnunet_without_workers
+from nnunetv2_crln.training.dataloading.batches import cases_of
+from nnunetv2_crln.training.dataloading.hooks import Loading
 from nnunetv2_crln.training.deployment import Deployment
 from nnunetv2_crln.training.epoch_log import complete_log, log_losses, log_monitored, means_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
@@ -29,7 +24,7 @@ from nnunetv2_crln.training.monitoring.build import build_monitor
 from nnunetv2_crln.training.monitoring.facts import write_facts
 from nnunetv2_crln.training.monitoring.monitor import Monitor
 from nnunetv2_crln.training.monitoring.teacher_view import TeacherView
-from nnunetv2_crln.training.partly_annotated import PartlyAnnotated, label_manager_of, labels_as_preprocessed
+from nnunetv2_crln.training.partly_annotated import label_manager_of
 from nnunetv2_crln.training.phases import Phase, Phases
 from nnunetv2_crln.training.precision import autocast_context
 from nnunetv2_crln.training.progress_line import ProgressLine
@@ -42,7 +37,7 @@ from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
 
-class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetTrainer):
+class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine, nnUNetTrainer):
     """Train with cooperative rectification learning (Wang et al., Medical Image Analysis 2025) on any nnU-Net dataset.
 
     ``self.network`` is the student during training and the deployed network during validation, so that nnU-Net's
@@ -53,7 +48,6 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
     dataset_class: Any
     fixed_settings: ClassVar[dict[str, Any]] = {}  # settings that a variant fixes, whatever the plans say
     training_attributes: ClassVar[dict[str, Any]] = {}  # attributes that a variant changes, e.g. {"num_epochs": 20}
-    unlabelled_batches: ClassVar[type[UnlabelledBatches]] = UnlabelledBatches  # how unlabelled batches are made
 
     def __init__(
         self,
@@ -64,12 +58,16 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
     ):
         check_plans(plans, checks.plans_file(plans), configuration)
+        checks.refuse_cascade(plans, configuration)
         super().__init__(plans, configuration, fold, dataset_json, device)
-        checks.refuse_cascade(configuration, self.is_cascaded)
+        # After validating 3d_lowres, nnU-Net would write predictions for a second stage that cannot be trained here.
+        self.configuration_manager.configuration.pop("next_stage", None)
         self.label_manager = label_manager_of(self.dataset_json, self.plans_manager)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration, **self.fixed_settings)
         self.bfloat16 = self.device.type == "cpu" and cpu.chosen_bfloat16(self.settings.cpu_bfloat16)
-        self.__dict__.update({"save_every": self.settings.save_every, **self.training_attributes})
+        self.save_every = self.settings.save_every
+        for attribute, value in self.training_attributes.items():
+            setattr(self, attribute, value)
         self.seed = draw_common_seed() if self.settings.seed is None else self.settings.seed
         self.phases = Phases.of(self.settings, total_iterations=0)  # until the length of the training is known
         self.step, self.pretrained = 0, False
@@ -119,44 +117,6 @@ class nnUNetTrainer_CRLN(Deployment, Refreshing, Resuming, ProgressLine, nnUNetT
 
     def _build_loss(self) -> nn.Module:
         return without_host_sync(super()._build_loss())
-
-    def get_dataloaders(self) -> tuple[Any, Any]:
-        """Build nnU-Net's loaders and combine them with the unlabelled stream in nnU-Net's number of workers."""
-        with nnunet_without_workers(), labels_as_preprocessed(self):
-            train, validation = super().get_dataloaders()
-        self.unlabelled = self.open_unlabelled()
-        refresh = self.open_refresh(train.data_loader._data)
-        how = (self.label_manager, self.settings, self.unlabelled_batches, self.partly, refresh)
-        streams = Streams(train.data_loader, validation.data_loader, self.unlabelled, *how)
-        self.num_cases, self.monitored = streams.num_cases, streams.monitored
-        start = self.phases.describe_start(self.num_iterations_per_epoch)
-        self.print_to_log_file(f"CRLN: {streams.describe()}{start}, seed {self.seed}")
-        validated = self.current_epoch * self.num_val_iterations_per_epoch
-        return streams.start(self.seed, self.step, validated, self.local_rank, pin_memory=self.device.type == "cuda")
-
-    def open_unlabelled(self) -> UnlabelledDataset:
-        """Open the preprocessed unlabelled cases."""
-        return open_unlabelled_dataset(
-            self.preprocessed_dataset_folder_base,
-            self.plans_manager,
-            self.configuration_name,
-            self.dataset_class.get_identifiers(self.preprocessed_dataset_folder),
-            self.print_to_log_file,
-            may_be_none=self.settings.ignored_voxels and self.label_manager.has_ignore_label,
-        )
-
-    def do_split(self) -> tuple[Sequence[str], Sequence[str]]:
-        """Return nnU-Net's training and validation cases of this fold after checking them."""
-        checks.require_labelled_data(
-            self.preprocessed_dataset_folder, self.plans_manager.plans, self.configuration_name
-        )
-        if self.dataset_class is None:
-            self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
-        cases = self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
-        folder, read = self.preprocessed_dataset_folder_base, super().do_split
-        split = checked_split(folder, self.fold, cases, read, self.print_to_log_file)
-        self.partly = PartlyAnnotated.of(self.dataset_json, cases, self.label_manager)
-        return self.partly.split(self.fold, *split)
 
     # ---------------------------------------------------------------- training
 

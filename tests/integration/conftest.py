@@ -11,12 +11,15 @@ import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet_trainer
 import pytest
 import torch
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
+from nnunetv2.training.logging.nnunet_logger import LocalLogger
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from synthetic import write_dataset
 from tiny_training import CONFIGURATIONS, DATASET, NAME, leave_unannotated, shrink
 
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.training import variants
+from nnunetv2_crln.training.monitoring.monitor import Monitor
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +70,13 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
         change=None,
         which="3d_fullres",
         labels=None,
+        pictures=False,  # they cost more than the training
         **crln,
     ):
+        if not pictures:
+            monkeypatch.setattr(LocalLogger, "plot_progress_png", lambda *_: None)
+            monkeypatch.setattr(Monitor, "draw_curves", lambda *_: None)
+            monkeypatch.setattr(nnUNetTrainer, "plot_network_architecture", lambda *_: None)
         monkeypatch.setenv("nnUNet_results", str(tmp_path / results))
         plans = json.loads(json.dumps(preprocessed.plans))
         configuration = plans["configurations"][which]
@@ -119,7 +127,7 @@ def finished_dataset(tmp_path_factory):
 @pytest.fixture
 def dataset(finished_dataset, tmp_path, monkeypatch):
     """Root of a private copy."""
-    root = tmp_path / "copy"
+    root = tmp_path / "private"
     shutil.copytree(finished_dataset, root)
     damage.set_up(monkeypatch, root)
     return root

@@ -14,6 +14,7 @@ from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from synthetic import write_dataset
+from tiny_training import assert_trained
 
 from nnunetv2_crln.cli.plan_and_preprocess import command
 from nnunetv2_crln.errors import UserError
@@ -93,7 +94,7 @@ def test_crln_article_trains_and_its_model_predicts(trainer_of, planned, tmp_pat
     trainer = trainer_of("nnUNetTrainer_CRLN_article", epochs=3)
     trainer.run_training()
     logged = trainer.logger.get_checkpoint()
-    assert np.isfinite(logged["train_losses"]).all()
+    assert_trained(trainer)
     assert logged["crln_supervised"][-1] < logged["crln_supervised"][0]
     assert trainer.optimizer.param_groups[0]["weight_decay"] == 5e-4
     assert not trainer.enable_deep_supervision and trainer.inference_allowed_mirroring_axes is None
@@ -160,3 +161,16 @@ def test_labels_turn_with_their_images():
         assert torch.equal(out["image"].flatten(2).sort().values, image.flatten(2).sort().values)
         seen.add(tuple(out["image"].flatten().tolist()))
     assert len(seen) == 8  # four rotations, mirrored or not
+
+
+@pytest.mark.parametrize("ignore_label", [None, 3])
+def test_regions_are_targets_of_their_own(ignore_label):
+    """One mask each, and one for what is ignored, as in nnU-Net's own augmentation."""
+    transforms = ArticleProtocol.get_training_transforms(
+        (4, 4, 4), None, None, (), False, regions=[(1, 2), (2,)], ignore_label=ignore_label
+    )
+    labels = torch.tensor([-1, 0, 1, 2, 3], dtype=torch.int16).repeat(64)[:64].reshape(1, 4, 4, 4)
+    target = transforms(image=torch.zeros(1, 4, 4, 4), segmentation=labels)["segmentation"]
+    counts = [int((labels == 1).sum() + (labels == 2).sum()), int((labels == 2).sum())]
+    expected = counts if ignore_label is None else [*counts, int((labels == 3).sum())]
+    assert [int(mask.sum()) for mask in target] == expected

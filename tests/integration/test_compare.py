@@ -75,7 +75,7 @@ def test_a_comparison_ends_in_one_table_and_trains_nothing_twice(dataset, traine
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
     shown = capsys.readouterr().out
     assert "2 held-out cases in fold(s) 0" in shown and "cannot tell two methods apart" in shown
-    assert "in all about 20 s" in shown
+    assert "in all about 20.0 s" in shown
     table = (output / "comparison.md").read_text(encoding="utf-8")
     assert table in shown
     rows = [line for line in table.splitlines() if line.startswith("| ")]

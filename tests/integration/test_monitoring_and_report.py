@@ -37,7 +37,7 @@ def run_command(monkeypatch, *arguments) -> None:
 
 
 def test_watching_changes_nothing(trainer_of):
-    watched = trainer_of(results="watched", overlay_every=1)
+    watched = trainer_of(results="watched", overlay_every=1, pictures=True)
     # As nnU-Net adds its logger for Weights & Biases.
     elsewhere = []
     watched.logger.loggers.append(
@@ -78,7 +78,7 @@ def test_an_older_checkpoint_continues_with_complete_curves(trainer_of):
 
 
 def test_the_report_shows_a_training_in_a_browser(trainer_of, tmp_path, monkeypatch, capsys):
-    trainer = trainer_of(overlay_every=1)
+    trainer = trainer_of(overlay_every=1, pictures=True)
     trainer.run_training()
     page = tmp_path / "page" / "report.html"
     run_command(monkeypatch, trainer.output_folder_base, "-o", page, "--baseline", trainer.output_folder)

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_training import NAME, assert_equal_weights, shrink, train_epochs, weights
+from tiny_training import NAME, assert_equal_weights, assert_trained, shrink, train_epochs, weights
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.training import variants
 from nnunetv2_crln.training.wrapped_network import unwrap
+
+CASES = ["lab_000", "lab_001", "lab_002"]
 
 
 @pytest.mark.parametrize(
@@ -22,7 +25,7 @@ def test_every_variant_trains_and_the_teacher_differs_from_the_student(trainer_o
     trainer.run_training()
     logged = trainer.logger.get_checkpoint()
     assert len(logged["train_losses"]) == len(logged["crln_mu"]) == 2
-    assert np.isfinite(logged["train_losses"]).all()
+    assert_trained(trainer)
     student, teacher = unwrap(trainer.network).state_dict(), trainer.method.teacher.module.state_dict()
     assert any(not torch.equal(student[key], teacher[key]) for key in student)
     saved = torch.load(f"{trainer.output_folder}/checkpoint_final.pth", weights_only=True)
@@ -46,12 +49,28 @@ def test_loss_falls_and_mu_moves(trainer_of):
     assert 0 < logged["crln_mu"][-1] <= 1
 
 
-@pytest.mark.parametrize("rectification", ["learned", "fixed", "concat"])
-@pytest.mark.parametrize("aggregation", ["linear", "nonlinear"])
-def test_rectifications_and_aggregations_train(trainer_of, rectification, aggregation):
-    trainer = trainer_of(epochs=1, rectification=rectification, aggregation=aggregation, rectification_start=0)
+def test_a_trainer_with_splits_of_its_own_trains(trainer_of, monkeypatch):
+    """Without a call of the overridden method, as trainers derived from nnU-Net's do."""
+    monkeypatch.setattr(
+        variants.nnUNetTrainer_CRLN_short, "do_split", lambda self: (CASES[:2], CASES[2:]), raising=False
+    )
+    trainer = trainer_of(epochs=1)
     train_epochs(trainer, 1)
-    assert np.isfinite(trainer.logger.get_checkpoint()["train_losses"]).all()
+    assert_trained(trainer)
+
+
+def test_nothing_is_predicted_for_a_second_stage_that_cannot_be_trained(trainer_of):
+    """As nnU-Net does after 3d_lowres, if its plans have a cascade."""
+
+    def first_stage(plans, configuration):
+        configuration["next_stage"] = "3d_cascade_fullres"
+        plans["configurations"]["3d_cascade_fullres"] = {"inherits_from": "2d", "previous_stage": "3d_fullres"}
+
+    trainer = trainer_of(epochs=1, change=first_stage)
+    train_epochs(trainer, 1)
+    trainer.perform_actual_validation()
+    assert (Path(trainer.output_folder) / "validation" / "summary.json").is_file()
+    assert not (Path(trainer.output_folder_base) / "predicted_next_stage").exists()
 
 
 def test_resumed_training_equals_uninterrupted_training(trainer_of, monkeypatch):
@@ -212,7 +231,7 @@ def test_ignored_voxels_alone_are_enough_unlabelled_data(trainer_of, no_unlabell
     trainer = trainer_of(epochs=1, rectification_start=0)
     trainer.run_training()
     logged = trainer.logger.get_checkpoint()
-    assert np.isfinite(logged["train_losses"]).all()
+    assert_trained(trainer)
     assert logged["crln_consistency"][-1] > 0
     assert trainer.num_cases["unlabelled"] == 0
     assert np.isfinite(logged["crln_monitor_confidence"][-1])
@@ -235,7 +254,7 @@ def test_regions_train_with_every_term_and_are_validated(trainer_of, block):
     trainer.run_training()
     assert trainer.method.num_classes == 2
     logged = trainer.logger.get_checkpoint()
-    assert np.isfinite(logged["train_losses"]).all()
+    assert_trained(trainer)
     for curve in ("consistency", "relationship_map", "cps", "monitor_confidence", "pseudo_dice_map"):
         assert np.isfinite(logged[f"crln_{curve}"][-1]), curve
     trainer.perform_actual_validation(save_probabilities=True)  # nnUNetv2_train --npz

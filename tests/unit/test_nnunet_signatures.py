@@ -1,5 +1,6 @@
 """nnU-Net calls our overrides with its own arguments: each must accept what the installed nnU-Net's method accepts."""
 
+import ast
 import importlib
 import inspect
 import pkgutil
@@ -76,14 +77,9 @@ def test_there_are_overrides_to_compare():
     assert {"__init__", "initialize", "train_step", "save_checkpoint", "load_checkpoint"} <= names
 
 
-def test_every_trainer_is_re_exported():
-    missing = [trainer.__name__ for trainer in our_trainers() if not hasattr(nnunetv2_crln_trainers, trainer.__name__)]
-    assert not missing
-
-
 def test_trainers_are_defined_outside_the_folder_that_nnunet_unloads():
-    for trainer in our_trainers():
-        assert getattr(importlib.import_module(trainer.__module__), trainer.__name__) is trainer
+    source = ast.parse(Path(nnunetv2_crln_trainers.__file__).read_text(encoding="utf-8"))
+    assert not [node.name for node in ast.walk(source) if isinstance(node, ast.ClassDef)]
 
 
 @pytest.mark.parametrize(

@@ -60,8 +60,9 @@ def pickled_names(checkpoint: Path) -> set[str]:
     return {argument for operation, argument, _ in operations if operation.name == "GLOBAL"}
 
 
-def test_an_exported_model_holds_tensors_and_plain_types_alone(tmp_path):
-    weights = {"a.weight": torch.ones(2), "a.steps": torch.tensor(3)}
+@pytest.mark.parametrize(("network", "value"), [("deployed", 1.0), ("teacher", 2.0), ("student", 3.0)])
+def test_an_exported_model_holds_tensors_and_plain_types_alone(tmp_path, network, value):
+    weights, teacher, student = ({"a.weight": torch.full((2,), v), "a.steps": torch.tensor(3)} for v in (1.0, 2.0, 3.0))
     fold = tmp_path / "nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres" / "fold_all"
     fold.mkdir(parents=True)
     configurations = {"3d_fullres": {"architecture": {"network_class_name": "x"}, "crln": {"seed": 1}}}
@@ -73,16 +74,17 @@ def test_an_exported_model_holds_tensors_and_plain_types_alone(tmp_path):
             "trainer_name": "nnUNetTrainer_CRLN",
             "init_args": {"configuration": "3d_fullres", "fold": "all", "plans": {"secret": "/path"}},
             "inference_allowed_mirroring_axes": (0, 1),
-            CHECKPOINT_STATE: {"student": weights, "teacher": weights},
+            CHECKPOINT_STATE: {"student": student, "teacher": teacher},
         },
         fold / "checkpoint_final.pth",
         keep_previous=False,
     )
-    exported = export_model(fold.parent, tmp_path / "exported", ["all"]) / "fold_all" / "checkpoint_final.pth"
+    exported = export_model(fold.parent, tmp_path / "exported", ["all"], network) / "fold_all" / "checkpoint_final.pth"
     assert pickled_names(exported) <= HARMLESS
     content = torch.load(exported, weights_only=True)
     assert set(content) == {"network_weights", "trainer_name", "init_args", "inference_allowed_mirroring_axes"}
     assert "plans" not in content["init_args"]
+    assert content["network_weights"]["a.weight"].tolist() == [value, value]
 
 
 def test_the_look_into_pickles_sees_code(tmp_path):

@@ -98,10 +98,28 @@ class Streams:
         Returns:
             Endless batches for training and for online validation.
         """
-        how = (num_workers(), rank, self.highest_label, self.partly, self.refresh)
-        training = SeededBatches(self.labelled, self.unlabelled, seed, "train", step, *how)
-        workers = num_workers(for_validation=True)
-        online = SeededBatches(self.validation, None, seed, "validation", validated, workers, rank, self.highest_label)
+        training = SeededBatches(
+            self.labelled,
+            self.unlabelled,
+            seed,
+            "train",
+            step,
+            num_workers(),
+            rank,
+            highest_label=self.highest_label,
+            partly=self.partly,
+            refresh=self.refresh,
+        )
+        online = SeededBatches(
+            self.validation,
+            None,
+            seed,
+            "validation",
+            validated,
+            num_workers(for_validation=True),
+            rank,
+            highest_label=self.highest_label,
+        )
         return in_workers(training, pin_memory), in_workers(online, pin_memory)
 
 

@@ -41,14 +41,21 @@ class Refreshing:
         store = RefreshStore(self.output_folder)
         if self.local_rank == 0:
             labels = self.label_manager
-            plans = (self.plans_manager, self.configuration_manager, self.dataset_json, labels.has_regions)
             self.volume_refresh = WholeVolumeRefresh(
                 store,
                 schedule,
                 self.unlabelled,
                 labelled,
                 labels.foreground_regions if labels.has_regions else labels.foreground_labels,
-                VolumeTeacher(self.method, self.device, self.autocast, *plans),
+                VolumeTeacher(
+                    self.method,
+                    self.device,
+                    self.autocast,
+                    self.plans_manager,
+                    self.configuration_manager,
+                    self.dataset_json,
+                    regions=labels.has_regions,
+                ),
                 self.settings.refresh_max_share,
                 self.print_to_log_file,
             )

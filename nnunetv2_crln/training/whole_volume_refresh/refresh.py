@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from nnunetv2_crln.training.progress_line import duration
 from nnunetv2_crln.training.whole_volume_refresh.components import (
     Region,
     largest_alone,
@@ -20,6 +19,7 @@ from nnunetv2_crln.training.whole_volume_refresh.components import (
 )
 from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshSchedule
 from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshedCase, RefreshStore
+from nnunetv2_crln.utilities.durations import duration
 
 MOST_PLACES = 10_000
 """Foreground voxels of a class to keep for a case, as in nnU-Net's preprocessing."""

@@ -71,3 +71,27 @@ def test_an_incomplete_dataset_json_is_named(dataset, labels):
     write_json({key: value for key, value in content.items() if key != "file_ending"}, dataset / "dataset.json")
     with pytest.raises(UserError, match="has no file_ending"):
         add(labels)
+
+
+def test_cases_of_an_older_nnunet_are_left_as_they_are(dataset, labels, nnunet_folders):
+    """Data in two formats would be readable by no trainer."""
+    preprocessed = nnunet_folders.preprocessed / dataset.name
+    data = preprocessed / "nnUNetPlans_2d"
+    data.mkdir(parents=True)
+    for name in ("lab_000.npz", "lab_000.pkl"):
+        (data / name).write_bytes(b"")
+    entry = {"data_identifier": data.name, "preprocessor_name": "P", "batch_size": 2, "patch_size": [8, 8]}
+    write_json(
+        {
+            "dataset_name": dataset.name,
+            "plans_name": "nnUNetPlans",
+            "image_reader_writer": "SimpleITKIO",
+            "transpose_forward": [0, 1, 2],
+            "configurations": {"2d": {**entry, "spacing": [1, 1], "architecture": {}}},
+        },
+        preprocessed / "nnUNetPlans.json",
+    )
+    before = contents(dataset)
+    with pytest.raises(UserError, match=r"older version of nnU-Net.*nnUNetv2_preprocess -d 5 -plans_name nnUNetPlans"):
+        add(labels)
+    assert contents(dataset) == before

@@ -1,13 +1,18 @@
 """What a comparison trains, what it costs, what it can tell, and how its table reads."""
 
+import contextlib
+import json
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
 
+from nnunetv2_crln.comparison import estimate
 from nnunetv2_crln.comparison.compare import training_command
-from nnunetv2_crln.comparison.estimate import describe_cost
+from nnunetv2_crln.comparison.estimate import describe_cost, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
+from nnunetv2_crln.comparison.measure_step import PREFIX
 from nnunetv2_crln.comparison.methods import CompareOptions, trainings
 from nnunetv2_crln.comparison.table import comparison_table
 from nnunetv2_crln.errors import UserError
@@ -94,9 +99,40 @@ def test_the_cost_counts_trainings_and_places():
     runs = trainings(options(methods=("supervised", "crln")), Path("results"), "nnUNetPlans")
     values = {"seconds": 0.1, "memory_gb": 7.5, "steps": 36_000.0}
     text = describe_cost(runs, {"supervised": values, "crln": {**values, "seconds": 0.2}}, 2, "cuda")
-    assert "supervised: 2 training(s) of about 60 min (0.10 s a step), 7.5 GB of GPU memory" in text
-    assert "crln: 2 training(s) of about 2.0 h" in text
-    assert "in all about 3.0 h, 2 at a time" in text
+    assert "supervised: 2 training(s) of about 1 h 0 min (0.10 s a step), 7.5 GiB of GPU memory" in text
+    assert "crln: 2 training(s) of about 2 h 0 min" in text
+    assert "in all about 3 h 0 min, 2 at a time" in text
+
+
+STEP = {"seconds": 0.1, "memory_gb": 1.0, "steps": 10.0}
+
+
+def test_a_recipe_costs_what_supervised_training_does_even_alone(monkeypatch, tmp_path):
+    """As when the supervised training was finished before."""
+    measured = []
+    monkeypatch.setattr(estimate, "_measure", lambda training, *_: measured.append(training.trainer) or STEP)
+    chosen = options(methods=("supervised", "recipe"), epochs=1)
+    todo = [run for run in trainings(chosen, tmp_path, "nnUNetPlans") if run.method == "recipe"]
+    for _ in range(2):
+        costs = measure_methods(todo, chosen, "nnUNetPlans", tmp_path / "kept.json")
+    assert measured == ["nnUNetTrainer_short"]
+    assert "recipe: 2 training(s) of about 1.0 s" in describe_cost(todo, costs, 1, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "message"),
+    [
+        (0, f"noise\n{PREFIX}{json.dumps(STEP)}\n", None),
+        (1, "out of memory\n", "supervised cannot be trained.*out of memory"),
+        (0, "nothing\n", "supervised cannot be trained"),
+    ],
+)
+def test_a_measurement_is_read_or_explained(monkeypatch, tmp_path, code, output, message):
+    monkeypatch.setattr(estimate.subprocess, "run", lambda *_, **__: CompletedProcess([], code, output, ""))
+    chosen = options(folds=(0,))
+    todo = trainings(chosen, tmp_path, "nnUNetPlans")[:1]
+    with pytest.raises(UserError, match=f"(?s){message}") if message else contextlib.nullcontext():
+        assert measure_methods(todo, chosen, "nnUNetPlans", tmp_path / "kept.json")["supervised"] == STEP
 
 
 def evaluation(values):

@@ -33,12 +33,26 @@ def value_gradient_and_saved_bytes(maps: torch.Tensor, labels: torch.Tensor):
 def test_value_and_gradient_are_the_same_and_the_inputs_alone_are_kept(monkeypatch, dtype):
     maps, labels = torch.randn(2, 5, 4, 4, dtype=dtype), torch.randint(0, 5, (2, 4, 4))
     value, gradient, saved = value_gradient_and_saved_bytes(maps, labels)
-    monkeypatch.setattr(recomputation, "LARGE", maps.numel())
+    monkeypatch.setattr(recomputation, "LARGE", maps[0].numel())
     large_value, large_gradient, large_saved = value_gradient_and_saved_bytes(maps, labels)
     assert torch.equal(large_value, value) and torch.equal(large_gradient, gradient)
     inputs = maps.numel() * maps.element_size() + labels.numel() * labels.element_size()
     assert large_saved <= inputs < saved
     assert value.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+
+
+def test_processes_with_different_numbers_of_patches_do_the_same(monkeypatch):
+    """A loss that gathers from all processes would otherwise wait for the others in the backward pass."""
+    calls = []
+
+    def loss(maps):
+        calls.append(len(maps))
+        return maps.square().mean()
+
+    monkeypatch.setattr(recomputation, "LARGE", 3 * 4 * 4)
+    for batch in (1, 2):
+        recomputed_if_large(loss, torch.randn(batch, 3, 4, 4, requires_grad=True)).backward()
+    assert calls == [1, 1, 2, 2]
 
 
 def test_nothing_of_the_second_computation_outlives_the_backward_pass(monkeypatch):

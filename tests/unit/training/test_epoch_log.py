@@ -8,7 +8,15 @@ import torch
 from nnunetv2.training.logging import nnunet_logger
 
 from nnunetv2_crln.reporting.curves import MONITORED
-from nnunetv2_crln.training.epoch_log import CURVES, LOGGED, complete_log, log_losses, log_monitored, means_of_epoch
+from nnunetv2_crln.training.epoch_log import (
+    CURVES,
+    LOGGED,
+    complete_log,
+    log_losses,
+    log_monitored,
+    means_of_epoch,
+    with_end_of_epoch,
+)
 
 
 class Recorder:
@@ -35,6 +43,14 @@ def test_nothing_is_shortened():
     logging = {"crln_mu": [0.1, 0.2, 0.3]}
     complete_log(logging, epochs=2)
     assert logging["crln_mu"] == [0.1, 0.2, 0.3]
+
+
+def test_the_epoch_of_a_best_checkpoint_has_an_end():
+    logging = {"epoch_start_timestamps": [1.0, 2.0], "epoch_end_timestamps": [2.0]}
+    saved = with_end_of_epoch(logging, epochs=2)
+    assert saved["epoch_end_timestamps"][0] == 2.0 and len(saved["epoch_end_timestamps"]) == 2
+    assert logging["epoch_end_timestamps"] == [2.0]  # nnU-Net adds the end itself
+    assert with_end_of_epoch(saved, epochs=2) == saved
 
 
 def test_means_leave_out_the_steps_that_were_not_finite():

@@ -42,6 +42,23 @@ def test_parameters_get_no_gradient_from_the_look():
     assert layer.weight.grad is None and shared.grad is None
 
 
+def test_the_balance_does_not_begin_with_a_guess():
+    """Norms as on the left atrium: from a factor of 1, half of a short training would pass before the balance."""
+    balance = GradientBalance()
+    balance.update(torch.tensor(math.nan), torch.tensor(0.3))
+    balance.update(torch.tensor(0.0033), torch.tensor(0.3))
+    assert balance.factor.item() == pytest.approx(0.011)
+    balance.update(torch.tensor(0.0099), torch.tensor(0.3))
+    assert balance.factor.item() == pytest.approx(0.022)
+
+
+def test_a_balance_of_an_earlier_version_goes_on():
+    balance = GradientBalance()
+    balance.load_state_dict({"factor": torch.tensor(0.5)})
+    balance.update(torch.tensor(1.0), torch.tensor(1.0))
+    assert balance.factor.item() == pytest.approx(0.55)
+
+
 def test_balanced_terms_pull_alike_after_some_steps():
     balance = GradientBalance()
     for _ in range(100):

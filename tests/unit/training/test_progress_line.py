@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from nnunetv2_crln.training import progress_line
-from nnunetv2_crln.training.progress_line import ProgressLine, clock, duration, epoch_line
+from nnunetv2_crln.training.progress_line import ProgressLine, clock, epoch_line
+from nnunetv2_crln.utilities.durations import duration
 
 LOGGING = {
     "train_losses": [1.0, 0.5],

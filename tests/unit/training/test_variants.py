@@ -1,5 +1,7 @@
 """The names that ``nnUNetv2_train -tr`` accepts."""
 
+import re
+
 import pytest
 
 from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers
@@ -10,6 +12,13 @@ from nnunetv2_crln.training import variants
 def test_former_names_are_the_short_trainers(method):
     former, short = (getattr(variants, f"nnUNetTrainer_{method}_{ending}") for ending in ("demo", "short"))
     assert issubclass(former, short) and former.__name__.endswith("_demo")
+
+
+def test_the_names_of_lengths_are_true():
+    lengths = {name: re.search(r"CRLN_(\d+)epochs?$", name) for name in variants.__all__}
+    found = {int(match[1]): getattr(variants, name) for name, match in lengths.items() if match}
+    assert {1, 5, 10, 20, 50, 100, 250, 500, 2000} <= set(found)
+    assert all(trainer.training_attributes == {"num_epochs": epochs} for epochs, trainer in found.items())
 
 
 def test_nnunet_finds_every_trainer_in_its_folder():

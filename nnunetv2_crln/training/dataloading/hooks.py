@@ -1,0 +1,99 @@
+"""Give nnU-Net's trainer labelled and unlabelled batches: its hooks around the loaders and the splits."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+
+from nnunetv2_crln.plan_and_preprocess.splits import checked_split
+from nnunetv2_crln.training import checks
+from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
+from nnunetv2_crln.training.dataloading.streams import Streams
+from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
+from nnunetv2_crln.training.dataloading.workers import nnunet_without_workers
+from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
+
+
+class Loading:
+    """Mixin for nnU-Net's trainer: its own loaders, combined with the unlabelled stream in its number of workers.
+
+    Attributes:
+        unlabelled: Preprocessed unlabelled cases.
+        monitored: Cases to look at between epochs.
+        num_cases: Number of labelled, validation and unlabelled cases.
+    """
+
+    unlabelled_batches: ClassVar[type[UnlabelledBatches]] = UnlabelledBatches  # how unlabelled batches are made
+
+    def get_dataloaders(self: Any) -> tuple[Any, Any]:
+        """Build nnU-Net's loaders and combine them with the unlabelled stream."""
+        with nnunet_without_workers(), self._labels_as_preprocessed():
+            train, validation = super().get_dataloaders()  # type: ignore[misc]
+        self.unlabelled = self.open_unlabelled()
+        streams = Streams(
+            train.data_loader,
+            validation.data_loader,
+            self.unlabelled,
+            self.label_manager,
+            self.settings,
+            batches=self.unlabelled_batches,
+            partly=self._partly_annotated(),
+            refresh=self.open_refresh(train.data_loader._data),
+        )
+        self.num_cases, self.monitored = streams.num_cases, streams.monitored
+        start = self.phases.describe_start(self.num_iterations_per_epoch)
+        self.print_to_log_file(f"CRLN: {streams.describe()}{start}, seed {self.seed}")
+        validated = self.current_epoch * self.num_val_iterations_per_epoch
+        return streams.start(self.seed, self.step, validated, self.local_rank, pin_memory=self.device.type == "cuda")
+
+    def open_unlabelled(self: Any) -> UnlabelledDataset:
+        """Open the preprocessed unlabelled cases."""
+        return open_unlabelled_dataset(
+            self.preprocessed_dataset_folder_base,
+            self.plans_manager,
+            self.configuration_name,
+            self._labelled_cases(),
+            self.print_to_log_file,
+            may_be_none=self.settings.ignored_voxels and self.label_manager.has_ignore_label,
+        )
+
+    def do_split(self: Any) -> tuple[Sequence[str], Sequence[str]]:
+        """Return nnU-Net's training and validation cases of this fold after checking them."""
+        checks.require_labelled_data(
+            self.preprocessed_dataset_folder, self.plans_manager.plans, self.configuration_name
+        )
+        split = checked_split(
+            self.preprocessed_dataset_folder_base,
+            self.fold,
+            self._labelled_cases(),
+            super().do_split,  # type: ignore[misc]
+            self.print_to_log_file,
+        )
+        return self._partly_annotated().split(self.fold, *split)
+
+    def _labelled_cases(self: Any) -> list[str]:
+        """Return the names of all preprocessed labelled cases."""
+        if self.dataset_class is None:
+            self.dataset_class = infer_dataset_class(self.preprocessed_dataset_folder)
+        return self.dataset_class.get_identifiers(self.preprocessed_dataset_folder)
+
+    def _partly_annotated(self: Any) -> PartlyAnnotated:
+        """Return which classes the labelled cases lack; trainers with their own splits need it, too."""
+        return PartlyAnnotated.of(self.dataset_json, self._labelled_cases(), self.label_manager)
+
+    @contextlib.contextmanager
+    def _labels_as_preprocessed(self: Any) -> Iterator[None]:
+        """Let nnU-Net's loaders sample by the labels of dataset.json alone, within the ``with`` block.
+
+        With the ignore label of partly annotated cases they would look for annotated places, which the preprocessed
+        cases do not list.
+        """
+        label_manager = self.label_manager
+        self.label_manager = self.plans_manager.get_label_manager(self.dataset_json)
+        try:
+            yield
+        finally:
+            self.label_manager = label_manager
