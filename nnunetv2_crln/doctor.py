@@ -19,7 +19,7 @@ from typing import Any
 
 from nnunetv2_crln import __version__
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.raw_dataset.dataset_argument import similar_variable
+from nnunetv2_crln.raw_dataset.environment import similar_variable
 from nnunetv2_crln.utilities.cores import usable_cores
 
 OK, NOTE, WARNING, PROBLEM = "ok", "note", "warning", "problem"

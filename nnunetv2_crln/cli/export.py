@@ -5,8 +5,8 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2_crln.model_folders import find_model_folder
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
-from nnunetv2_crln.raw_dataset.trained_models import find_model_folder
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_pl
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.utilities.commands import Command, run_queue
@@ -50,20 +50,13 @@ def compare(options: CompareOptions) -> str:
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
         print(warning)
     plans_name = _plans(folders, options)
-    results = _results() / folders.name
+    results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results, plans_name)
     options.output.mkdir(parents=True, exist_ok=True)
     with FolderLock(options.output / LOCK) as lock:
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
         _train(runs, options, results, plans_name)
         return _write_results(runs, options, folders, cases)
-
-
-def _results() -> Path:
-    value = os.environ.get("nnUNet_results")
-    if not value:
-        raise UserError("The environment variable nnUNet_results is not set: export nnUNet_results=/path/to/folder")
-    return Path(value)
 
 
 def _plans(folders: DatasetFolders, options: CompareOptions) -> str:

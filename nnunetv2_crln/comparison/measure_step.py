@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from nnunetv2_crln.training.progress_line import VALIDATION_SHARE
 from nnunetv2_crln.utilities.memory import peak_ram_gib
 
 WARM_UP, STEPS = 2, 4
@@ -40,7 +41,8 @@ def measure(trainer: Any) -> dict[str, float]:
         torch.cuda.synchronize(trainer.device)
     seconds = (time.perf_counter() - started) / STEPS
     memory = torch.cuda.max_memory_reserved(trainer.device) / 2**30 if cuda else peak_ram_gib()
-    steps = trainer.num_epochs * (trainer.num_iterations_per_epoch + trainer.num_val_iterations_per_epoch / 3)
+    validation = VALIDATION_SHARE * trainer.num_val_iterations_per_epoch
+    steps = trainer.num_epochs * (trainer.num_iterations_per_epoch + validation)
     return {"seconds": seconds, "memory_gb": memory, "steps": float(steps)}
 
 

@@ -21,7 +21,7 @@ def checked_split(
     fold: int | str,
     cases: Sequence[str],
     read: Callable[[], tuple[Sequence[str], Sequence[str]]],
-    log: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return nnU-Net's training and validation cases of a fold after checking them, and log what the fold leaves out.
 
@@ -30,7 +30,7 @@ def checked_split(
         fold: Fold of the training, or ``"all"``.
         cases: Names of the preprocessed labelled cases.
         read: nnU-Net's own ``do_split``.
-        log: Writes one line into the training log.
+        print_line: Function that prints a line into the training's log.
 
     Returns:
         Training cases, and validation cases.
@@ -46,7 +46,7 @@ def checked_split(
     refuse_unknown_cases(folder, fold, [*training, *validation], cases)
     refuse_empty_lists(folder, fold, training, validation)
     if left_out := sorted(set(cases) - {*training, *validation}):
-        log(f"CRLN: {Path(folder) / SPLITS_FILE}, fold {fold}, {_leaves_out(left_out, len(cases))}")
+        print_line(f"CRLN: {Path(folder) / SPLITS_FILE}, fold {fold}, {_leaves_out(left_out, len(cases))}")
     return training, validation
 
 

@@ -49,9 +49,3 @@ def suggest_dataset(wrong: str | int, names: Iterable[str]) -> str:
     by_key = {key: name for name in names for key in (name, str(int(dataset_number(name))), dataset_title(name))}
     meant = by_key.get(closest(str(wrong), by_key) or "")
     return f" Did you mean {int(dataset_number(meant))} ({meant})?" if meant else ""
-
-
-def similar_variable(missing: str) -> str:
-    """Return ", but X is" for an environment variable that is set and resembles a missing one; else nothing."""
-    meant = closest(missing, os.environ, similarity=0.8)
-    return f", but {meant} is" if meant else ""

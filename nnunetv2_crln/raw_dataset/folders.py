@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,8 @@ from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_dataset
 
 from nnunetv2_crln.errors import UserError, did_you_mean_path
 from nnunetv2_crln.layout import dataset_number
-from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, similar_variable, suggest_dataset
+from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
+from nnunetv2_crln.raw_dataset.environment import required_folder
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def find_dataset(dataset_id: int) -> DatasetFolders:
     Raises:
         UserError: An environment variable is not set, or the number is unknown or used twice.
     """
-    raw, preprocessed = raw_root(), _folder("nnUNet_preprocessed")
+    raw, preprocessed = raw_root(), required_folder("nnUNet_preprocessed")
     names = [str(name) for name in find_candidate_datasets(dataset_id)]
     if len(names) > 1:
         raise UserError(
@@ -52,24 +52,13 @@ def find_dataset(dataset_id: int) -> DatasetFolders:
     return DatasetFolders(names[0], raw / names[0], preprocessed / names[0])
 
 
-def _folder(variable: str) -> Path:
-    value = os.environ.get(variable)
-    if not value:
-        raise UserError(
-            f"The environment variable {variable} is not set{similar_variable(variable)}. "
-            f"Expected a folder: export {variable}=/path/to/folder "
-            "(see https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/setting_up_paths.md)."
-        )
-    return Path(value)
-
-
 def raw_root() -> Path:
     """Return the folder in the environment variable ``nnUNet_raw``.
 
     Raises:
         UserError: The variable is not set, or is not the path of a folder.
     """
-    folder = _folder("nnUNet_raw")
+    folder = required_folder("nnUNet_raw")
     if not folder.is_dir():
         raise UserError(
             f"nnUNet_raw is {str(folder)!r}, expected an existing folder. Make it or correct the variable: "

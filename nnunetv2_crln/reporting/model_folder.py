@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from nnunetv2_crln.errors import UserError, did_you_mean_path
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.summary_file import load_summary
 from nnunetv2_crln.layout import (
     DOMAIN_FILE,
@@ -71,29 +71,6 @@ class Fold:
     def plan(self) -> dict:
         """Configuration in the plans, with its inheritance resolved."""
         return _resolve(self.plans.get("configurations", {}), self.configuration)
-
-
-def find_folds(model_folder: str | Path) -> list[Path]:
-    """Return the fold folders of a model folder, or the folder itself if it is a fold folder.
-
-    Raises:
-        UserError: The folder is neither.
-    """
-    folder = Path(model_folder).resolve()
-    if not folder.is_dir():
-        raise UserError(
-            f"{model_folder} is not a folder. Name the trainer's folder in nnUNet_results or its fold_X."
-            f"{did_you_mean_path(folder)}"
-        )
-    if folder.name.startswith("fold_") and (folder.parent / "plans.json").is_file():
-        return [folder]
-    folds = sorted(path for path in folder.glob("fold_*") if path.is_dir())
-    if not folds or not (folder / "plans.json").is_file():
-        raise UserError(
-            f"{model_folder} is not a model folder: expected plans.json and fold_X in it. Name a folder like "
-            "nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION or its fold_X."
-        )
-    return folds
 
 
 def read_fold(fold_folder: Path) -> Fold:

@@ -10,9 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.processes import is_distributed
-from nnunetv2_crln.utilities.light_pools import light_validation
 
 CPUINFO = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 and ARM
@@ -60,14 +58,17 @@ def chosen_channels_last(setting: str, device: torch.device, ndim: int) -> bool:
     return device.type == "cpu" and ndim == 3 if setting == "auto" else setting == "channels_last"
 
 
-def to_channels_last(network: nn.Module, ndim: int) -> None:
-    """Store the weights of convolutions with the channels innermost, so that their results get the same layout.
+def apply_memory_format(network: nn.Module, setting: str, device: torch.device, ndim: int) -> None:
+    """Store the weights of convolutions as the setting says, so that their results get the same layout.
 
     Args:
         network: Network, changed in place.
+        setting: Value of ``"memory_format"``.
+        device: Device of the training.
         ndim: Number of spatial dimensions.
     """
-    network.to(memory_format=torch.channels_last if ndim == 2 else torch.channels_last_3d)
+    if chosen_channels_last(setting, device, ndim):
+        network.to(memory_format=torch.channels_last if ndim == 2 else torch.channels_last_3d)
 
 
 def keep_freed_memory() -> bool:
@@ -112,45 +113,3 @@ def prepare_cpu(device: torch.device, bfloat16: bool, print_line: Callable[[str]
     if device.type == "cpu":
         kept = keep_freed_memory()
         print_line(f"On the CPU: bfloat16 {bfloat16}, freed memory kept for the next step {kept}")
-
-
-class FastOnCPU:
-    """Mixin that gives nnU-Net's own trainer the arithmetic, layout and allocator of the semi-supervised trainers.
-
-    Comparing methods and their times on a CPU is only fair if all of them compute in the same way.
-    """
-
-    def initialize(self) -> None:
-        """Build the network, and choose the number of threads and the memory layout of the weights."""
-        use_requested_threads(self.device)  # type: ignore[attr-defined]
-        super().initialize()  # type: ignore[misc]
-        settings = CRLNSettings.from_plans(self.configuration_manager.configuration)  # type: ignore[attr-defined]
-        on_cpu = self.device.type == "cpu"  # type: ignore[attr-defined]
-        self._bfloat16 = on_cpu and chosen_bfloat16(settings.cpu_bfloat16)
-        ndim = len(self.configuration_manager.patch_size)  # type: ignore[attr-defined]
-        if chosen_channels_last(settings.memory_format, self.device, ndim):  # type: ignore[attr-defined]
-            to_channels_last(self.network, ndim)  # type: ignore[attr-defined]
-
-    def on_train_start(self) -> None:
-        """Keep freed memory, then start as usual."""
-        if self.device.type == "cpu":  # type: ignore[attr-defined]
-            keep_freed_memory()
-        super().on_train_start()  # type: ignore[misc]
-
-    def train_step(self, batch: dict) -> dict:
-        """Train one step in the chosen arithmetic."""
-        with self._arithmetic():
-            return super().train_step(batch)  # type: ignore[misc]
-
-    def validation_step(self, batch: dict) -> dict:
-        """Validate one batch in the chosen arithmetic."""
-        with self._arithmetic():
-            return super().validation_step(batch)  # type: ignore[misc]
-
-    def perform_actual_validation(self, save_probabilities: bool = False) -> None:
-        """Validate on whole cases with no more worker processes than pay."""
-        with light_validation():
-            super().perform_actual_validation(save_probabilities)  # type: ignore[misc]
-
-    def _arithmetic(self) -> contextlib.AbstractContextManager:
-        return torch.autocast("cpu", dtype=torch.bfloat16) if self._bfloat16 else contextlib.nullcontext()

@@ -39,7 +39,7 @@ class GradientStep:
         network: Student; its own wrapper averages its gradients over processes.
         heads: Modules added to the network.
         device: Device of the gradients.
-        warn: Function that prints a line into the training's log.
+        print_line: Function that prints a line into the training's log.
         check_command: Command that looks for NaN in the images, for the message.
     """
 
@@ -49,7 +49,7 @@ class GradientStep:
         network: nn.Module,
         heads: nn.Module,
         device: torch.device,
-        warn: Callable[[str], None],
+        print_line: Callable[[str], None],
         check_command: str = "nnUNetv2_crln_doctor",
     ) -> None:
         self.check_command = check_command
@@ -60,7 +60,7 @@ class GradientStep:
             for module in (network, heads)
             if next(module.parameters(), None) is not None  # a mean teacher has no heads
         ]
-        self.warn = warn
+        self._print_line = print_line
         self.skipped = SkippedSteps(device)
         self._skipped_before_epoch = 0
         self._of_epoch: list[tuple[Tensor, Sequence[str]]] = []
@@ -96,7 +96,7 @@ class GradientStep:
         else:
             self._suspects.update(set(cases))
             named = f" (cases of the batch: {', '.join(sorted(set(cases)))})" if cases else ""
-            self.warn(f"WARNING: non-finite gradient at iteration {step}; the step is skipped{named}")
+            self._print_line(f"WARNING: non-finite gradient at iteration {step}; the step is skipped{named}")
             self.check(step)
 
     def check(self, step: int) -> int:
@@ -133,7 +133,7 @@ class GradientStep:
             self._suspects.update(set(cases))
         total = self.check(step)
         if bad:
-            self.warn(f"WARNING: steps with a non-finite loss were skipped. {self._named_suspects()}".rstrip())
+            self._print_line(f"WARNING: steps with a non-finite loss were skipped. {self._named_suspects()}".rstrip())
         in_epoch, self._skipped_before_epoch = total - self._skipped_before_epoch, total
         return in_epoch
 

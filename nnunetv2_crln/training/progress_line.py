@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import locale
 import math
 import time
@@ -18,6 +19,7 @@ from nnunetv2_crln.layout import CURVE_PREFIX
 from nnunetv2_crln.training.epoch_log import LOSSES
 from nnunetv2_crln.utilities.durations import duration
 from nnunetv2_crln.utilities.memory import peak_ram_gib
+from nnunetv2_crln.utilities.share_of_time import ShareOfTime
 
 WARM_UP_STEPS = 2
 TIMED_STEPS = 8
@@ -105,7 +107,6 @@ class ProgressLine:
     _on_console = True
     _steps_here = 0
     _timing_since = math.nan
-    _next_plot = 0.0
 
     def print_to_log_file(
         self: Any, *args: Any, also_print_to_console: bool = True, add_timestamp: bool = True
@@ -196,6 +197,10 @@ class ProgressLine:
         logging = self.logger.local_logger.my_fantastic_logging
         self.print_to_log_file(epoch_line(logging, epoch, self.num_epochs, time.time()))
 
+    @functools.cached_property
+    def _plotting(self) -> ShareOfTime:
+        return ShareOfTime(PLOTTING_SHARE)
+
     @contextlib.contextmanager
     def _plots_now_and_then(self: Any) -> Iterator[None]:
         """Skip nnU-Net's progress.png if the last one was too recent for its cost, but never the last of a training."""
@@ -203,12 +208,7 @@ class ProgressLine:
         last = self.current_epoch == self.num_epochs - 1
 
         def plot_if_due(*arguments: Any) -> None:
-            start = time.monotonic()
-            if start < self._next_plot and not last:
-                return
-            plot(*arguments)
-            end = time.monotonic()
-            self._next_plot = end + (end - start) * (1 / PLOTTING_SHARE - 1)
+            self._plotting.run(lambda: plot(*arguments), always=last)
 
         self.logger.plot_progress_png = plot_if_due
         try:

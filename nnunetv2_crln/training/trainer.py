@@ -90,8 +90,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         with checks.explaining_architecture_errors(self.plans_manager, self.configuration_name):
             super().initialize()
         ndim = len(self.configuration_manager.patch_size)
-        if cpu.chosen_channels_last(self.settings.memory_format, self.device, ndim):
-            cpu.to_channels_last(unwrap(self.network), ndim)
+        cpu.apply_memory_format(unwrap(self.network), self.settings.memory_format, self.device, ndim)
         self.method = CRLN(
             self.network,
             self.settings,
@@ -181,7 +180,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         return forward.detached()
 
     def autocast(self) -> contextlib.AbstractContextManager:
-        """Return the arithmetic of the training step."""
+        """Return the autocast context of the training step."""
         return autocast_context(self.device, self.bfloat16)
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:

@@ -2,7 +2,7 @@
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
-from nnunetv2_crln.training.cpu import FastOnCPU
+from nnunetv2_crln.training.baseline import SupervisedBaseline
 from nnunetv2_crln.training.progress_line import ProgressLine
 from nnunetv2_crln.training.schedules import ArticleProtocol, ShortSchedule
 from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
@@ -86,7 +86,7 @@ class nnUNetTrainer_MeanTeacher_short(ShortSchedule, nnUNetTrainer_MeanTeacher):
     """Mean teacher with the short schedule."""
 
 
-class nnUNetTrainer_short(ShortSchedule, FastOnCPU, ProgressLine, nnUNetTrainer):
+class nnUNetTrainer_short(ShortSchedule, SupervisedBaseline, ProgressLine, nnUNetTrainer):
     """Supervised baseline on the labelled cases alone, with the short schedule."""
 
 
@@ -102,7 +102,7 @@ class nnUNetTrainer_MeanTeacher_article(ArticleProtocol, nnUNetTrainer_MeanTeach
     """Mean teacher, trained as in the paper."""
 
 
-class nnUNetTrainer_article(ArticleProtocol, FastOnCPU, ProgressLine, nnUNetTrainer):
+class nnUNetTrainer_article(ArticleProtocol, SupervisedBaseline, ProgressLine, nnUNetTrainer):
     """Supervised baseline on the labelled cases alone, trained as in the paper."""
 
 

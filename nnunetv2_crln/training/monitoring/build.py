@@ -27,7 +27,7 @@ def build_monitor(
     settings: CRLNSettings,
     output_folder: str | Path,
     seed: int,
-    log: Callable[[str], None],
+    print_line: Callable[[str], None],
 ) -> Monitor:
     """Build the monitor of one configuration.
 
@@ -41,18 +41,18 @@ def build_monitor(
         settings: Hyper-parameters; the frequencies of monitoring are used.
         output_folder: Folder of the fold.
         seed: Seed of the training, which determines the monitored cases.
-        log: Function that prints a line into the training's log.
+        print_line: Function that prints a line into the training's log.
 
     Returns:
         The monitor.
     """
     manager = plans_manager.get_configuration(configuration)
     hidden_labels = HiddenLabels(
-        plans_manager, manager, dataset_json["file_ending"], allowed=all_values(dataset_json), log=log
+        plans_manager, manager, dataset_json["file_ending"], allowed=all_values(dataset_json), print_line=print_line
     )
     reader = PatchReader(
         unlabelled, manager.patch_size, manager.spacing, usual_foreground_centre(labelled), hidden_labels
     )
     names = names_by_value(dataset_json, view.num_classes)
     groups = Groups(dataset_json, unlabelled, labelled, output_folder)
-    return Monitor(reader, view, settings, names, output_folder, seed, log, groups)
+    return Monitor(reader, view, settings, names, output_folder, seed, print_line, groups)

@@ -25,7 +25,7 @@ class HiddenLabels:
         file_ending: Entry of dataset.json, for example ``.nii.gz``.
         raw_folder: ``nnUNet_raw``; None takes the environment variable. It may be missing, so that no label is found.
         allowed: Values that may occur; None allows all.
-        log: Function that prints a line into the training's log.
+        print_line: Function that prints a line into the training's log.
     """
 
     def __init__(
@@ -35,9 +35,9 @@ class HiddenLabels:
         file_ending: str,
         raw_folder: str | Path | None = None,
         allowed: Collection[int] | None = None,
-        log: Callable[[str], None] = print,
+        print_line: Callable[[str], None] = print,
     ) -> None:
-        self._allowed, self._log = allowed, log
+        self._allowed, self._print_line = allowed, print_line
         self._left_out: set[str] = set()
         self._plans = plans_manager
         self._configuration = configuration_manager
@@ -73,7 +73,7 @@ class HiddenLabels:
     def _leave_out(self, path: Path, reason: str) -> None:
         if path.name not in self._left_out:
             self._left_out.add(path.name)
-            self._log(f"WARNING: {path} {reason}; its pseudo label is not measured. All other cases are.")
+            self._print_line(f"WARNING: {path} {reason}; its pseudo label is not measured. All other cases are.")
 
     def _on_the_grid(
         self, label: np.ndarray, path: Path, properties: dict, shape: tuple[int, ...]

@@ -25,6 +25,7 @@ from nnunetv2_crln.training.monitoring.groups import Groups
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader
 from nnunetv2_crln.training.monitoring.teacher_view import TeacherPrediction, TeacherView
 from nnunetv2_crln.utilities.seeding import derive_seed
+from nnunetv2_crln.utilities.share_of_time import ShareOfTime
 
 # A drawing may cost this share of the time since the last one; with short epochs, not every epoch gets a drawing.
 DRAWING_SHARE = 0.01
@@ -42,7 +43,7 @@ class Monitor:
         class_names: Names of the classes, background first.
         output_folder: Folder of the fold.
         seed: Seed of the training, which determines the fixed cases.
-        log: Function that prints a line into the training's log.
+        print_line: Function that prints a line into the training's log.
         groups: Groups of unlabelled cases; None follows none.
     """
 
@@ -54,12 +55,12 @@ class Monitor:
         class_names: Sequence[str],
         output_folder: str | Path,
         seed: int,
-        log: Callable[[str], None],
+        print_line: Callable[[str], None],
         groups: Groups | None = None,
     ) -> None:
         self._reader, self._view, self._settings = reader, view, settings
         self._cases = sorted(reader.cases)
-        self._names, self._log = tuple(class_names), log
+        self._names, self._print_line = tuple(class_names), print_line
         self._folder = Path(output_folder)
         # A separate generator leaves those of the training unchanged.
         draw = np.random.default_rng(derive_seed(seed, "monitored cases", 0))
@@ -71,7 +72,7 @@ class Monitor:
         self._patches: list[Patch] | None = None
         self._left_out: set[str] = set()
         self._broken = False
-        self._next_drawing = 0.0
+        self._drawing = ShareOfTime(DRAWING_SHARE)
 
     # ---------------------------------------------------------------- every epoch
 
@@ -100,12 +101,7 @@ class Monitor:
             logging: Curves of nnU-Net's logger, by name.
             last: True if the training ends with this epoch; then the curves are drawn in any case.
         """
-        start = time.monotonic()
-        if start < self._next_drawing and not last:
-            return
-        self._call_safely(lambda: save_progress_png(logging, self._folder))
-        end = time.monotonic()
-        self._next_drawing = end + (end - start) * (1 / DRAWING_SHARE - 1)
+        self._drawing.run(lambda: self._call_safely(lambda: save_progress_png(logging, self._folder)), always=last)
 
     def _look(self, epoch: int, rectifying: bool, measure: bool, draw: bool) -> dict[str, float]:
         if self._patches is None:
@@ -128,7 +124,9 @@ class Monitor:
         except Exception as error:
             if case not in self._left_out:
                 self._left_out.add(case)
-                self._log(f"WARNING: {case} is not monitored ({type(error).__name__}: {error}). All other cases are.")
+                self._print_line(
+                    f"WARNING: {case} is not monitored ({type(error).__name__}: {error}). All other cases are."
+                )
             return None
 
     def _save_overlay(self, epoch: int, patch: Patch, prediction: TeacherPrediction) -> None:
@@ -169,7 +167,7 @@ class Monitor:
 
     def _compare_groups(self, others_wait: bool) -> None:
         for text in self._groups.compare_with_labelled(others_wait) if self._groups is not None else ():
-            self._log(f"CRLN: {text}")
+            self._print_line(f"CRLN: {text}")
 
     def _write_quality(self, epoch: int, rectifying: bool, seconds: float) -> None:
         # Choose evenly over the sorted list, because neighbours in it are often alike.
@@ -182,7 +180,7 @@ class Monitor:
         start = time.monotonic()
         for case in tqdm(order, desc="Confidence of the teacher for each unlabelled case", mininterval=5):
             if time.monotonic() - start > seconds:
-                self._log(
+                self._print_line(
                     f"CRLN: {seconds:.0f} s are over; {len(cases) - len(quality)} unlabelled cases are not ranked."
                 )
                 break
@@ -197,7 +195,7 @@ class Monitor:
             "cases": dict(sorted(quality.items(), key=lambda item: (_rank(item[1]), item[0]))),
         }
         save_summary(content, self._folder / QUALITY_FILE)
-        self._log(f"CRLN: the teacher's confidence for {len(quality)} unlabelled cases: {QUALITY_FILE}")
+        self._print_line(f"CRLN: the teacher's confidence for {len(quality)} unlabelled cases: {QUALITY_FILE}")
 
     def _quality(self, patch: Patch, rectifying: bool) -> dict[str, float]:
         prediction, inside = self._view(patch, rectifying), patch.inside
@@ -216,7 +214,7 @@ class Monitor:
         except Exception as error:
             # Days of training must not end because a picture could not be written or a patch did not fit in memory.
             self._broken = True
-            self._log(f"WARNING: monitoring stops, training continues ({type(error).__name__}: {error})")
+            self._print_line(f"WARNING: monitoring stops, training continues ({type(error).__name__}: {error})")
 
 
 def measure_patch(patch: Patch, prediction: TeacherPrediction, num_classes: int) -> dict[str, float]:

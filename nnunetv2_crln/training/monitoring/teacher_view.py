@@ -1,13 +1,13 @@
 """Predict unlabelled cases with the teacher between epochs, without any effect on the training."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nnunetv2_crln.training.method import CRLN
 from nnunetv2_crln.training.monitoring.patches import Patch
@@ -84,7 +84,7 @@ class TeacherView:
             Output of the teacher.
         """
         image = torch.from_numpy(patch.image)[None].to(self._device)
-        with self._autocast(), _no_deep_supervision(self._network):
+        with self._autocast():
             logits = self._network(image)
             features = self._taps.take()
             m = self._heads.relationship_map(features, logits.shape[2:], detach=True)
@@ -146,14 +146,3 @@ def class_probabilities(regions: Tensor, order: Sequence[int]) -> Tensor:
         outside = outside * (1 - region)
     classes[0] += outside
     return classes
-
-
-@contextlib.contextmanager
-def _no_deep_supervision(network: nn.Module) -> Iterator[None]:
-    decoder: Any = network.decoder
-    before = decoder.deep_supervision
-    decoder.deep_supervision = False
-    try:
-        yield
-    finally:
-        decoder.deep_supervision = before

@@ -20,7 +20,7 @@ class VolumeTeacher:
     Args:
         method: Method in training. Its teacher is used uncompiled, because another batch size would compile it anew.
         device: Device of the teacher.
-        arithmetic: Function that returns the autocast context of the training.
+        autocast: Function that returns the autocast context of the training.
         plans_manager: nnU-Net's plans.
         configuration_manager: nnU-Net's configuration.
         dataset_json: Content of dataset.json.
@@ -31,13 +31,13 @@ class VolumeTeacher:
         self,
         method: CRLN,
         device: torch.device,
-        arithmetic: Callable[[], contextlib.AbstractContextManager],
+        autocast: Callable[[], contextlib.AbstractContextManager],
         plans_manager: Any,
         configuration_manager: Any,
         dataset_json: dict,
         regions: bool,
     ) -> None:
-        self._method, self._arithmetic, self._regions = method, arithmetic, regions
+        self._method, self._autocast, self._regions = method, autocast, regions
         self._predictor = nnUNetPredictor(
             tile_step_size=0.5,
             use_mirroring=False,
@@ -65,7 +65,7 @@ class VolumeTeacher:
             True inside of each foreground class or region, (K, *grid).
         """
         network = self._method.teacher.module
-        with self._arithmetic(), self._method.ignoring_features(network):
+        with self._autocast(), self._method.ignoring_features(network):
             data = torch.from_numpy(np.asarray(image, dtype=np.float32))
             logits = self._predictor.predict_sliding_window_return_logits(data)
         logits = torch.as_tensor(logits).cpu()  # in half precision: all classes of a scan in float32 need gigabytes

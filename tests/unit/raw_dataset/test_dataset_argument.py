@@ -4,7 +4,8 @@ import argparse
 
 import pytest
 
-from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id, present_datasets, similar_variable, suggest_dataset
+from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id, present_datasets, suggest_dataset
+from nnunetv2_crln.raw_dataset.environment import similar_variable
 
 
 @pytest.fixture

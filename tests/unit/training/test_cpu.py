@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nnunetv2_crln.training import cpu
+from nnunetv2_crln.training.baseline import SupervisedBaseline
 
 X86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 {}\nbugs\t\t: none\n"
 ARM = "processor\t: 0\nFeatures\t: fp asimd {}\n"
@@ -64,7 +65,7 @@ def test_layout_changes_no_result(ndim):
     network = nn.Sequential(conv(2, 8, 3, padding=1), norm(8, affine=True), nn.LeakyReLU(), conv(8, 3, 1))
     image = torch.randn(2, 2, *[6] * ndim)
     expected = network(image)
-    cpu.to_channels_last(network, ndim)
+    cpu.apply_memory_format(network, "channels_last", torch.device("cpu"), ndim)
     assert network[0].weight.stride(1) == 1  # channels lie next to each other
     torch.testing.assert_close(network(image), expected, check_stride=False)
 
@@ -118,7 +119,7 @@ def test_omp_num_threads_is_obeyed(monkeypatch, value, device, used):
 
 
 class Stock:
-    """What FastOnCPU needs of nnU-Net's trainer."""
+    """What the baseline needs of nnU-Net's trainer."""
 
     def __init__(self, device: str, **block) -> None:
         self.device = torch.device(device)
@@ -130,13 +131,16 @@ class Stock:
     def on_train_start(self) -> None:
         self.started = True
 
+    def print_to_log_file(self, line: str) -> None:
+        self.printed = line
+
     def train_step(self, batch: dict) -> dict:
         return {"autocast": torch.is_autocast_enabled("cpu")}
 
     validation_step = train_step
 
 
-class Trainer(cpu.FastOnCPU, Stock):
+class Trainer(SupervisedBaseline, Stock):
     """A supervised trainer with the mixin."""
 
 

@@ -8,6 +8,7 @@ import torch
 
 from nnunetv2_crln.training import progress_line
 from nnunetv2_crln.training.progress_line import ProgressLine, clock, epoch_line
+from nnunetv2_crln.utilities import share_of_time
 from nnunetv2_crln.utilities.durations import duration
 
 LOGGING = {
@@ -115,7 +116,7 @@ def test_nnunets_lines_go_into_the_file_and_ours_on_the_console_too():
 
 def test_a_short_training_on_a_slow_computer_gets_no_advice(monkeypatch):
     trainer, seconds = Trainer(), iter([1000.0, 1800.0])
-    monkeypatch.setattr(progress_line.time, "time", lambda: next(seconds))
+    monkeypatch.setattr(share_of_time.time, "time", lambda: next(seconds))
     for _ in range(10):
         trainer.train_step(1.0)
     assert len(trainer.console) == 2

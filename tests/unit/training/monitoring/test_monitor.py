@@ -16,6 +16,7 @@ from nnunetv2_crln.training.monitoring import monitor as monitoring
 from nnunetv2_crln.training.monitoring.monitor import Monitor, measure_patch
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader, patch_box, usual_foreground_centre
 from nnunetv2_crln.training.monitoring.teacher_view import PseudoLabel, TeacherPrediction
+from nnunetv2_crln.utilities import share_of_time
 
 
 class Dataset:
@@ -228,7 +229,7 @@ def test_the_ranking_ends_before_other_processes_have_waited_too_long(tmp_path, 
 def test_curves_are_not_drawn_again_before_the_last_drawing_has_paid_off(tmp_path, monkeypatch):
     drawn = []
     clock = iter([0.0, 1.0, 50.0, 101.0, 102.0, 110.0, 111.0])
-    monkeypatch.setattr(monitoring.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(share_of_time.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(monitoring, "save_progress_png", lambda logging, folder: drawn.append(logging))
     monitor, _ = make_monitor(tmp_path)
     for epoch, last in enumerate([False, False, False, True]):

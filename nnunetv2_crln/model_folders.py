@@ -1,13 +1,13 @@
-"""Find the folder of a trained model as nnU-Net's commands name it: dataset, trainer, plans and configuration."""
+"""Find trained models and their folds in ``nnUNet_results``."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, did_you_mean, did_you_mean_path, listing
 from nnunetv2_crln.layout import dataset_number
-from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, similar_variable, suggest_dataset
+from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
+from nnunetv2_crln.raw_dataset.environment import required_folder
 
 
 def find_model_folder(dataset_id: int, trainer: str, plans: str, configuration: str) -> Path:
@@ -26,15 +26,9 @@ def find_model_folder(dataset_id: int, trainer: str, plans: str, configuration: 
         UserError: nnUNet_results is not set, or the model does not exist; the message names the one that was probably
             meant.
     """
-    value = os.environ.get("nnUNet_results")
-    if not value:
-        raise UserError(
-            f"The environment variable nnUNet_results is not set{similar_variable('nnUNet_results')}. Expected the "
-            "folder of the trained models: export nnUNet_results=/path/to/folder"
-        )
-    results = Path(value)
+    results = required_folder("nnUNet_results")
     if not results.is_dir():
-        raise UserError(f"nnUNet_results is {value!r}, expected an existing folder.{did_you_mean_path(results)}")
+        raise UserError(f"nnUNet_results is {str(results)!r}, expected an existing folder.{did_you_mean_path(results)}")
     trained = present_datasets("nnUNet_results")
     names = [name for name in trained if int(dataset_number(name)) == dataset_id]
     if len(names) != 1:
@@ -50,3 +44,26 @@ def find_model_folder(dataset_id: int, trainer: str, plans: str, configuration: 
             f"Models there: {listing(models) or 'none'}.{did_you_mean(folder.name, models)}"
         )
     return folder
+
+
+def find_folds(model_folder: str | Path) -> list[Path]:
+    """Return the fold folders of a model folder, or the folder itself if it is a fold folder.
+
+    Raises:
+        UserError: The folder is neither.
+    """
+    folder = Path(model_folder).resolve()
+    if not folder.is_dir():
+        raise UserError(
+            f"{model_folder} is not a folder. Name the trainer's folder in nnUNet_results or its fold_X."
+            f"{did_you_mean_path(folder)}"
+        )
+    if folder.name.startswith("fold_") and (folder.parent / "plans.json").is_file():
+        return [folder]
+    folds = sorted(path for path in folder.glob("fold_*") if path.is_dir())
+    if not folds or not (folder / "plans.json").is_file():
+        raise UserError(
+            f"{model_folder} is not a model folder: expected plans.json and fold_X in it. Name a folder like "
+            "nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION or its fold_X."
+        )
+    return folds
