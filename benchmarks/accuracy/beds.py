@@ -77,6 +77,7 @@ class Bed:
         article: Name of the paper's protocol, where it has one.
         keep: What the labelled cases keep of their labels, ``slices`` or ``scribbles``; their ignored voxels are the
             unlabelled data then, and there are no unlabelled cases.
+        group_of: Patient of a case, by its name; by default every case is a patient of its own.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Bed:
     published: tuple[str, ...] = ()
     article: str | None = None
     keep: str | None = None
+    group_of: Callable[[str], str] = str
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,7 @@ def _acdc() -> Bed:
         plans={"cpu": Plan((128, 128), (16, 32, 64, 128, 128, 128), 4, scale=2)},
         distance="HD95_voxel",  # the circulated files have lost the voxels' size
         published=tuple(order),
+        group_of=split.patient_of,
     )
 
 

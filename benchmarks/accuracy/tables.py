@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from article_experiments import ABLATIONS, PUBLISHED
 from beds import BEDS
+from intervals import interval, sums_by_group
 from methods import METHODS
 
-RESAMPLES = 10_000
 SETTING = ("labelled", "plan", "scale", "features", "warm_start", "iterations", "learning_rate")
 """What runs must share to be compared."""
 ORDER = list(dict.fromkeys([*METHODS, *ABLATIONS]))
@@ -62,6 +62,7 @@ def rows_of(results: list[dict], distance: str, networks: Sequence[str] | None =
     methods = dict(_by_method(results))
     classes = sorted(next(iter(_cases(results[0], _deployed(results[0])).values())))
     base = {name: methods.get((name, "{}"), {}) for name in (*RIVALS, "oracle")}
+    group_of = BEDS[results[0]["bed"]]().group_of
     unit = distance.partition("_")[2]
     names = ["method", "network", "Dice % (draw: value)", *(classes if len(classes) > 1 else []), f"95HD {unit}"]
     rivals = {name: title for name, title in RIVALS.items() if base[name]}
@@ -82,8 +83,8 @@ def rows_of(results: list[dict], distance: str, networks: Sequence[str] | None =
             cells += [f"{d:.1f}" for d in by_class] if len(classes) > 1 else []
             cells += [f"{far:.2f}"]
             for rival in rivals:
-                of_rival = {draw: values(run, _deployed(run), "Dice") for draw, run in base[rival].items()}
-                cells.append("" if override == "{}" and method == rival else _difference(shown, of_rival))
+                itself = override == "{}" and method == rival
+                cells.append("" if itself else _difference(runs, network, base[rival], group_of))
             cells.append(_gap_closed(shown, base["supervised"], base["oracle"]))
             if _is_article(results[0]):
                 cells.append(PUBLISHED.get((results[0]["bed"], results[0]["labelled"]), {}).get(method, "–"))
@@ -144,49 +145,31 @@ def values(result: dict, network: str, metric: str) -> np.ndarray:
     return np.array(found, dtype=float)
 
 
-def hierarchical_interval(
-    differences: Sequence[np.ndarray], resamples: int = RESAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95 % interval of a mean difference over draws of labelled cases and over the cases judged.
-
-    Each resample takes draws with replacement, and within each draw cases with replacement.
-
-    Args:
-        differences: For each draw the paired differences of its cases, (cases,) or (cases, classes).
-        resamples: Number of resamples.
-        seed: Seed of the resampling.
-
-    Returns:
-        Lower and upper end.
-    """
-    from nnunetv2_crln.evaluation.bootstrap import mean_ignoring_nan
-
-    rng = np.random.default_rng(seed)
-    per_case = [d if d.ndim == 1 else mean_ignoring_nan(d, axis=1) for d in differences]
-    per_case = [d[~np.isnan(d)] for d in per_case]
-    # (draws, resamples): for each draw the means of as many resamples of its cases as may be asked for
-    count = len(per_case)
-    means = np.stack([d[rng.integers(0, len(d), (resamples * count, len(d)))].mean(1) for d in per_case])
-    chosen = rng.integers(0, count, (resamples, count))
-    picked = means[chosen, np.arange(resamples * count).reshape(resamples, count)]
-    low, high = np.percentile(picked.mean(1), [2.5, 97.5])
-    return float(low), float(high)
-
-
-def _difference(shown: dict[int, np.ndarray], rival: dict[int, np.ndarray]) -> str:
+def _difference(
+    runs: Mapping[int, dict], network: str, rivals: Mapping[int, dict], group_of: Callable[[str], str]
+) -> str:
     """Return mean difference in Dice points, the interval over cases, and over draws and cases if there are several."""
-    from nnunetv2_crln.evaluation.comparison import paired_difference
-
-    shared = [draw for draw in shown if draw in rival and shown[draw].shape == rival[draw].shape]
-    if not shared:
+    shared = [draw for draw, run in sorted(runs.items()) if draw in rivals and network in run["test"]]
+    pairs = [(_dice_of_cases(runs[draw], network), _dice_of_cases(rivals[draw])) for draw in shared]
+    draws = [{case: a[case] - b[case] for case in a} for a, b in pairs if a.keys() == b.keys()]
+    if not draws:
         return ""
-    a, b = (100 * np.concatenate([side[draw] for draw in shared]) for side in (shown, rival))
-    paired = paired_difference(a, b)
-    text = f"{paired['difference']:+.2f} [{paired['ci_low']:+.2f}, {paired['ci_high']:+.2f}]"
-    if len(shared) > 1:
-        low, high = hierarchical_interval([100 * (shown[draw] - rival[draw]) for draw in shared])
+    sums, counts = sums_by_group(draws, group_of)
+    low, high = interval(sums, counts)
+    text = f"{sums.sum() / counts.sum():+.2f} [{low:+.2f}, {high:+.2f}]"
+    if len(draws) > 1:
+        low, high = interval(sums, counts, with_draws=True)
         text += f", with draws [{low:+.2f}, {high:+.2f}]"
     return text
+
+
+def _dice_of_cases(result: dict, network: str | None = None) -> dict[str, float]:
+    """Return each case's Dice in %, averaged over its classes; of the deployed network by default."""
+    from nnunetv2_crln.evaluation.bootstrap import mean_ignoring_nan
+
+    network = network or _deployed(result)
+    dice = 100 * mean_ignoring_nan(values(result, network, "Dice"), axis=1)
+    return dict(zip(sorted(_cases(result, network)), dice.tolist(), strict=True))
 
 
 def _gap_closed(shown: dict[int, np.ndarray], supervised: dict[int, dict], oracle: dict[int, dict]) -> str:

@@ -3,8 +3,7 @@
 import json
 
 import numpy as np
-import pytest
-from tables import hierarchical_interval, print_table, pseudo_label_rows, rows_of, values
+from tables import print_table, pseudo_label_rows, rows_of, values
 
 
 def result(method, draw, dice, network="teacher", **change):
@@ -83,31 +82,25 @@ def test_cases_without_a_value_are_left_out():
     assert cells(rows_of([found], "HD95_mm")[2])[5] == "2.00"
 
 
-# ---------------------------------------------------------------------------- interval over draws and cases
+def test_neither_the_same_cases_in_more_draws_nor_phases_of_a_patient_are_counted_as_further_evidence():
+    def interval_of(draws, phases):
+        found = []
+        for draw in range(draws):
+            for method, dice in (("mean_teacher", 0.6), ("crln", 0.7)):
+                run = result(method, draw, dice, bed="acdc")
+                cases = run["test"]["teacher"]
+                run["test"]["teacher"] = {
+                    f"patient{i:03d}_frame{phase:02d}": {
+                        name: {**cases[f"case{i}"][name], "Dice": dice + (0.01 * i if method == "crln" else 0)}
+                        for name in ("left", "right")
+                    }
+                    for i in range(4)
+                    for phase in range(phases)
+                }
+                found.append(run)
+        head, _, *rows = (cells(line) for line in rows_of(found, "HD95_voxel"))
+        return dict(zip(head, rows[1], strict=True))["Δ mean teacher"]
 
-
-def slow_interval(differences, resamples):
-    rng = np.random.default_rng(1)
-    means = []
-    for _ in range(resamples):
-        drawn = [differences[k] for k in rng.integers(0, len(differences), len(differences))]
-        means.append(np.mean([d[rng.integers(0, len(d), len(d))].mean() for d in drawn]))
-    return np.percentile(means, [2.5, 97.5])
-
-
-def test_the_interval_over_draws_and_cases_equals_a_slow_one():
-    rng = np.random.default_rng(0)
-    differences = [rng.normal(shift, 1.0, 30) for shift in (0.0, 1.0, 2.5)]
-    assert hierarchical_interval(differences) == pytest.approx(slow_interval(differences, 8000), abs=0.06)
-
-
-def test_draws_that_differ_make_the_interval_wider_than_cases_alone():
-    alike, apart = [np.full(50, 1.0)] * 3, [np.full(50, shift) for shift in (0.0, 1.0, 2.0)]
-    assert hierarchical_interval(alike) == (1.0, 1.0)
-    low, high = hierarchical_interval(apart)
-    assert low < 0.4 and high > 1.6
-
-
-def test_undefined_differences_count_for_nothing():
-    with_holes = [np.array([[1.0, np.nan], [np.nan, np.nan], [1.0, 1.0]]), np.array([[1.0, 1.0]])]
-    assert hierarchical_interval(with_holes) == (1.0, 1.0)
+    alone = interval_of(1, 1)
+    assert alone.startswith("+11.50 [+10.")
+    assert interval_of(3, 2).startswith(alone + ", with draws [")
