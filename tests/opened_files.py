@@ -6,6 +6,9 @@ import ctypes
 import os
 import select
 import struct
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 IN_ACCESS, IN_MODIFY, IN_OPEN = 0x1, 0x2, 0x20
@@ -46,3 +49,14 @@ class OpenedFiles:
                     (self.written if mask & IN_MODIFY else self.opened).add(name)
                 events = events[_EVENT.size + length :]
         os.close(self._descriptor)
+
+
+@contextmanager
+def none_opened(folder: str | Path) -> Iterator[None]:
+    """Fail if the ``with`` block opens a file of the folder; other systems than Linux cannot tell."""
+    if sys.platform != "linux":
+        yield
+        return
+    with OpenedFiles(folder) as watch:
+        yield
+    assert not watch.opened

@@ -53,7 +53,11 @@ def supervised_trainer(trainer: str) -> str:
     Example:
         >>> supervised_trainer("nnUNetTrainer_CRLN_noCPS_short"), supervised_trainer("nnUNetTrainer_MeanTeacher")
         ('nnUNetTrainer_short', 'nnUNetTrainer')
+        >>> supervised_trainer("nnUNetTrainer_CRLN_NoMirroring")
+        'nnUNetTrainerNoMirroring'
     """
+    if trainer.endswith("_NoMirroring"):
+        return "nnUNetTrainerNoMirroring"
     length = re.search(r"_(short|article|demo|\d+epochs?)$", trainer)
     return f"nnUNetTrainer{length[0] if length else ''}"
 

@@ -1,6 +1,7 @@
 """Define all trainers of this package by the names that ``nnUNetv2_train -tr`` accepts."""
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
 
 from nnunetv2_crln.training.baseline import SupervisedBaseline
 from nnunetv2_crln.training.progress_line import ProgressLine
@@ -18,6 +19,10 @@ class nnUNetTrainer_MeanTeacher(nnUNetTrainer_CRLN):
     """Mean teacher: CutMix and confidence-masked consistency only, without prototypes, rectification and CPS."""
 
     fixed_settings = {"dim": False, "cps": False}
+
+
+class nnUNetTrainer_CRLN_NoMirroring(nnUNetTrainer_CRLN, nnUNetTrainerNoMirroring):
+    """CRLN without mirroring and flips, for labels that tell left from right."""
 
 
 class nnUNetTrainer_CRLN_1epoch(nnUNetTrainer_CRLN):

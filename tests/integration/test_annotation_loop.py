@@ -11,6 +11,7 @@ import pytest
 import SimpleITK as sitk
 from commands import TRAINERS
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from opened_files import none_opened
 from synthetic import make_case, write_image
 from tiny_training import DATASET, NAME, train_epochs
 
@@ -218,7 +219,7 @@ def model(trainer_of, dataset, monkeypatch):
     return [trainer.output_folder_base, "-device", "cpu", "--disable_tta", "--no_pbar"]
 
 
-def test_scans_are_ranked_and_an_interrupted_run_continues(model, tmp_path, monkeypatch):
+def test_scans_are_ranked_and_an_interrupted_run_continues(model, dataset, tmp_path, monkeypatch):
     output = tmp_path / "ranking.csv"
     predict, predicted = VolumePredictor.__call__, []
 
@@ -233,7 +234,8 @@ def test_scans_are_ranked_and_an_interrupted_run_continues(model, tmp_path, monk
         rank.command([*model, "-o", str(output)])
     assert not output.exists()
     predicted.clear()
-    rank.command([*model, "-o", str(output)])
+    with none_opened(dataset.raw / "labelsUl"):
+        rank.command([*model, "-o", str(output)])
     assert len(predicted) == 1
     header, *rows = (line.split(",") for line in output.read_text(encoding="utf-8").splitlines())
     assert header[:5] == ["rank", "case", "uncertainty", "novelty", "most_like"]
@@ -247,7 +249,8 @@ def test_scans_are_ranked_and_an_interrupted_run_continues(model, tmp_path, monk
 def test_pseudo_labels_become_a_stock_dataset(model, dataset, labels):
     dataset_json = read_json(dataset.raw / "dataset.json")
     write_json({**dataset_json, "crln": {"annotated_labels": {"lab_001": ["class_1"]}}}, dataset.raw / "dataset.json")
-    pseudo_label.command([*model, "-d", "777", "--keep", "0.67", "--confidence", "0.4"])
+    with none_opened(dataset.raw / "labelsUl"):
+        pseudo_label.command([*model, "-d", "777", "--keep", "0.67", "--confidence", "0.4"])
     folder = dataset.raw.with_name("Dataset777_SyntheticPseudo")
     content = read_json(folder / "dataset.json")
     accepted = content["crln"]["pseudo_labelled_cases"]

@@ -59,6 +59,16 @@ def test_a_trainer_with_splits_of_its_own_trains(trainer_of, monkeypatch):
     assert_trained(trainer)
 
 
+def test_nothing_is_flipped_where_left_and_right_are_different_labels(trainer_of):
+    trainer = trainer_of("nnUNetTrainer_CRLN_NoMirroring")
+    trainer.num_epochs, trainer.num_iterations_per_epoch = 1, 1
+    trainer.on_train_start()
+    assert trainer.inference_allowed_mirroring_axes is None
+    for _ in range(4):
+        batch = next(trainer.dataloader_train)
+        assert not batch["flips"].any()
+
+
 def test_nothing_is_predicted_for_a_second_stage_that_cannot_be_trained(trainer_of):
     """As nnU-Net does after 3d_lowres, if its plans have a cascade."""
 

@@ -108,7 +108,9 @@ def test_a_label_that_cannot_be_used_is_named_once_and_left_out(tmp_path, label,
     if isinstance(label, bytes):
         (tmp_path / "Dataset990_Synthetic" / "labelsUl" / "case.nii.gz").write_bytes(label)
     plans, lines = make_plans(), []
-    hidden = HiddenLabels(plans, plans.get_configuration("c"), ".nii.gz", tmp_path, allowed=[0, 1, 2], print_line=lines.append)
+    hidden = HiddenLabels(
+        plans, plans.get_configuration("c"), ".nii.gz", tmp_path, allowed=[0, 1, 2], print_line=lines.append
+    )
     for _ in range(2):
         assert hidden.load("case", {"shape_before_cropping": (4, 4, 4)}, (4, 4, 4)) is None
     assert len(lines) == 1 and "case.nii.gz" in lines[0] and re.search(text, lines[0])
