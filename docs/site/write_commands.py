@@ -6,8 +6,30 @@ from importlib import import_module
 from pathlib import Path
 
 from nnunetv2_crln.cli.commands import COMMANDS
+from nnunetv2_crln.training import variants
 
 PAGE = Path(__file__).parents[1] / "commands.md"
+WITH_TRAINERS = "Train and predict"
+ABOUT_TRAINERS = """\
+### Trainers
+
+The same name follows `-tr` in training and prediction.
+
+| trainer | training |
+|---|---|
+| `nnUNetTrainer` | nnU-Net's own, on the labelled cases alone, 1000 epochs |
+"""
+ABOUT_LENGTHS = """
+nnU-Net has supervised trainers of the same lengths, such as `nnUNetTrainer_250epochs`.
+
+The short schedule has {num_epochs} epochs of {num_iterations_per_epoch} iterations, momentum 0.9 and a learning rate of
+{initial_lr}, and starts all methods from the same weights. It suits small networks on a CPU (`--small`). To change it,
+add for example `"short_schedule": {{"num_epochs": 60}}` to the configuration in the plans, also with
+`num_iterations_per_epoch`, `num_val_iterations_per_epoch`, `initial_lr` or `seed`. Planning again drops this entry.
+
+The `_article` trainers need the configuration `3d_article`, which `nnUNetv2_crln_plan_and_preprocess --article` adds to
+the plans ([reproducing the paper](reproducing_the_article.md)).
+"""
 
 
 def page() -> str:
@@ -24,7 +46,39 @@ def page() -> str:
                 parts.append(describe(import_module(command.module).build_parser()))
             else:
                 parts.append(f"{command.summary[0].upper()}{command.summary[1:]}.\n")
+        if title == WITH_TRAINERS:
+            parts.append(trainers())
     return "\n".join(parts)
+
+
+def trainers() -> str:
+    """Return the table of trainers; those that differ in their number of epochs alone share a row."""
+    rows: list[str] = []
+    lengths: list[int] = []
+    for name, trainer in trainer_classes().items():
+        if "num_epochs" in vars(trainer).get("training_attributes", {}):
+            lengths.append(trainer.training_attributes["num_epochs"])
+        else:
+            rows.append(f"| `{name}` | {summary(trainer)} |")
+    numbers = ", ".join(map(str, sorted(lengths)[:-1]))
+    rows.insert(
+        1,
+        f"| `nnUNetTrainer_CRLN_Nepochs` | CRLN trained for N epochs instead of 1000: N is {numbers} or {max(lengths)} "
+        "(`nnUNetTrainer_CRLN_1epoch` without the s) |",
+    )
+    schedule = ABOUT_LENGTHS.format(**variants.ShortSchedule.schedule_defaults)
+    return ABOUT_TRAINERS + "\n".join(rows) + "\n" + schedule
+
+
+def trainer_classes() -> dict[str, type]:
+    """Return the trainers that this package defines, in order, without former names."""
+    found = {name: vars(variants)[name] for name in vars(variants) if name in variants.__all__}
+    return {name: trainer for name, trainer in found.items() if not str(trainer.__doc__).startswith("Former name")}
+
+
+def summary(trainer: type) -> str:
+    """Return the first sentence of a trainer's docstring."""
+    return str(trainer.__doc__).split("\n", 1)[0].rstrip(".").replace("``", "`")
 
 
 def describe(parser: argparse.ArgumentParser) -> str:

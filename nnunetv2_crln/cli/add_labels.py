@@ -9,7 +9,7 @@ from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 EXAMPLE = """\
-%(prog)s -d 104 /data/new_annotations
+%(prog)s -d 150 /data/new_annotations
 """
 
 

@@ -8,8 +8,8 @@ from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
 EXAMPLE = """\
-%(prog)s -d 104 /data/scans
-%(prog)s -d 104 /data/dicom --prefix site2_
+%(prog)s -d 150 /data/scans
+%(prog)s -d 150 /data/dicom --prefix site2_
 %(prog)s -d 43 /data/brains --channels {case}/{case}_t1.nii.gz {case}/{case}_flair.nii.gz
 """
 
@@ -48,8 +48,9 @@ def build_parser() -> CommandParser:
         "nnUNetv2_crln_add_unlabelled",
         "Add scans to the unlabelled cases of a dataset: NIfTI, NRRD, MHA and other image files, and DICOM "
         "series (a folder each). Each scan is checked; images that the dataset has already, under whatever name, are "
-        "left out, and nothing is overwritten. If the dataset is preprocessed, its plans stay and the new cases alone "
-        "are preprocessed. Run it again to continue after an interruption.",
+        "left out, and nothing is overwritten. Plans stay as they are. New scans are preprocessed where unlabelled "
+        "cases were preprocessed before; where only labelled cases are, the command for it is printed. Run it again to "
+        "continue after an interruption.",
         EXAMPLE,
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="searched with all folders in it")

@@ -44,8 +44,8 @@ def build_parser() -> CommandParser:
         "table with paired intervals, and a report page. A few steps of each method tell first how long it will take "
         "and how much memory it needs. Finished trainings are not repeated. Run it again to continue after an "
         "interruption.",
-        "nnUNetv2_crln_compare -d 104 -c 3d_fullres -f 0 1 2 3 4 --gpus 0 1\n"
-        "nnUNetv2_crln_compare -d 104 -c 3d_fullres --methods supervised crln --epochs 20",
+        "nnUNetv2_crln_compare -d 150 -c 3d_fullres -f 0 1 2 3 4 --gpus 0 1\n"
+        "nnUNetv2_crln_compare -d 150 -c 3d_fullres --methods supervised crln --epochs 20",
     )
     parser.add_argument("-d", type=dataset_id, required=True, metavar="ID", help="number of the preprocessed dataset")
     parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="such as 3d_fullres")

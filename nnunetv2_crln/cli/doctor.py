@@ -40,7 +40,7 @@ def build_parser() -> CommandParser:
         "nnUNetv2_crln_doctor",
         "Check versions, where nnU-Net finds the trainer, device and environment variables, and say how to fix what is "
         "missing. Exit status 1 if there are problems.",
-        "nnUNetv2_crln_doctor\nnnUNetv2_crln_doctor -d 104",
+        "nnUNetv2_crln_doctor\nnnUNetv2_crln_doctor -d 150",
     )
     parser.add_argument("-d", type=dataset_id, metavar="DATASET", help="also check this dataset, its images included")
     parser.add_processes("processes that read images")

@@ -73,7 +73,7 @@ def build_parser() -> CommandParser:
         "Measure predictions: Dice, Jaccard, average surface distance and 95 % Hausdorff distance for each case and "
         "class, with bootstrap mean ± sd and 95 % interval. Definitions and the format of the result: "
         "docs/evaluation.md.",
-        "nnUNetv2_crln_evaluate nnUNet_raw/Dataset104_Name/labelsTs PREDICTIONS --compare PREDICTIONS_OF_THE_BASELINE",
+        "nnUNetv2_crln_evaluate $nnUNet_raw/Dataset150_Name/labelsTs PREDICTIONS --compare PREDICTIONS_OF_THE_BASELINE",
     )
     parser.add_argument("labels", type=Path, metavar="LABELS", help="folder of label files")
     parser.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="folder of predictions, named like them")

@@ -42,7 +42,7 @@ def build_parser() -> CommandParser:
         "nnUNetv2_crln_export",
         "Export a trained model so that stock nnU-Net, without nnunetv2_crln, predicts with it: the network alone, "
         "without training state. The segmentations are those of nnUNetv2_predict here.",
-        "nnUNetv2_crln_export -d 104 -c 3d_fullres -f all -o EXPORTED",
+        "nnUNetv2_crln_export -d 150 -c 3d_fullres -f all -o EXPORTED",
     )
     parser.add_argument("-d", type=dataset_id, required=True, help="dataset name or id")
     parser.add_argument("-c", required=True, help="configuration, e.g. 3d_fullres")

@@ -20,7 +20,7 @@ def build_parser() -> CommandParser:
         "nnUNetv2_crln_plan_and_preprocess",
         "Extract the fingerprint, plan and preprocess as nnUNetv2_plan_and_preprocess does, with the unlabelled images "
         "in imagesUl taking part. Run the command again to continue after an interruption.",
-        "nnUNetv2_crln_plan_and_preprocess -d 104 -c 3d_fullres --verify_dataset_integrity",
+        "nnUNetv2_crln_plan_and_preprocess -d 150 -c 3d_fullres --verify_dataset_integrity",
     )
     parser.add_argument(
         "-d", nargs="+", type=dataset_id, required=True, help="Numbers or names of the datasets, e.g. 2 4 5."

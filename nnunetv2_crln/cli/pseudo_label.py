@@ -41,7 +41,7 @@ def build_parser() -> CommandParser:
         "with its own labels, in which doubtful voxels carry the ignore label. For plain nnU-Net, or for correcting by "
         "hand. Training on pseudo labels without such a gate has been seen to hurt. Run it again to continue after an "
         "interruption.",
-        "nnUNetv2_crln_pseudo_label nnUNet_results/Dataset104_Heart/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres -d 204",
+        "nnUNetv2_crln_pseudo_label $nnUNet_results/Dataset150_Name/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres -d 250",
     )
     add_model_flags(parser)
     parser.add_argument("-d", type=dataset_id, required=True, metavar="ID", help="number of the new dataset")

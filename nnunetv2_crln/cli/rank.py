@@ -35,7 +35,7 @@ def build_parser() -> CommandParser:
         "structures have a similar size, and near-copies of a scan above are put back. Whole scans are predicted. "
         "Annotating the first ones taught no more than annotating random ones where it was measured (hippocampus and "
         "ACDC). Run the command again to continue after an interruption.",
-        "nnUNetv2_crln_rank nnUNet_results/Dataset104_Heart/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres -o ranking.csv",
+        "nnUNetv2_crln_rank $nnUNet_results/Dataset150_Name/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres -o ranking.csv",
     )
     add_model_flags(parser)
     parser.add_argument("-o", type=Path, required=True, metavar="CSV", help="ranking to write; a page lies beside it")

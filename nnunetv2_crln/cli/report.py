@@ -48,7 +48,7 @@ def build_parser() -> CommandParser:
         "Write one self-contained HTML page about a trained model: what was trained on what, curves, pseudo labels "
         "over time, scores, comparison with another model, and the unlabelled cases worth annotating next. Reads "
         "result files only; may be run while a training goes on.",
-        "nnUNetv2_crln_report nnUNet_results/Dataset104_Name/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres",
+        "nnUNetv2_crln_report $nnUNet_results/Dataset150_Name/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres",
     )
     parser.add_argument(
         "model_folder", type=Path, metavar="MODEL_FOLDER", help="the trainer's folder in nnUNet_results, or its fold_X"
