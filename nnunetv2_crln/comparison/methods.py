@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, did_you_mean
-from nnunetv2_crln.layout import EVALUATION_FILE
+from nnunetv2_crln.layout import EVALUATION_FILE, FACTS_FILE
+from nnunetv2_crln.utilities.files import read_json
 
 SUPERVISED, RECIPE = "supervised", "recipe"
 TRAINERS = {
@@ -103,6 +105,13 @@ class Training:
     def is_finished(self) -> bool:
         """Check whether the training and the prediction of its held-out cases have ended."""
         return (self.folder / "checkpoint_final.pth").is_file() and (self.validation / "summary.json").is_file()
+
+    @property
+    def began_with_trained_weights(self) -> bool:
+        """Check whether the training was started with ``-pretrained_weights``; unknown for nnU-Net's own trainer."""
+        with contextlib.suppress(OSError, ValueError):
+            return read_json(self.folder / FACTS_FILE).get("pretrained", False)
+        return False
 
 
 def trainings(options: CompareOptions, results: Path, plans_name: str) -> list[Training]:

@@ -144,6 +144,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
                 iterations_per_epoch=self.num_iterations_per_epoch,
                 labelled_patches=self.configuration_manager.batch_size,
                 seed=self.seed,
+                pretrained=self.pretrained,
             )
             self.monitor = self.build_monitor()
 

@@ -19,7 +19,7 @@ from nnunetv2_crln.cli import compare as cli
 from nnunetv2_crln.comparison import compare as module
 from nnunetv2_crln.comparison.measure_step import measure
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import SPLITS_FILE
+from nnunetv2_crln.layout import FACTS_FILE, SPLITS_FILE
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 METHODS = ["--methods", "supervised", "crln", "--epochs", "1"]
@@ -91,6 +91,16 @@ def test_a_comparison_ends_in_one_table_and_trains_nothing_twice(dataset, traine
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
     assert trained == []
     assert (output / "comparison.md").read_text(encoding="utf-8") == table
+
+
+def test_a_model_that_began_with_trained_weights_is_named(dataset, trained, tmp_path, capsys):
+    output = tmp_path / "out"
+    cli.command([*dataset.flags, *METHODS, "-o", str(output)])
+    assert "not fair" not in capsys.readouterr().out
+    for checkpoint in (tmp_path / "results").glob("*/nnUNetTrainer_CRLN_short__*/fold_0/checkpoint_final.pth"):
+        write_json({"pretrained": True}, checkpoint.with_name(FACTS_FILE))
+    cli.command([*dataset.flags, *METHODS, "-o", str(output)])
+    assert "WARNING: crln, fold 0 began with trained weights" in capsys.readouterr().out
 
 
 def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):

@@ -26,7 +26,8 @@ def write_facts(
         settings: Hyper-parameters.
         device: Device of the training.
         labelled_patches: Number of labelled patches in the batch of all processes together.
-        **facts: Further entries: trainer, numbers of cases, epochs and iterations, seed.
+        **facts: Further entries: trainer, numbers of cases, epochs and iterations, seed, and whether it began with
+            trained weights.
     """
     content = {
         "format_version": 1,
