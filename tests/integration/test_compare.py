@@ -98,7 +98,8 @@ def test_a_model_that_began_with_trained_weights_is_named(dataset, trained, tmp_
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
     assert "not fair" not in capsys.readouterr().out
     for checkpoint in (tmp_path / "results").glob("*/nnUNetTrainer_CRLN_short__*/fold_0/checkpoint_final.pth"):
-        write_json({"pretrained": True}, checkpoint.with_name(FACTS_FILE))
+        facts = {"pretrained": True, "labelled_patches": 2, "unlabelled_patches": 2}
+        write_json(facts, checkpoint.with_name(FACTS_FILE))
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
     assert "WARNING: crln, fold 0 began with trained weights" in capsys.readouterr().out
 
