@@ -18,7 +18,7 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.gradient_step import average_gradients
 from nnunetv2_crln.training.heads import Heads, build_rectifier
-from nnunetv2_crln.training.known_labels import impossible_classes, with_known_labels, without
+from nnunetv2_crln.training.known_labels import impossible_classes, true_labels, with_known_labels, without
 from nnunetv2_crln.training.numerical_safety import FiniteBuffers
 from nnunetv2_crln.training.objective import (
     Objective,
@@ -27,12 +27,7 @@ from nnunetv2_crln.training.objective import (
 )
 from nnunetv2_crln.training.phases import Phase
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
-from nnunetv2_crln.training.region_objective import (
-    RegionObjective,
-    Regions,
-    region_pseudo_labels,
-    region_target,
-)
+from nnunetv2_crln.training.region_objective import RegionObjective, Regions, region_pseudo_labels
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay, longest_decay
 from nnunetv2_crln.training.wrapped_network import is_compiled, keep_batch_sizes_static, unwrap
 
@@ -219,19 +214,12 @@ class CRLN:
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)
         pseudo = with_known_labels(pseudo, batch.known, self.regions)
-        pseudo = pseudo.warped_by(batch.geometry, self._known_of_labelled(batch.target))
+        pasting = self.settings.copy_paste_probability > 0
+        copied = true_labels(batch.target, self.num_classes, self.regions) if pasting else None
+        pseudo = pseudo.warped_by(batch.geometry, copied)
         losses = self.objective(student, labelled_map, self.heads, batch.target, pseudo, phase)
         monitored |= self.objective.measure_gradients(losses, student, phase, step)
         return Forward(losses, monitored, student.labelled_logits, labelled_map, batch.target)
-
-    def _known_of_labelled(self, target: Target) -> PseudoLabels | None:
-        """Return the labels of the labelled patches for copy-paste, or None without it."""
-        if not self.settings.copy_paste_probability:
-            return None
-        labels = target[0] if isinstance(target, list) else target
-        if self.regions is not None:
-            return region_target(labels, self.num_classes)
-        return PseudoLabels.from_target(labels, self.num_classes)
 
     @torch.no_grad()
     def pseudo_labels(
