@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
+from nnunetv2_crln.modules.mean_prediction import mean_of_classes, mean_of_regions
 from nnunetv2_crln.modules.regions import RegionRectification, as_two_classes
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
@@ -199,7 +200,7 @@ class CRLN:
         self.finite_buffers = FiniteBuffers(self.student)
 
     def forward(self, batch: Batch, phase: Phase, step: int) -> Forward:
-        """Compute the pseudo labels and all losses of one step, with one teacher and one student pass.
+        """Compute the pseudo labels and all losses of one step, with one student pass and one or two of the teacher.
 
         Args:
             batch: Patches of the step.
@@ -210,7 +211,8 @@ class CRLN:
             Losses, and the tensors that :meth:`after_gradient_step` needs.
         """
         impossible = impossible_classes(batch.known, batch.annotated)
-        pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying, impossible)
+        mirror = batch.geometry if self.settings.teacher_mirror else None
+        pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying, impossible, mirror)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)
         pseudo = with_known_labels(pseudo, batch.known, self.regions)
@@ -223,7 +225,7 @@ class CRLN:
 
     @torch.no_grad()
     def pseudo_labels(
-        self, weak: Tensor, rectifying: bool, impossible: Tensor | None = None
+        self, weak: Tensor, rectifying: bool, impossible: Tensor | None = None, mirror: StrongGeometry | None = None
     ) -> tuple[PseudoLabels, dict[str, Tensor]]:
         """Let the teacher label the weak view (Eq. 1) and rectify its logits if rectification has started (Eq. 8).
 
@@ -231,12 +233,17 @@ class CRLN:
             weak: Unlabelled patches, (U, channels, *grid).
             rectifying: True if rectification has started.
             impossible: True for classes that a voxel cannot have, (U, C, *grid); None if all are possible.
+            mirror: Geometry by whose flips the teacher predicts a second time, for the mean; None predicts once.
 
         Returns:
             The pseudo labels, and the shares of confident voxels before and after rectification as scalar tensors.
         """
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
+        if mirror is not None:
+            mean = mean_of_classes if self.regions is None else mean_of_regions
+            logits = mean(logits, mirror.flip(self.teacher_network(mirror.flip(weak))))
+            self.teacher_taps.clear()  # M is made of the features of the first pass
         threshold = self.settings.confidence_threshold
         label = PseudoLabels.from_logits if self.regions is None else region_pseudo_labels
         if not rectifying:
