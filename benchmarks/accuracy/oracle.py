@@ -12,6 +12,7 @@ import torch
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
 from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
+from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.schedules import ShortSchedule
@@ -71,7 +72,11 @@ class nnUNetTrainer_Oracle(nnUNetTrainer_MeanTeacher):
         return super().train_step(batch)
 
     def _true_labels(
-        self, weak: torch.Tensor, rectifying: bool, impossible: torch.Tensor | None = None
+        self,
+        weak: torch.Tensor,
+        rectifying: bool,
+        impossible: torch.Tensor | None = None,
+        mirror: StrongGeometry | None = None,
     ) -> tuple[PseudoLabels, dict[str, torch.Tensor]]:
         truth = PseudoLabels.from_target(self._hidden, self.label_manager.num_segmentation_heads)
         certain = truth.confidence.mean()

@@ -1,4 +1,4 @@
-"""Replace the teacher's pseudo labels by true labels where an otherwise unlabelled patch has them."""
+"""Put true labels in the form of pseudo labels, and in their place where an otherwise unlabelled patch has them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nnunetv2_crln.training.dataloading.joined_cases import NOT_ANNOTATED
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
-from nnunetv2_crln.training.region_objective import Regions
+from nnunetv2_crln.training.region_objective import Regions, region_target
 
 
 def impossible_classes(known: Tensor | None, annotated: Tensor | None) -> Tensor | None:
@@ -39,6 +39,21 @@ def without(logits: Tensor, impossible: Tensor | None) -> Tensor:
         The logits, minus infinity for what is excluded.
     """
     return logits if impossible is None else logits.float().masked_fill(impossible, -torch.inf)
+
+
+def true_labels(target: Tensor | list[Tensor], num_classes: int, regions: Regions | None = None) -> PseudoLabels:
+    """Take the labels of the labelled patches as pseudo labels, for voxels that are copied from these patches.
+
+    Args:
+        target: Target of nnU-Net, (L, 1, *grid), or one mask per region; or a list, full resolution first.
+        num_classes: Number of classes, or of regions.
+        regions: Label values of each region, for labels of regions.
+
+    Returns:
+        Labels with confidence 1, or 0 where they are ignored, (L, *grid), or (L, K, *grid) for K regions.
+    """
+    labels = target[0] if isinstance(target, list) else target
+    return PseudoLabels.from_target(labels, num_classes) if regions is None else region_target(labels, num_classes)
 
 
 def with_known_labels(pseudo: PseudoLabels, known: Tensor | None, regions: Regions | None = None) -> PseudoLabels:

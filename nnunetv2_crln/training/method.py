@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
+from nnunetv2_crln.modules.mean_prediction import mean_of_classes, mean_of_regions
 from nnunetv2_crln.modules.regions import RegionRectification
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.gradient_step import average_gradients
 from nnunetv2_crln.training.heads import Heads, build_rectifier
-from nnunetv2_crln.training.known_labels import impossible_classes, with_known_labels, without
+from nnunetv2_crln.training.known_labels import impossible_classes, true_labels, with_known_labels, without
 from nnunetv2_crln.training.numerical_safety import FiniteBuffers
 from nnunetv2_crln.training.objective import (
     Objective,
@@ -27,10 +28,7 @@ from nnunetv2_crln.training.objective import (
 )
 from nnunetv2_crln.training.phases import Phase
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
-from nnunetv2_crln.training.region_objective import (
-    RegionObjective,
-    Regions,
-)
+from nnunetv2_crln.training.region_objective import RegionObjective, Regions
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay, longest_decay
 from nnunetv2_crln.training.wrapped_network import is_compiled, keep_batch_sizes_static, unwrap
 
@@ -202,7 +200,7 @@ class CRLN:
         self.finite_buffers = FiniteBuffers(self.student)
 
     def forward(self, batch: Batch, phase: Phase, step: int) -> Forward:
-        """Compute the pseudo labels and all losses of one step, with one teacher and one student pass.
+        """Compute the pseudo labels and all losses of one step, with one student pass and one or two of the teacher.
 
         Args:
             batch: Patches of the step.
@@ -213,24 +211,21 @@ class CRLN:
             Losses, and the tensors that :meth:`after_gradient_step` needs.
         """
         impossible = impossible_classes(batch.known, batch.annotated)
-        pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying, impossible)
+        mirror = batch.geometry if self.settings.teacher_mirror else None
+        pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying, impossible, mirror)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)
         pseudo = with_known_labels(pseudo, batch.known, self.regions)
-        pseudo = pseudo.warped_by(batch.geometry, self._known_of_labelled(batch.target))
+        pasting = self.settings.copy_paste_probability > 0
+        copied = true_labels(batch.target, self.num_classes, self.regions) if pasting else None
+        pseudo = pseudo.warped_by(batch.geometry, copied)
         losses = self.objective(student, labelled_map, self.heads, batch.target, pseudo, phase)
         monitored |= self.objective.measure_gradients(losses, student, phase, step)
         return Forward(losses, monitored, student.labelled_logits, labelled_map, batch.target)
 
-    def _known_of_labelled(self, target: Target) -> PseudoLabels | None:
-        """Return the labels of the labelled patches for copy-paste, or None without it."""
-        if not self.settings.copy_paste_probability:
-            return None
-        return self.objective.known(target[0] if isinstance(target, list) else target)
-
     @torch.no_grad()
     def pseudo_labels(
-        self, weak: Tensor, rectifying: bool, impossible: Tensor | None = None
+        self, weak: Tensor, rectifying: bool, impossible: Tensor | None = None, mirror: StrongGeometry | None = None
     ) -> tuple[PseudoLabels, dict[str, Tensor]]:
         """Let the teacher label the weak view (Eq. 1) and rectify its logits if rectification has started (Eq. 8).
 
@@ -238,12 +233,17 @@ class CRLN:
             weak: Unlabelled patches, (U, channels, *grid).
             rectifying: True if rectification has started.
             impossible: True for classes that a voxel cannot have, (U, C, *grid); None if all are possible.
+            mirror: Geometry by whose flips the teacher predicts a second time, for the mean; None predicts once.
 
         Returns:
             The pseudo labels, and the shares of confident voxels before and after rectification as scalar tensors.
         """
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
+        if mirror is not None:
+            mean = mean_of_classes if self.regions is None else mean_of_regions
+            logits = mean(logits, mirror.flip(self.teacher_network(mirror.flip(weak))))
+            self.teacher_taps.clear()  # M is made of the features of the first pass
         threshold = self.settings.confidence_threshold
         if not rectifying:
             raw = self.objective.label(without(logits, impossible))

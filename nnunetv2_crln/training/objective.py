@@ -144,10 +144,6 @@ class Objective:
         """
         return PseudoLabels.from_logits(logits, trust)
 
-    def known(self, target: Tensor) -> PseudoLabels:
-        """Return the labels of the labelled patches, (L, 1, *grid), as pseudo labels without doubt."""
-        return PseudoLabels.from_target(target, self.num_classes)
-
     def class_logits(self, logits: Tensor) -> Tensor:
         """Return logits whose softmax gives the probabilities of the classes, (B, C, *grid)."""
         return logits

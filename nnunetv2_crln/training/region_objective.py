@@ -99,10 +99,6 @@ class RegionObjective(Objective):
         """
         return region_pseudo_labels(logits, trust)
 
-    def known(self, target: Tensor) -> PseudoLabels:
-        """Return nnU-Net's target of regions as pseudo labels, see :func:`region_target`."""
-        return region_target(target, self.num_classes)
-
     def class_logits(self, logits: Tensor) -> Tensor:
         """Return two logits for each region, (B * K, 2, *grid)."""
         return as_two_classes(logits)

@@ -41,9 +41,10 @@ class Resuming:
         """Check whether the training began with other weights than those that the network was built with.
 
         Returns:
-            True if it did; a continued training returns what the first run found.
+            What the first run found. False without a look at the weights if the settings say when the unsupervised
+            terms start, because the training does not depend on it then.
         """
-        if self.step > 0:
+        if self.step > 0 or self.settings.unsupervised_start is not None:
             return self.pretrained
         # The teacher was copied when the network was built.
         return not self.method.teacher.equals(self.method.student)

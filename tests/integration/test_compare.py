@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 from commands import environment_of
 from tiny_training import DATASET, NAME
 
@@ -19,7 +20,9 @@ from nnunetv2_crln.cli import compare as cli
 from nnunetv2_crln.comparison import compare as module
 from nnunetv2_crln.comparison.measure_step import measure
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import FACTS_FILE, SPLITS_FILE
+from nnunetv2_crln.layout import SPLITS_FILE
+from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.monitoring.facts import write_facts
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 METHODS = ["--methods", "supervised", "crln", "--epochs", "1"]
@@ -98,8 +101,8 @@ def test_a_model_that_began_with_trained_weights_is_named(dataset, trained, tmp_
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
     assert "not fair" not in capsys.readouterr().out
     for checkpoint in (tmp_path / "results").glob("*/nnUNetTrainer_CRLN_short__*/fold_0/checkpoint_final.pth"):
-        facts = {"pretrained": True, "labelled_patches": 2, "unlabelled_patches": 2}
-        write_json(facts, checkpoint.with_name(FACTS_FILE))
+        facts = {"trainer": "T", "num_cases": {}, "epochs": 1, "iterations_per_epoch": 1, "seed": 1, "pretrained": True}
+        write_facts(checkpoint.parent, CRLNSettings(), torch.device("cpu"), labelled_patches=2, **facts)
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
     assert "WARNING: crln, fold 0 began with trained weights" in capsys.readouterr().out
 

@@ -253,7 +253,16 @@ def test_without_any_unlabelled_voxel_there_is_nothing_to_do(trainer_of, no_unla
 
 
 @pytest.mark.parametrize(
-    "block", [{}, {"rectification": "concat", "pseudo_label_loss": "nnunet", "copy_paste_probability": 0.5}]
+    "block",
+    [
+        {},
+        {
+            "rectification": "concat",
+            "pseudo_label_loss": "nnunet",
+            "copy_paste_probability": 0.5,
+            "teacher_mirror": True,
+        },
+    ],
 )
 def test_regions_train_with_every_term_and_are_validated(trainer_of, block):
     """Two regions of which one contains the other, with ignored voxels."""

@@ -232,14 +232,17 @@ class StrongGeometry:
             Changed batch, of the same shape.
         """
         boxes = self.boxes if batch.ndim == self.boxes.ndim else self.boxes.unsqueeze(1)
-        mixed = torch.where(boxes, self._sources(batch, labelled), batch)
+        return self.flip(torch.where(boxes, self._sources(batch, labelled), batch))
+
+    def flip(self, batch: Tensor) -> Tensor:
+        """Flip the samples (B, C, *grid) or (B, *grid), and mix none; a second time makes up for the first."""
         if not self.flips.any():
-            return mixed
-        first_axis = mixed.ndim - 1 - self.flips.shape[1]
+            return batch
+        first_axis = batch.ndim - 1 - self.flips.shape[1]
         return torch.stack(
             [
                 sample.flip([first_axis + axis for axis, flip in enumerate(flips) if flip])
-                for sample, flips in zip(mixed, self.flips.tolist(), strict=True)
+                for sample, flips in zip(batch, self.flips.tolist(), strict=True)
             ]
         )
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nnunetv2_crln.training.known_labels import with_known_labels
+from nnunetv2_crln.training.known_labels import true_labels, with_known_labels
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 
 
@@ -33,3 +33,12 @@ def test_known_values_belong_to_their_regions_without_a_copy_from_the_host(monke
     mixed = with_known_labels(pseudo, known, regions=((1, 2), (2,)))
     assert mixed.labels.tolist() == [[[0, 1, 1, 0], [0, 0, 1, 0]]]
     assert mixed.confidence[0].tolist() == [[0.5, 1, 1, 1]] * 2
+
+
+def test_the_labels_of_labelled_patches_are_certain_but_for_ignored_voxels():
+    target = torch.tensor([[[0, 1, 2, 3]]], dtype=torch.int16)
+    for found in (true_labels(target, 3), true_labels([target, target[..., :2]], 3)):
+        assert found.labels.tolist() == [[0, 1, 2, 0]] and found.confidence.tolist() == [[1, 1, 1, 0]]
+    masks = torch.tensor([[[1, 1, 0], [0, 1, 0], [0, 0, 1]]], dtype=torch.bool)  # two regions, ignored voxels
+    found = true_labels(masks, 2, regions=((1, 2), (2,)))
+    assert found.labels.tolist() == [[[1, 1, 0], [0, 1, 0]]] and found.confidence.tolist() == [[[1, 1, 0]] * 2]

@@ -1,5 +1,7 @@
 """Weak and strong views: which changes they are, and that image, label and confidence stay in step."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -181,6 +183,17 @@ def test_the_strong_view_equals_a_loop_over_voxels(shape, batch_size, seed):
         donor = (b + 1) % batch_size if geometry.boxes[(b, *source)] else b
         expected[(b, *voxel)] = maps[(donor, *source)]
     assert torch.equal(geometry.apply(maps), expected)
+
+
+@settings(max_examples=40)
+@given(shape=grids, batch_size=st.integers(1, 4), seed=st.integers(0, 10_000))
+def test_flips_alone_mix_nothing_and_are_their_own_inverse(shape, batch_size, seed):
+    geometry = draw(batch_size, shape, seed)
+    images = torch.randn(batch_size, 2, *shape)
+    unmixed = replace(geometry, boxes=torch.zeros_like(geometry.boxes))
+    assert torch.equal(geometry.flip(images), unmixed.apply(images))
+    assert torch.equal(geometry.flip(geometry.flip(images)), images)
+    assert torch.equal(geometry.flip(images)[:, 1], geometry.flip(images[:, 1]))
 
 
 def test_flips_are_drawn_for_each_sample_and_axis():
