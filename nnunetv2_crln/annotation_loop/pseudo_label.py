@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_crln.annotation_loop.judge_cases import JudgedCase, judge_cases
-from nnunetv2_crln.annotation_loop.judge_volume import voxel_confidence
+from nnunetv2_crln.annotation_loop.confidence import voxel_confidence
+from nnunetv2_crln.annotation_loop.predicted_cases import PredictedCase, predict_cases
 from nnunetv2_crln.annotation_loop.ranking import stratified_uncertainty
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, VolumePredictor
 from nnunetv2_crln.errors import UserError
@@ -111,7 +111,7 @@ def write_pseudo_labels(
         lock.acquire(f"{target} is being written by another run. Wait for its end.")
         # Two folders: a result and the spacing of a TIFF label would both be named CASE.json.
         export = _Exporter(predictor, gate.confidence, building / "predicted")
-        judged = judge_cases(predictor, building / "judged", export, {"confidence": gate.confidence}, show_progress)
+        judged = predict_cases(predictor, building / "judged", export, {"confidence": gate.confidence}, show_progress)
         uncertainty = stratified_uncertainty({case: entry.structures for case, entry in judged.items()})
         surest_first = sorted(uncertainty, key=lambda case: (uncertainty[case], case))
         number = round(gate.keep * len(surest_first))
@@ -254,7 +254,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def gate_table(
-    judged: dict[str, JudgedCase], uncertainty: dict[str, float], accepted: list[str], rejected: list[str]
+    judged: dict[str, PredictedCase], uncertainty: dict[str, float], accepted: list[str], rejected: list[str]
 ) -> str:
     """Format all unlabelled cases as CSV, the surest first, and which of them were accepted.
 

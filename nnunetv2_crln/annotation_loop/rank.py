@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nnunetv2_crln.annotation_loop.judge_cases import JudgedCase, judge_cases
-from nnunetv2_crln.annotation_loop.judge_volume import voxel_confidence
+from nnunetv2_crln.annotation_loop.confidence import voxel_confidence
+from nnunetv2_crln.annotation_loop.predicted_cases import PredictedCase, predict_cases
 from nnunetv2_crln.annotation_loop.ranking import Ranked, rank, stratified_uncertainty
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, VolumePredictor
 from nnunetv2_crln.errors import UserError
@@ -67,7 +67,7 @@ def rank_unlabelled(choice: ModelChoice, output: Path, show_progress: bool = Tru
     with FolderLock(files.cases / RANKING_LOCK) as lock:
         lock.acquire(f"Another run is writing {output}. Wait for its end, or choose another file with -o.")
         draw = _Thumbnails(predictor, files.cases)
-        judged = judge_cases(predictor, files.cases, draw, {}, show_progress)
+        judged = predict_cases(predictor, files.cases, draw, {}, show_progress)
         uncertainty = stratified_uncertainty({case: entry.structures for case, entry in judged.items()})
         ranking = rank(uncertainty, {case: entry.descriptor for case, entry in judged.items()})
         write_text(output, ranking_table(ranking, judged))
@@ -94,7 +94,7 @@ class _Thumbnails:
         return {}
 
 
-def ranking_table(ranking: list[Ranked], judged: Mapping[str, JudgedCase]) -> str:
+def ranking_table(ranking: list[Ranked], judged: Mapping[str, PredictedCase]) -> str:
     """Format the ranking as CSV, one line per case, the one to annotate first at the top.
 
     Args:
@@ -124,7 +124,7 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.4f}"
 
 
-def _scan(place: Ranked, judged: JudgedCase, folder: Path) -> RankedScan:
+def _scan(place: Ranked, judged: PredictedCase, folder: Path) -> RankedScan:
     return RankedScan(
         place.case,
         place.uncertainty,

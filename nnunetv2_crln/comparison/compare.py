@@ -23,7 +23,7 @@ from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.report import build_report
-from nnunetv2_crln.utilities.commands import Command, run_queue
+from nnunetv2_crln.utilities.command_queue import Command, run_queue
 from nnunetv2_crln.utilities.files import read_json, write_json, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 

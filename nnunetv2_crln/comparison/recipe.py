@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nnunetv2_crln.comparison.methods import CompareOptions, Training
 from nnunetv2_crln.layout import SPLITS_FILE, dataset_title
-from nnunetv2_crln.utilities.commands import Command
+from nnunetv2_crln.utilities.command_queue import Command
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 

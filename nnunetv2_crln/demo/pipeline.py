@@ -20,7 +20,7 @@ from nnunetv2_crln.comparison.methods import CompareOptions
 from nnunetv2_crln.demo.dataset import DATASET_NAME, write_demo_dataset, write_demo_split
 from nnunetv2_crln.demo.plans import DEMO_PLANS, write_demo_plans
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.commands import Command, run_queue
+from nnunetv2_crln.utilities.command_queue import Command, run_queue
 
 DATASET_ID = DATASET_NAME.removeprefix("Dataset").split("_")[0]
 CONFIGURATION = "3d_fullres"

@@ -7,9 +7,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nnunetv2_crln.training.dataloading.joined_cases import NOT_ANNOTATED
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.region_objective import Regions, region_target
+
+UNKNOWN = -1
+"""Value of a voxel without a true label."""
+NOT_ANNOTATED = -2
+"""Value of a voxel that is background or of a class that is not annotated in its case."""
 
 
 def impossible_classes(known: Tensor | None, annotated: Tensor | None) -> Tensor | None:
@@ -28,7 +32,7 @@ def impossible_classes(known: Tensor | None, annotated: Tensor | None) -> Tensor
     return (known == NOT_ANNOTATED).unsqueeze(1) & annotated.view(*annotated.shape, *[1] * (known.ndim - 1))
 
 
-def without(logits: Tensor, impossible: Tensor | None) -> Tensor:
+def exclude_classes(logits: Tensor, impossible: Tensor | None) -> Tensor:
     """Exclude classes: the others share the whole probability.
 
     Args:

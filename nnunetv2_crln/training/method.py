@@ -16,10 +16,9 @@ from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
 from nnunetv2_crln.modules.mean_prediction import mean_of_classes, mean_of_regions
 from nnunetv2_crln.modules.regions import RegionRectification
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.gradient_step import average_gradients
 from nnunetv2_crln.training.heads import Heads, build_rectifier
-from nnunetv2_crln.training.known_labels import impossible_classes, true_labels, with_known_labels, without
+from nnunetv2_crln.training.known_labels import exclude_classes, impossible_classes, true_labels, with_known_labels
 from nnunetv2_crln.training.numerical_safety import FiniteBuffers
 from nnunetv2_crln.training.objective import (
     Objective,
@@ -29,6 +28,7 @@ from nnunetv2_crln.training.objective import (
 from nnunetv2_crln.training.phases import Phase
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.region_objective import RegionObjective, Regions
+from nnunetv2_crln.training.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.teacher import EMATeacher, ema_decay, longest_decay
 from nnunetv2_crln.training.wrapped_network import is_compiled, keep_batch_sizes_static, unwrap
 
@@ -216,9 +216,9 @@ class CRLN:
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)
         pseudo = with_known_labels(pseudo, batch.known, self.regions)
-        pasting = self.settings.copy_paste_probability > 0
-        copied = true_labels(batch.target, self.num_classes, self.regions) if pasting else None
-        pseudo = pseudo.warped_by(batch.geometry, copied)
+        copying = self.settings.copy_paste_probability > 0
+        true = true_labels(batch.target, self.num_classes, self.regions) if copying else None
+        pseudo = pseudo.warped_by(batch.geometry, true)
         losses = self.objective(student, labelled_map, self.heads, batch.target, pseudo, phase)
         monitored |= self.objective.measure_gradients(losses, student, phase, step)
         return Forward(losses, monitored, student.labelled_logits, labelled_map, batch.target)
@@ -246,11 +246,11 @@ class CRLN:
             self.teacher_taps.clear()  # M is made of the features of the first pass
         threshold = self.settings.confidence_threshold
         if not rectifying:
-            raw = self.objective.label(without(logits, impossible))
+            raw = self.objective.label(exclude_classes(logits, impossible))
             confident = raw.weight(self.objective.threshold).mean()
             return raw, {"confident_raw": confident, "confident": confident}
-        # Without PseudoLabels: the maximum alone costs a fortieth of the maximum and its class.
-        possible = without(self.objective.class_logits(logits), impossible)  # regions have no impossible classes
+        # The maximum alone costs a fortieth of PseudoLabels.
+        possible = exclude_classes(self.objective.class_logits(logits), impossible)
         confident_raw = (torch.softmax(possible.float(), 1).amax(1) >= threshold).float().mean()
         heads: Any = self.teacher_heads.module
         teacher_map = heads.relationship_map(features, logits.shape[2:], detach=True)
@@ -258,9 +258,9 @@ class CRLN:
         agreeing: Any = self.rectifier if self.settings.rectification == "agreement" else None
         if self.settings.rectification in ("agreement", "fixed"):
             # They decide by probabilities, in which classes that cannot be have no share. The others add logits.
-            logits, teacher_map = without(logits, impossible), without(teacher_map, impossible)
+            logits, teacher_map = exclude_classes(logits, impossible), exclude_classes(teacher_map, impossible)
         trust = agreeing.trust(logits, teacher_map) if agreeing else None
-        rectified = self.objective.label(without(self.rectifier(logits, teacher_map), impossible), trust)
+        rectified = self.objective.label(exclude_classes(self.rectifier(logits, teacher_map), impossible), trust)
         confident = rectified.weight(self.objective.threshold).mean()
         return rectified, {"confident_raw": confident_raw, "confident": confident}
 

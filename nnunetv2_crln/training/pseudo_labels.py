@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nnunetv2_crln.training.dataloading.views import StrongGeometry
+from nnunetv2_crln.training.strong_geometry import StrongGeometry
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import CHECKPOINT_STATE
 from nnunetv2_crln.training import checkpoint as checkpoints
-from nnunetv2_crln.training.continuing import (
+from nnunetv2_crln.training.checkpoint_changes import (
     changed_architecture,
     changed_settings,
     describe,

@@ -9,7 +9,7 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
-from nnunetv2_crln.losses.partly_labelled import PartlyLabelledLoss
+from nnunetv2_crln.losses.ignore_label import IgnoreLabelLoss
 
 
 def without_host_sync(loss: nn.Module) -> nn.Module:
@@ -25,7 +25,7 @@ def without_host_sync(loss: nn.Module) -> nn.Module:
     nnunet: Any = loss.loss if deep else loss
     if type(nnunet) is not DC_and_CE_loss or nnunet.ignore_label is None or nnunet.ce.weight is not None:
         return loss
-    ours = PartlyLabelledLoss(
+    ours = IgnoreLabelLoss(
         nnunet.dc, nnunet.ignore_label, nnunet.weight_ce, nnunet.weight_dice, nnunet.ce.label_smoothing
     )
     if not deep:

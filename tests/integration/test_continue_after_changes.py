@@ -7,7 +7,7 @@ from nnunetv2.run.run_training import maybe_load_checkpoint
 from tiny_training import assert_equal_weights, train_epochs, weights
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.continuing import SHAPING
+from nnunetv2_crln.training.checkpoint_changes import SHAPING
 
 EPOCHS = 2
 

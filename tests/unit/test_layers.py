@@ -99,6 +99,11 @@ def test_hidden_labels_are_read_by_monitoring_alone():
     assert readers and all(name.startswith("training.monitoring.") for name in readers), readers
 
 
+@pytest.mark.parametrize("name", ["method", "objective", "region_objective", "pseudo_labels", "known_labels"])
+def test_the_method_does_not_know_the_loaders(name):
+    assert not [other for other in own(modules()[f"training.{name}"]) if other.startswith("training.dataloading")]
+
+
 def test_files_functions_and_classes_stay_small():
     """The trainer is a list of hooks; what grows beyond these sizes hides a second idea."""
     too_large = []

@@ -18,8 +18,9 @@ from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.refreshed_cases import RefreshedCases, known_background
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
-from nnunetv2_crln.training.dataloading.views import StrongGeometry, strong_intensity_transforms, weak_transforms
+from nnunetv2_crln.training.dataloading.views import strong_intensity_transforms, weak_transforms
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
+from nnunetv2_crln.training.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce
 from nnunetv2_crln.utilities.parallel import end_with_parent
 from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything

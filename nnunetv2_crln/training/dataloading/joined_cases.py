@@ -8,11 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED, UNKNOWN
+from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED
+from nnunetv2_crln.training.known_labels import NOT_ANNOTATED, UNKNOWN
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
-
-NOT_ANNOTATED = -2
-"""Value of a voxel that is background or of a class that is not annotated in its case."""
 
 
 class JoinedCases:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_crln.annotation_loop.judge_cases import JudgedCase
+from nnunetv2_crln.annotation_loop.predicted_cases import PredictedCase
 from nnunetv2_crln.annotation_loop.rank import ranking_table
 from nnunetv2_crln.annotation_loop.ranking import Ranked, Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, _trained_folds
@@ -55,8 +55,8 @@ def test_folds_that_are_not_finished_are_named(model):
 
 def test_a_ranking_holds_the_numbers_of_its_scans():
     judged = {
-        "a": JudgedCase({"liver": Structure(0.9, 1400.0), "tumour": Structure(math.nan, 0.0)}, np.zeros(0), {}),
-        "b": JudgedCase({"liver": Structure(0.5, 1200.5), "tumour": Structure(0.25, 3.125)}, np.zeros(0), {}),
+        "a": PredictedCase({"liver": Structure(0.9, 1400.0), "tumour": Structure(math.nan, 0.0)}, np.zeros(0), {}),
+        "b": PredictedCase({"liver": Structure(0.5, 1200.5), "tumour": Structure(0.25, 3.125)}, np.zeros(0), {}),
     }
     text = ranking_table([Ranked("b", 1.0, 1.0, ""), Ranked("a", 0.125, 0.5, "b")], judged)
     first, second = csv.DictReader(io.StringIO(text))

@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from nnunetv2_crln.networks.unet3d import UNet3D
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.method import CRLN, Batch
 from nnunetv2_crln.training.phases import Phase
+from nnunetv2_crln.training.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.wrapped_network import unwrap
 
 CLASSES = 3

@@ -8,7 +8,7 @@ import torch
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
-from nnunetv2_crln.training.known_labels import impossible_classes, with_known_labels, without
+from nnunetv2_crln.training.known_labels import exclude_classes, impossible_classes, with_known_labels
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 
@@ -49,7 +49,7 @@ def test_pseudo_labels_are_those_of_the_reference(seed):
     joined = JoinedCases(SimpleNamespace(identifiers=["unlabelled"]), labelled, IGNORE, partly())
     batch = joined.known_labels(target, CASES)
     known, annotated = batch["unlabelled_known"], batch["unlabelled_annotated"]
-    pseudo = PseudoLabels.from_logits(without(logits, impossible_classes(known, annotated)))
+    pseudo = PseudoLabels.from_logits(exclude_classes(logits, impossible_classes(known, annotated)))
     pseudo = with_known_labels(pseudo, known)
     for place in np.ndindex(*known.shape):
         case, voxel = str(CASES[place[0]]), place[1:]
@@ -84,7 +84,7 @@ def test_without_an_ignore_label_of_the_dataset_complete_cases_do_not_join():
 
 def test_logits_without_impossible_classes_are_untouched():
     logits = torch.randn(1, 2, 3)
-    assert without(logits, None) is logits
+    assert exclude_classes(logits, None) is logits
     assert impossible_classes(None, None) is None
 
 

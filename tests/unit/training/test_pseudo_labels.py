@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.pseudo_labels import PseudoLabels
+from nnunetv2_crln.training.strong_geometry import StrongGeometry
 
 CLASSES, GRID = 3, (4, 4, 4)
 

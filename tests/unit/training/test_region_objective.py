@@ -11,7 +11,6 @@ from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.modules.regions import RegionRectification, as_regions, as_two_classes
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.dataloading.views import StrongGeometry
 from nnunetv2_crln.training.heads import Heads, build_rectifier
 from nnunetv2_crln.training.known_labels import with_known_labels
 from nnunetv2_crln.training.monitoring.teacher_view import class_probabilities
@@ -28,6 +27,7 @@ from nnunetv2_crln.training.region_objective import (
     region_pseudo_labels,
     region_target,
 )
+from nnunetv2_crln.training.strong_geometry import StrongGeometry
 
 GRID = (4, 4, 4)
 PHASE = Phase(rectifying=True, ramp=1.0)

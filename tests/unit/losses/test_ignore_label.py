@@ -5,7 +5,7 @@ import torch
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 
-from nnunetv2_crln.losses.partly_labelled import PartlyLabelledLoss
+from nnunetv2_crln.losses.ignore_label import IgnoreLabelLoss
 
 IGNORE = 3
 
@@ -15,7 +15,7 @@ IGNORE = 3
 def test_equals_nnunets_loss_and_gradient(batch_dice, labelled):
     dice_options = {"batch_dice": batch_dice, "smooth": 1e-5, "do_bg": False, "ddp": False}
     nnunet = DC_and_CE_loss(dice_options, {}, ignore_label=IGNORE, dice_class=MemoryEfficientSoftDiceLoss)
-    ours = PartlyLabelledLoss(nnunet.dc, IGNORE, nnunet.weight_ce, nnunet.weight_dice)
+    ours = IgnoreLabelLoss(nnunet.dc, IGNORE, nnunet.weight_ce, nnunet.weight_dice)
     target = torch.randint(0, 4, (2, 1, 5, 4, 3), dtype=torch.int16)
     if labelled == "all":
         target[target == IGNORE] = 0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_crln.annotation_loop.judge_volume import judge_volume, voxel_confidence
+from nnunetv2_crln.annotation_loop.confidence import structure_confidences, voxel_confidence
 
 CLASSES = SimpleNamespace(
     has_regions=False, foreground_labels=[1, 2], apply_inference_nonlin=lambda logits: torch.softmax(logits, 0)
@@ -22,7 +22,7 @@ def test_a_certain_model_expects_a_dice_of_one():
     logits = torch.full((3, 4, 4, 4), -30.0)
     logits[0] = 30
     logits[0, 0, 0], logits[1, 0, 0] = -30, 30
-    found = judge_volume(prediction(logits), ["a", "b"], CLASSES)
+    found = structure_confidences(prediction(logits), ["a", "b"], CLASSES)
     assert found["a"].expected_dice == pytest.approx(1)
     assert found["a"].volume_ml == 2  # four voxels
     assert np.isnan(found["b"].expected_dice) and found["b"].volume_ml == 0
@@ -32,14 +32,14 @@ def test_regions_may_overlap():
     logits = torch.full((2, 4, 4, 4), -30.0)
     logits[0, :2] = 30
     logits[1, :1] = 30
-    found = judge_volume(prediction(logits), ["whole", "core"], REGIONS)
+    found = structure_confidences(prediction(logits), ["whole", "core"], REGIONS)
     assert (found["whole"].volume_ml, found["core"].volume_ml) == (16, 8)
 
 
 def test_doubt_lowers_the_expected_dice():
     sure, unsure = torch.zeros(3, 4, 4, 4), torch.zeros(3, 4, 4, 4)
     sure[1, :2], unsure[1, :2] = 9, 1
-    one, other = (judge_volume(prediction(logits), ["a", "b"], CLASSES)["a"] for logits in (sure, unsure))
+    one, other = (structure_confidences(prediction(logits), ["a", "b"], CLASSES)["a"] for logits in (sure, unsure))
     assert one.expected_dice > other.expected_dice
 
 

@@ -7,7 +7,7 @@ import torch
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.continuing import (
+from nnunetv2_crln.training.checkpoint_changes import (
     SHAPING,
     changed_architecture,
     changed_settings,

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class PartlyLabelledLoss(nn.Module):
+class IgnoreLabelLoss(nn.Module):
     """Compute Dice + cross-entropy over the labelled voxels, with the same value as nnU-Net's ``DC_and_CE_loss``.
 
     nnU-Net tests on the host whether any voxel is labelled and so waits for the device, at every resolution of a step.

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities import commands
-from nnunetv2_crln.utilities.commands import Command, find_command, progress_of, run_queue
+from nnunetv2_crln.utilities import command_queue
+from nnunetv2_crln.utilities.command_queue import Command, find_command, progress_of, run_queue
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the commands of these tests are shell scripts")
 
@@ -64,7 +64,7 @@ def test_progress_is_read_from_what_trainings_print(line, shown):
 
 
 def test_a_log_gets_progress_now_and_then(script, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(commands, "_SECONDS_BETWEEN_LINES", 0.5)
+    monkeypatch.setattr(command_queue, "_SECONDS_BETWEEN_LINES", 0.5)
     line = "Epoch 1 of 2: pseudo Dice 0.5 (0.5), 1 s, 1 s left, until 09:30"
     name = script("train", f'echo "{line}"; sleep 1.5; touch "{tmp_path}/result"')
     run_queue([command(tmp_path, name)], [{}])
@@ -129,7 +129,8 @@ def test_commands_of_this_environment_come_first():
 def test_an_interrupt_or_a_kill_ends_the_command_and_its_workers(script, tmp_path, sent):
     name = script("parent", f'sleep 60 & echo $! > "{tmp_path}/worker"; wait')
     program = (
-        "import signal; from pathlib import Path; from nnunetv2_crln.utilities.commands import Command, run_queue\n"
+        "import signal; from pathlib import Path\n"
+        "from nnunetv2_crln.utilities.command_queue import Command, run_queue\n"
         # What a shell starts in the background inherits that interrupts are ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"folder = Path({str(tmp_path)!r})\n"

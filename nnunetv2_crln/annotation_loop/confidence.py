@@ -13,7 +13,7 @@ from nnunetv2_crln.annotation_loop.ranking import Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction
 
 
-def judge_volume(prediction: VolumePrediction, names: list[str], label_manager: Any) -> dict[str, Structure]:
+def structure_confidences(prediction: VolumePrediction, names: list[str], label_manager: Any) -> dict[str, Structure]:
     """Measure each structure from the model's own probabilities.
 
     Args:

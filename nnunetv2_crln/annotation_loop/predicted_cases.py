@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from nnunetv2_crln.annotation_loop.judge_volume import judge_volume
+from nnunetv2_crln.annotation_loop.confidence import structure_confidences
 from nnunetv2_crln.annotation_loop.ranking import Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction, VolumePredictor
 from nnunetv2_crln.raw_dataset.classes import foreground_names
@@ -19,7 +19,7 @@ from nnunetv2_crln.utilities.files import read_json, write_json
 
 
 @dataclass(frozen=True)
-class JudgedCase:
+class PredictedCase:
     """Stored result of one prediction.
 
     Attributes:
@@ -33,13 +33,13 @@ class JudgedCase:
     extra: dict
 
 
-def judge_cases(
+def predict_cases(
     predictor: VolumePredictor,
     kept_in: Path,
     also: Callable[[VolumePrediction], dict],
     settings: dict,
     show_progress: bool = True,
-) -> dict[str, JudgedCase]:
+) -> dict[str, PredictedCase]:
     """Predict every unlabelled case that was not predicted by an earlier run.
 
     Args:
@@ -62,7 +62,7 @@ def judge_cases(
         content = _kept(path, made_from)
         if content is None:
             prediction = predictor(case)
-            structures = judge_volume(prediction, names, predictor.label_manager)
+            structures = structure_confidences(prediction, names, predictor.label_manager)
             content = {
                 "made_from": made_from,
                 "structures": {name: [_none(s.expected_dice), s.volume_ml] for name, s in structures.items()},
@@ -70,7 +70,7 @@ def judge_cases(
                 "extra": also(prediction),
             }
             write_json(content, path)
-        judged[case] = JudgedCase(
+        judged[case] = PredictedCase(
             {name: Structure(_nan(dice), volume) for name, (dice, volume) in content["structures"].items()},
             np.array(content["descriptor"]),
             content["extra"],
