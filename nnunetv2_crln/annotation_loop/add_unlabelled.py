@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shutil
 import time
@@ -22,12 +20,12 @@ from nnunetv2_crln.dataset_conversion.common.image_files import read_image, writ
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, RAW_LOCK
 from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled
-from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
+from nnunetv2_crln.raw_dataset.cases import labelled_images, number_of_channels
 from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case, reader_class_of
-from nnunetv2_crln.utilities.files import finished_file, write_text
+from nnunetv2_crln.utilities.files import csv_text, finished_file, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_parallel
 
@@ -105,7 +103,7 @@ def add_unlabelled(options: AddOptions) -> Summary:
 
 
 def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
-    labelled = {case: files["images"] for case, files in find_labelled_cases(raw, dataset_json).items()}
+    labelled = labelled_images(raw, dataset_json)
     if not labelled:
         raise UserError(f"{raw / IMAGES_LABELLED} holds no labelled case: nothing tells what a scan must look like.")
     # Some formats hold all channels in one file (RGB, 4D NIfTI): follow the labelled cases.
@@ -218,12 +216,9 @@ def _append(summary: Summary, path: Path) -> None:
     if not summary.rows:
         return
     text = path.read_text(encoding="utf-8") if path.is_file() else "time,case,source,outcome,reason\n"
-    rows = io.StringIO()
     now = time.strftime("%Y-%m-%d %H:%M:%S")
-    writer = csv.writer(rows, lineterminator="\n")
-    for scan, outcome, reason in summary.rows:
-        writer.writerow([now, scan.name, scan.source, outcome, reason])
-    write_text(path, text + rows.getvalue())
+    rows = [[now, scan.name, scan.source, outcome, reason] for scan, outcome, reason in summary.rows]
+    write_text(path, text + csv_text(rows))
 
 
 def refuse_unusable(summary: Summary) -> None:

@@ -11,12 +11,9 @@ from typing import Any
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import IMAGE_DIGESTS_FILE, IMAGES_LABELLED, IMAGES_TEST, IMAGES_UNLABELLED
+from nnunetv2_crln.layout import IMAGE_DIGESTS_FILE
 from nnunetv2_crln.raw_dataset.cases import (
-    Cases,
-    find_labelled_cases,
-    find_unlabelled_cases,
-    list_cases,
+    all_images,
     source_record,
 )
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case
@@ -47,7 +44,7 @@ def known_images(
     Raises:
         UserError: An image of the dataset cannot be read and therefore not be compared.
     """
-    files = _all_files(folder, dataset_json)
+    files = all_images(folder, dataset_json)
     described = [field.name for field in dataclasses.fields(ChannelReport)]  # another version may describe more
     records = {
         name: {"reader": reader_class.__name__, "described": described, "files": source_record(paths)}
@@ -81,15 +78,6 @@ def known_images(
             "remove the cases."
         )
     return reports
-
-
-def _all_files(folder: Path, dataset_json: dict) -> Cases:
-    sets = {
-        IMAGES_LABELLED: {case: files["images"] for case, files in find_labelled_cases(folder, dataset_json).items()},
-        IMAGES_UNLABELLED: find_unlabelled_cases(folder, dataset_json),
-        IMAGES_TEST: list_cases(folder / IMAGES_TEST, dataset_json["file_ending"]),
-    }
-    return {f"{name}/{case}": files for name, cases in sets.items() for case, files in cases.items()}
 
 
 def _read(path: Path) -> dict:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import shutil
 import tempfile
@@ -35,7 +33,7 @@ from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
-from nnunetv2_crln.utilities.files import finished_file, write_json, write_text
+from nnunetv2_crln.utilities.files import csv_text, finished_file, write_json, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 
 
@@ -267,10 +265,8 @@ def gate_table(
     Returns:
         Text of the file.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["case", "accepted", "uncertainty", "doubtful_voxels"])
+    rows = [["case", "accepted", "uncertainty", "doubtful_voxels"]]
     for case in (*accepted, *rejected):
         outcome = "yes" if case in accepted else "no"
-        writer.writerow([case, outcome, f"{uncertainty[case]:.4f}", f"{judged[case].extra['doubtful']:.4f}"])
-    return text.getvalue()
+        rows.append([case, outcome, f"{uncertainty[case]:.4f}", f"{judged[case].extra['doubtful']:.4f}"])
+    return csv_text(rows)

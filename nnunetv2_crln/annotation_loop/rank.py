@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ from nnunetv2_crln.layout import RANKING_LOCK
 from nnunetv2_crln.reporting.ranking_page import RankedScan, build_ranking_page
 from nnunetv2_crln.reporting.style import save_figure
 from nnunetv2_crln.reporting.thumbnail import DPI, draw_thumbnail
-from nnunetv2_crln.utilities.files import write_text
+from nnunetv2_crln.utilities.files import csv_text, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 
 
@@ -105,19 +103,15 @@ def ranking_table(ranking: list[Ranked], judged: Mapping[str, PredictedCase]) ->
         Text of the file.
     """
     names = list(next(iter(judged.values())).structures) if judged else []
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     columns = [column for name in names for column in (f"expected Dice {name}", f"ml {name}")]
-    writer.writerow(["rank", "case", "uncertainty", "novelty", "most_like", *columns])
+    rows: list[list[object]] = [["rank", "case", "uncertainty", "novelty", "most_like", *columns]]
     for number, place in enumerate(ranking, start=1):
         structures = judged[place.case].structures
         values = [
             text for n in names for text in (_number(structures[n].expected_dice), _number(structures[n].volume_ml))
         ]
-        writer.writerow(
-            [number, place.case, f"{place.uncertainty:.4f}", f"{place.novelty:.4f}", place.most_like, *values]
-        )
-    return text.getvalue()
+        rows.append([number, place.case, f"{place.uncertainty:.4f}", f"{place.novelty:.4f}", place.most_like, *values])
+    return csv_text(rows)
 
 
 def _number(value: float) -> str:

@@ -1,12 +1,11 @@
 """Format evaluations as text for the terminal, Markdown for a paper or README, CSV for a statistics program."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping
 
 from nnunetv2_crln.evaluation.formatting import metric_value, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS, Metric
+from nnunetv2_crln.utilities.files import csv_text
 
 UNKNOWN = "-"  # for terminals without other dashes
 FOREGROUND_MEAN = "foreground mean"
@@ -50,17 +49,15 @@ def markdown_table(summary: Mapping) -> str:
 
 def csv_table(summary: Mapping) -> str:
     """Format each case and class as one line of CSV, in the stored units; undefined values are empty cells."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     keys = [*(metric.key for metric in METRICS), "n_ref", "n_pred"]
-    writer.writerow(["predictions_folder", "case", "class", *keys])
+    rows = [["predictions_folder", "case", "class", *keys]]
     compared = [summary["comparison"]["other"]] if "comparison" in summary else []
     for evaluation in [summary, *compared]:
         for case, entry in evaluation["cases"].items():
             for name, metrics in entry["metrics"].items():
                 values = ("" if math.isnan(metrics[key]) else metrics[key] for key in keys)
-                writer.writerow([evaluation["predictions_folder"], case, name, *values])
-    return text.getvalue()
+                rows.append([evaluation["predictions_folder"], case, name, *values])
+    return csv_text(rows)
 
 
 _MEAN_HEADER = ["", "mean ± sd", "95 % interval", "median", "cases", "NaN"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
-from nnunetv2_crln.layout import IMAGES_UNLABELLED
+from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_TEST, IMAGES_UNLABELLED
 from nnunetv2_crln.raw_dataset.companions import companions_of_image, companions_of_label
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 
@@ -91,6 +91,38 @@ def find_labelled_cases(raw_dataset_folder: str | Path, dataset_json: dict | Non
         case: {"images": files, "label": str(folder / "labelsTr" / f"{case}{ending}")}
         for case, files in list_cases(folder / "imagesTr", ending).items()
     }
+
+
+def labelled_images(raw_dataset_folder: str | Path, dataset_json: dict) -> Cases:
+    """Return the image files of the labelled cases.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+        dataset_json: Content of dataset.json.
+
+    Returns:
+        Files by case.
+    """
+    return {case: files["images"] for case, files in find_labelled_cases(raw_dataset_folder, dataset_json).items()}
+
+
+def all_images(raw_dataset_folder: str | Path, dataset_json: dict) -> Cases:
+    """Return the image files of all labelled, unlabelled and test cases.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+        dataset_json: Content of dataset.json.
+
+    Returns:
+        Files by folder and case, such as ``imagesTr/CASE``.
+    """
+    folder = Path(raw_dataset_folder)
+    sets = {
+        IMAGES_LABELLED: labelled_images(folder, dataset_json),
+        IMAGES_UNLABELLED: find_unlabelled_cases(folder, dataset_json),
+        IMAGES_TEST: list_cases(folder / IMAGES_TEST, dataset_json["file_ending"]),
+    }
+    return {f"{name}/{case}": files for name, cases in sets.items() for case, files in cases.items()}
 
 
 def number_of_channels(dataset_json: dict) -> int:

@@ -14,12 +14,10 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES, determine_reader_writer_from_dataset_json
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_TEST, IMAGES_UNLABELLED
 from nnunetv2_crln.raw_dataset.cases import (
     Cases,
-    find_labelled_cases,
-    find_unlabelled_cases,
-    list_cases,
+    all_images,
+    labelled_images,
     number_of_channels,
 )
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -136,16 +134,8 @@ class Survey:
         self.folder = Path(raw_dataset_folder)
         dataset_json = read_dataset_json(self.folder)
         self.channels = number_of_channels(dataset_json)
-        labelled = {case: files["images"] for case, files in find_labelled_cases(self.folder, dataset_json).items()}
-        sets = {
-            IMAGES_LABELLED: labelled,
-            IMAGES_UNLABELLED: find_unlabelled_cases(self.folder, dataset_json),
-            IMAGES_TEST: list_cases(self.folder / IMAGES_TEST, dataset_json["file_ending"]),
-        }
-        reader_class = reader_class_of(dataset_json, labelled)
-        tasks = {
-            f"{name}/{case}": (files, reader_class) for name, cases in sets.items() for case, files in cases.items()
-        }
+        reader_class = reader_class_of(dataset_json, labelled_images(self.folder, dataset_json))
+        tasks = {name: (files, reader_class) for name, files in all_images(self.folder, dataset_json).items()}
         self.reports: dict[str, list[ChannelReport]] = {}
         self.unreadable: dict[str, str] = {}
         for outcome in run_parallel(inspect_case, tasks, processes, "Opening every image", show_progress):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import json
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -107,6 +109,19 @@ def read_json(path: str | Path) -> Any:
                 "byte order mark (in Notepad: Save as, encoding UTF-8)"
             )
     return json.loads(content.decode("utf-8"))
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Format rows as CSV, one line each.
+
+    Example:
+        >>> print(csv_text([["case", "reason"], ["a", "small, dark"]]), end="")
+        case,reason
+        a,"small, dark"
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def read_users_json(path: str | Path, way_out: str) -> Any:
