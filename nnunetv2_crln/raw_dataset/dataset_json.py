@@ -28,11 +28,12 @@ def read_dataset_json(path: str | Path) -> dict:
         content = read_users_json(path, "Correct the file.")
     except OSError as error:
         raise UserError(
-            f"Cannot read {path} ({error.strerror}). A raw dataset needs a dataset.json; "
-            "see https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md."
+            f"Cannot read {path} ({error.strerror}). A raw dataset needs a dataset.json: add one, see "
+            "https://github.com/MIC-DKFZ/nnUNet/blob/master/documentation/dataset_format.md."
         ) from None
     if not isinstance(content, dict):
-        raise UserError(f"{path} holds a {type(content).__name__}; expected an object with keys like numTraining.")
+        found = type(content).__name__
+        raise UserError(f"{path} holds a {found}; expected an object with keys like numTraining. Correct the file.")
     return content
 
 

@@ -62,8 +62,8 @@ def test_watching_changes_nothing(trainer_of):
 
 
 def test_an_older_checkpoint_continues_with_complete_curves(trainer_of):
-    train_epochs(trainer_of(epochs=3), 1)
-    second = trainer_of(epochs=3)
+    train_epochs(trainer_of(epochs=3, pictures=True), 1)
+    second = trainer_of(epochs=3, pictures=True)
     path = f"{second.output_folder}/checkpoint_latest.pth"
     checkpoint = torch.load(path, weights_only=True)
     for name in MONITORED:

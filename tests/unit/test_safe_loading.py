@@ -79,7 +79,9 @@ def test_an_exported_model_holds_tensors_and_plain_types_alone(tmp_path, network
         fold / "checkpoint_final.pth",
         keep_previous=False,
     )
-    exported = export_model(fold.parent, tmp_path / "exported", ["all"], network) / "fold_all" / "checkpoint_final.pth"
+    exported = (
+        export_model(fold.parent, tmp_path / "exported", ["all"], network=network) / "fold_all" / "checkpoint_final.pth"
+    )
     assert pickled_names(exported) <= HARMLESS
     content = torch.load(exported, weights_only=True)
     assert set(content) == {"network_weights", "trainer_name", "init_args", "inference_allowed_mirroring_axes"}
