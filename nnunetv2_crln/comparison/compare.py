@@ -106,9 +106,9 @@ def _train(runs: list[Training], options: CompareOptions, results: Path, plans_n
             print(f"{run.method}, fold {run.fold}: trained already ({run.folder})")
         if run.began_with_trained_weights:
             print(
-                f"WARNING: {run.method}, fold {run.fold} began with trained weights (-pretrained_weights), all others "
-                f"begin with random ones: the comparison is not fair. Rename {run.folder.parent} to have it trained "
-                "anew."
+                f"WARNING: {run.method}, fold {run.fold} began with trained weights (-pretrained_weights), while this "
+                f"command's own trainings begin with random ones: the comparison is not fair. Rename "
+                f"{run.folder.parent} to have it trained anew."
             )
     recipes = {run: teacher_of(run, options, results, plans_name) for run in runs if run.method == RECIPE}
     recipes = {run: teacher for run, teacher in recipes.items() if not run.is_finished}

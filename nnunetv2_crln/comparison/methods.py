@@ -110,7 +110,8 @@ class Training:
     def began_with_trained_weights(self) -> bool:
         """Check whether the training was started with ``-pretrained_weights``; unknown for nnU-Net's own trainer."""
         with contextlib.suppress(OSError, ValueError):
-            return read_json(self.folder / FACTS_FILE).get("pretrained", False)
+            facts = read_json(self.folder / FACTS_FILE)
+            return isinstance(facts, dict) and bool(facts.get("pretrained"))
         return False
 
 

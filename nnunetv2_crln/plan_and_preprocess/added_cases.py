@@ -8,7 +8,6 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
@@ -145,7 +144,7 @@ def require_blosc2(data: PreprocessedData) -> None:
     Raises:
         UserError: An older version of nnU-Net has written them.
     """
-    if any(data.folder.iterdir()) and infer_dataset_class(str(data.folder)) is not nnUNetDatasetBlosc2:
+    if any(data.folder.glob("*.npz")):
         plans = plans_identifier(data.folder.parent, data.plans_manager.plans)
         command = preprocess_labelled_command(data.plans_manager.dataset_name, [data.configuration], plans)
         raise UserError(

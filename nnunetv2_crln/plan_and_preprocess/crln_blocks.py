@@ -29,8 +29,12 @@ def own_entries(plans_file: str | Path) -> dict[str, dict]:
     """
     plans = read_users_json(plans_file, "Correct or delete it.")
     configurations = plans.get("configurations", {}) if isinstance(plans, dict) else {}
+    if not isinstance(configurations, dict):
+        return {}
     return {
-        name: {key: content[key] for key in OWN_ENTRIES if key in content} for name, content in configurations.items()
+        name: {key: content[key] for key in OWN_ENTRIES if key in content}
+        for name, content in configurations.items()
+        if isinstance(content, dict)
     }
 
 

@@ -31,7 +31,8 @@ def keep_replaced_plans(preprocessed_dataset_folder: str | Path) -> Iterator[lis
     finally:
         # After an error or an interruption too: nnU-Net may have written its plans by then.
         for path, content in before.items():
-            if changed := list(_changes(_configurations(content), _configurations(path.read_bytes()))):
+            after = _configurations(path.read_bytes() if path.is_file() else b"")
+            if changed := list(_changes(_configurations(content), after)):
                 copy = _free_name(path)
                 copy.write_bytes(content)
                 warnings.append(
@@ -47,12 +48,15 @@ def _configurations(content: bytes) -> dict:
     with suppress(ValueError):
         plans = json.loads(content)
         if isinstance(plans, dict) and isinstance(plans.get("configurations"), dict):
-            return plans["configurations"]
+            return {name: entry for name, entry in plans["configurations"].items() if isinstance(entry, dict)}
     return {}
 
 
 def _changes(before: dict, after: dict) -> Iterator[str]:
-    for name in sorted(set(before) & set(after)):
+    for name in before:
+        if name not in after:  # also after a planning that was interrupted while it wrote
+            yield f"{name} is gone"
+            continue
         for key in DECISIVE:
             old, new = before[name].get(key), after[name].get(key)
             if old != new:

@@ -42,7 +42,7 @@ def with_end_of_epoch(logging: Mapping[str, list], epochs: int) -> dict[str, lis
     Returns:
         The log; an epoch without an end has ended now.
     """
-    ends = logging["epoch_end_timestamps"]
+    ends = logging.get("epoch_end_timestamps", [])
     return {**logging, "epoch_end_timestamps": [*ends, *[time.time()] * (epochs - len(ends))]}
 
 

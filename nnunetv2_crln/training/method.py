@@ -211,7 +211,7 @@ class CRLN:
             Losses, and the tensors that :meth:`after_gradient_step` needs.
         """
         impossible = impossible_classes(batch.known, batch.annotated)
-        mirror = batch.geometry if self.settings.teacher_mirror else None
+        mirror = batch.geometry if self.settings.teacher_mirror and batch.geometry.flips.any() else None
         pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying, impossible, mirror)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)

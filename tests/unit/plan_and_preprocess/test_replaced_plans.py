@@ -1,6 +1,7 @@
 """Plans that planning changes are kept, and the change is named."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -38,11 +39,16 @@ def test_what_no_network_depends_on_may_change_silently(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nnUNetPlans.json", "splits_final.json"]
 
 
-def test_plans_of_an_interrupted_planning_are_not_lost(tmp_path):
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: write_plans(path, patch_size=[4, 4, 4]), lambda path: path.write_text('{"conf'), Path.unlink],
+    ids=["written", "half written", "removed"],
+)
+def test_plans_of_an_interrupted_planning_are_not_lost(tmp_path, damage):
     path = tmp_path / "nnUNetPlans.json"
     write_plans(path, patch_size=[8, 8, 8])
     before = path.read_bytes()
     with pytest.raises(KeyboardInterrupt), keep_replaced_plans(tmp_path):
-        write_plans(path, patch_size=[4, 4, 4])
+        damage(path)
         raise KeyboardInterrupt
     assert (tmp_path / "nnUNetPlans.json.replaced").read_bytes() == before
