@@ -107,7 +107,7 @@ def _train(runs: list[Training], options: CompareOptions, results: Path, plans_n
         if run.began_with_trained_weights:
             print(
                 f"WARNING: {run.method}, fold {run.fold} began with trained weights (-pretrained_weights), while this "
-                f"command's own trainings begin with random ones: the comparison is not fair. Rename "
+                "command's own trainings begin with random ones: the comparison is not fair. Rename "
                 f"{run.folder.parent} to have it trained anew."
             )
     recipes = {run: teacher_of(run, options, results, plans_name) for run in runs if run.method == RECIPE}

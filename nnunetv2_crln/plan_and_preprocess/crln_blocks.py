@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import PLANS_BLOCK, SHORT_SCHEDULE
+from nnunetv2_crln.plan_and_preprocess.plans import configurations_of
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.utilities.files import read_json, read_users_json, write_json
 
@@ -27,14 +28,9 @@ def own_entries(plans_file: str | Path) -> dict[str, dict]:
     Raises:
         UserError: The file is not valid JSON, so that nnU-Net could not read it either.
     """
-    plans = read_users_json(plans_file, "Correct or delete it.")
-    configurations = plans.get("configurations", {}) if isinstance(plans, dict) else {}
-    if not isinstance(configurations, dict):
-        return {}
+    configurations = configurations_of(read_users_json(plans_file, "Correct or delete it."))
     return {
-        name: {key: content[key] for key in OWN_ENTRIES if key in content}
-        for name, content in configurations.items()
-        if isinstance(content, dict)
+        name: {key: content[key] for key in OWN_ENTRIES if key in content} for name, content in configurations.items()
     }
 
 

@@ -28,10 +28,7 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     labelled_fingerprint_is_stale,
 )
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
-from nnunetv2_crln.plan_and_preprocess.plans import (
-    check_plans,
-    read_checked_plans,
-)
+from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.plan_and_preprocess.replaced_plans import keep_replaced_plans
 from nnunetv2_crln.plan_and_preprocess.small_plans import write_small_plans
 from nnunetv2_crln.plan_and_preprocess.summary import print_summary

@@ -92,6 +92,14 @@ def plans_in(preprocessed_dataset_folder: str | Path) -> Iterator[tuple[Path, di
             yield path, content
 
 
+def configurations_of(plans: object) -> dict[str, dict]:
+    """Return the configurations of plans that nobody has checked; none if the content is that of another file."""
+    found = plans.get("configurations") if isinstance(plans, dict) else None
+    if not isinstance(found, dict):
+        return {}
+    return {name: entry for name, entry in found.items() if isinstance(entry, dict)}
+
+
 def plans_identifier(preprocessed_dataset_folder: str | Path, plans: dict) -> str:
     """Return the name under which nnU-Net's commands find plans: that of their file.
 

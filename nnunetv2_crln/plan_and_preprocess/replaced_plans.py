@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nnunetv2_crln.plan_and_preprocess.plans import configurations_of
+
 # A network that was trained under other values does not fit.
 DECISIVE = ("patch_size", "spacing", "architecture")
 
@@ -46,9 +48,7 @@ def keep_replaced_plans(preprocessed_dataset_folder: str | Path) -> Iterator[lis
 def _configurations(content: bytes) -> dict:
     """Return the configurations of plans; none for other files, and for damaged ones, which others complain about."""
     with suppress(ValueError):
-        plans = json.loads(content)
-        if isinstance(plans, dict) and isinstance(plans.get("configurations"), dict):
-            return {name: entry for name, entry in plans["configurations"].items() if isinstance(entry, dict)}
+        return configurations_of(json.loads(content))
     return {}
 
 

@@ -14,10 +14,10 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES, determine_reader_writer_from_dataset_json
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import IMAGES_LABELLED
 from nnunetv2_crln.raw_dataset.cases import (
     Cases,
     all_images,
-    labelled_images,
     number_of_channels,
 )
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -134,8 +134,10 @@ class Survey:
         self.folder = Path(raw_dataset_folder)
         dataset_json = read_dataset_json(self.folder)
         self.channels = number_of_channels(dataset_json)
-        reader_class = reader_class_of(dataset_json, labelled_images(self.folder, dataset_json))
-        tasks = {name: (files, reader_class) for name, files in all_images(self.folder, dataset_json).items()}
+        images = all_images(self.folder, dataset_json)
+        labelled = {name: files for name, files in images.items() if name.startswith(f"{IMAGES_LABELLED}/")}
+        reader_class = reader_class_of(dataset_json, labelled)
+        tasks = {name: (files, reader_class) for name, files in images.items()}
         self.reports: dict[str, list[ChannelReport]] = {}
         self.unreadable: dict[str, str] = {}
         for outcome in run_parallel(inspect_case, tasks, processes, "Opening every image", show_progress):

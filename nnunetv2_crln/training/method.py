@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
-from nnunetv2_crln.modules.mean_prediction import mean_of_classes, mean_of_regions
 from nnunetv2_crln.modules.regions import RegionRectification
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.gradient_step import average_gradients
@@ -241,8 +240,7 @@ class CRLN:
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
         if mirror is not None:
-            mean = mean_of_classes if self.regions is None else mean_of_regions
-            logits = mean(logits, mirror.flip(self.teacher_network(mirror.flip(weak))))
+            logits = self.objective.mean(logits, mirror.flip(self.teacher_network(mirror.flip(weak))))
             self.teacher_taps.clear()  # M is made of the features of the first pass
         threshold = self.settings.confidence_threshold
         if not rectifying:

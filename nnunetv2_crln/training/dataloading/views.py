@@ -1,4 +1,4 @@
-"""Make weak and strong views of unlabelled patches, and apply the geometric changes to their pseudo labels."""
+"""Make the weak view of unlabelled patches, and the intensity changes of the strong one."""
 
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
