@@ -29,9 +29,14 @@ from pathlib import Path
 
 from guarded_steps import Step, Steps
 
+from nnunetv2_crln.layout import dataset_number, dataset_title
+
 HERE = Path(__file__).resolve().parent
 GENERATED = "Dataset999_DemoHeart"
 LEFT_ATRIUM = "LeftAtrium"
+"""Title of the dataset that the paper's protocol is for."""
+PROTOCOL = "left_atrium"
+"""Name of that protocol."""
 LEAST_SECONDS = 40
 """Importing torch and nnU-Net takes a busy computer a quarter of a minute, whatever a step measures then."""
 
@@ -90,7 +95,7 @@ def nnunet_folders(out: Path) -> dict[str, str]:
 
 def training_steps(out: Path, raw: Path, device: str) -> list[Step]:
     """Return planning and training of one dataset; both go on where an earlier call was stopped."""
-    number, name = raw.name.removeprefix("Dataset").split("_", 1)
+    name = dataset_title(raw.name)
     environment = {
         **nnunet_folders(out),
         "nnUNet_raw": str(raw.parent),
@@ -103,11 +108,17 @@ def training_steps(out: Path, raw: Path, device: str) -> list[Step]:
     if name.startswith(LEFT_ATRIUM):
         trainings.insert(0, ("3d_article", "nnUNetTrainer_CRLN_article", "the paper's protocol"))
     for configuration, trainer, what in trainings:
-        arguments = [number, configuration, "all", "-tr", trainer, "-device", device, "--c"]
+        arguments = [dataset_number(raw.name), configuration, "all", "-tr", trainer, "-device", device, "--c"]
         code = "import sys; from nnunetv2.run.run_training import run_training_entry as main; main()"
         command = ["python", "-c", code, *arguments]
         steps.append(Step(f"train_{name}_{configuration}", f"Training, {what}", command, 1.0, environment))
     return steps
+
+
+def planning_arguments(raw: Path) -> list[str]:
+    """Return the arguments of nnUNetv2_crln_plan_and_preprocess for one dataset."""
+    arguments = ["-d", dataset_number(raw.name), "-c", "3d_fullres", "-np", str(os.cpu_count())]
+    return [*arguments, "--article", PROTOCOL] if LEFT_ATRIUM in raw.name else arguments
 
 
 def prepare(raw: Path) -> None:
@@ -117,10 +128,7 @@ def prepare(raw: Path) -> None:
 
     if raw.name == GENERATED and not (raw / "dataset.json").exists():
         write_demo_dataset(raw, held_out=0)
-    arguments = ["-d", raw.name.removeprefix("Dataset").split("_")[0], "-c", "3d_fullres", "-np", str(os.cpu_count())]
-    if LEFT_ATRIUM in raw.name:
-        arguments += ["--article", LEFT_ATRIUM]
-    plan_and_preprocess(arguments)
+    plan_and_preprocess(planning_arguments(raw))
     path = Path(os.environ["nnUNet_preprocessed"]) / raw.name / "nnUNetPlans.json"
     plans = json.loads(path.read_text(encoding="utf-8"))
     for name in {"3d_fullres", "3d_article"} & plans["configurations"].keys():

@@ -3,40 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from methods import Method
+from methods import ARTICLE_ITERATIONS
+from runs import Run
 
-if TYPE_CHECKING:
-    from runs import Run
-
-ITERATIONS = 40_000
-
-LINEAR = {"aggregation": "linear"}  # Table 6 switches parts of it
-ABLATIONS = {
-    "supervised": Method("labelled cases alone", ""),
-    "baseline": Method(
-        "mean teacher, views alike", "_MeanTeacher", {"cutmix_probability": 0, "strong_intensity": "none"}
-    ),
-    "mean_teacher": Method("+ CutMix and noise", "_MeanTeacher"),
-    "crln_no_cps": Method("+ CRLN and DIM", "_CRLN_noCPS"),
-    "cps_mean": Method("+ CPS, class means alone", "_CRLN", {"cps_positive": "mean"}),
-    "cps_prototype": Method("+ CPS, prototypes alone", "_CRLN", {"cps_positive": "prototype"}),
-    "crln": Method("CRLN, whole", "_CRLN"),
-    "sum": Method("mean of the maps", "_CRLN", LINEAR | {"spatial_awareness": False, "integration": False}),
-    "sa": Method("+ spatial awareness", "_CRLN", LINEAR | {"integration": False}),
-    "sa_ci": Method("+ convolutional integration", "_CRLN", LINEAR | {"shared_classes": False}),
-    "sa_ci_cr": Method("+ cross-class reasoning", "_CRLN", LINEAR),
-    "fixed": Method("r-fixed-v1", "_CRLN", {"rectification": "fixed"}),
-    "concat": Method("r-learnable-v2", "_CRLN", {"rectification": "concat"}),
-    "our_settings": Method("CRLN, our default settings", "_CRLN", {"strong_intensity": "noise"}),
-    **{f"prototypes_{r}": Method(f"R = {r}", "_CRLN", {"num_prototypes": r}) for r in (1, 2, 4, 8, 16, 32)},
-    **{
-        f"start_{start}": Method(f"start at {start} of 40,000", "_CRLN", {"rectification_share": start / ITERATIONS})
-        for start in (0, 400, 800, 1200, 1600, 2000)
-    },
-    **{f"xi_{xi}": Method(f"xi = {xi}", "_CRLN", {"prototype_weight": xi}) for xi in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)},
-}
 DEFAULTS = "our_settings"  # does not start from the protocol's block
 WHOLE = "crln"
 
@@ -92,8 +63,8 @@ def settings_of(run: Run, protocol_block: dict[str, Any]) -> dict[str, Any]:
     """Return the "crln" block of a run: the protocol's where the paper's is trained, our defaults otherwise."""
     block = dict(protocol_block) if run.plan == "article" and run.method != DEFAULTS else {}
     if "rectification_start" in block:  # the same share of a shorter training
-        block["rectification_start"] = round(block["rectification_start"] / ITERATIONS * run.iterations)
-    changed = dict(run.how.settings)
+        block["rectification_start"] = round(block["rectification_start"] / ARTICLE_ITERATIONS * run.iterations)
+    changed = dict(run.method_spec.settings)
     if "rectification_share" in changed:
         changed["rectification_start"] = round(changed.pop("rectification_share") * run.iterations)
     if run.features is not None:
@@ -108,7 +79,9 @@ def trained_as(run: Run) -> Run:
 
     if run.plan != "article":
         return run
-    block = find_protocol(run.description.article, run.labelled).settings
+    block = find_protocol(run.bed_spec.article, run.labelled).settings
     whole = replace(run, method=WHOLE)
-    alike = run.how.trainer == whole.how.trainer and settings_of(run, block) == settings_of(whole, block)
+    alike = run.method_spec.trainer == whole.method_spec.trainer and settings_of(run, block) == settings_of(
+        whole, block
+    )
     return whole if alike else run

@@ -138,8 +138,8 @@ def parse_override(text: str) -> tuple[str, object]:
 
 
 def parse() -> argparse.Namespace:
-    from article_experiments import ABLATIONS, EXPERIMENTS
-    from methods import METHODS
+    from article_experiments import EXPERIMENTS
+    from methods import ABLATIONS, METHODS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["prepare", "run", "one", "table", "predict"])

@@ -21,12 +21,12 @@ def dataset_of(run: Run, work: Path) -> str:
     if dataset == run.dataset or done.exists():
         return dataset
     raw = work / "raw" / dataset
-    annotated = WRITERS[run.how.dataset](run, work, raw)
+    annotated = WRITERS[run.method_spec.dataset](run, work, raw)
     content = _dataset_json(work / "raw" / run.dataset)
     content["numTraining"] = len(list((raw / "labelsTr").iterdir()))
     content["crln"]["labelled_cases"] = [case.name for case in annotated]
     (raw / "dataset.json").write_text(json.dumps(content, indent=1))
-    plan_and_preprocess(run, work, dataset, unlabelled=run.how.dataset == "repeated")
+    plan_and_preprocess(run, work, dataset, unlabelled=run.method_spec.dataset == "repeated")
     done.touch()
     return dataset
 
@@ -64,7 +64,11 @@ def _write_extended(run: Run, work: Path, folder: Path) -> list[Case]:
         raise SystemExit(f"{run.method} annotates the cases that --judge dev measures on: choose --judge test.")
     labelled, unlabelled, ending = _cases(work / "raw" / run.dataset)
     names = sorted(case.name for case in unlabelled)
-    order = _ranked(run, work) if run.how.dataset == "ranked" else np.random.default_rng(run.draw).permutation(names)
+    order = (
+        _ranked(run, work)
+        if run.method_spec.dataset == "ranked"
+        else np.random.default_rng(run.draw).permutation(names)
+    )
     chosen = set(order[: len(labelled)])
     cases = labelled + [case for case in unlabelled if case.name in chosen]
     write_cases(folder, "Tr", cases, ending)

@@ -40,3 +40,33 @@ METHODS = {
     "crln_no_scans": Method("CRLN, labelled cases alone (as unlabelled ones too)", "_CRLN", dataset="repeated"),
     "oracle": Method("oracle: hidden labels as pseudo labels", "_Oracle"),
 }
+
+ARTICLE_ITERATIONS = 40_000
+"""Length of the paper's trainings, in which its starts of rectification are counted."""
+LINEAR = {"aggregation": "linear"}  # Table 6 switches parts of it
+ABLATIONS = {  # the paper's experiments
+    "supervised": Method("labelled cases alone", ""),
+    "baseline": Method(
+        "mean teacher, views alike", "_MeanTeacher", {"cutmix_probability": 0, "strong_intensity": "none"}
+    ),
+    "mean_teacher": Method("+ CutMix and noise", "_MeanTeacher"),
+    "crln_no_cps": Method("+ CRLN and DIM", "_CRLN_noCPS"),
+    "cps_mean": Method("+ CPS, class means alone", "_CRLN", {"cps_positive": "mean"}),
+    "cps_prototype": Method("+ CPS, prototypes alone", "_CRLN", {"cps_positive": "prototype"}),
+    "crln": Method("CRLN, whole", "_CRLN"),
+    "sum": Method("mean of the maps", "_CRLN", LINEAR | {"spatial_awareness": False, "integration": False}),
+    "sa": Method("+ spatial awareness", "_CRLN", LINEAR | {"integration": False}),
+    "sa_ci": Method("+ convolutional integration", "_CRLN", LINEAR | {"shared_classes": False}),
+    "sa_ci_cr": Method("+ cross-class reasoning", "_CRLN", LINEAR),
+    "fixed": Method("r-fixed-v1", "_CRLN", {"rectification": "fixed"}),
+    "concat": Method("r-learnable-v2", "_CRLN", {"rectification": "concat"}),
+    "our_settings": Method("CRLN, our default settings", "_CRLN", {"strong_intensity": "noise"}),
+    **{f"prototypes_{r}": Method(f"R = {r}", "_CRLN", {"num_prototypes": r}) for r in (1, 2, 4, 8, 16, 32)},
+    **{
+        f"start_{start}": Method(
+            f"start at {start} of 40,000", "_CRLN", {"rectification_share": start / ARTICLE_ITERATIONS}
+        )
+        for start in (0, 400, 800, 1200, 1600, 2000)
+    },
+    **{f"xi_{xi}": Method(f"xi = {xi}", "_CRLN", {"prototype_weight": xi}) for xi in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)},
+}

@@ -19,7 +19,7 @@ def prepare(run: Run, data: Path, work: Path) -> None:
     done = work / "preprocessed" / run.dataset / "prepared"
     if done.exists():
         return
-    bed = run.description
+    bed = run.bed_spec
     source = bed.read(data)
     roles = draw(bed, source.cases, run.labelled, run.draw)
     raw = work / "raw" / run.dataset
@@ -88,7 +88,7 @@ def plan_and_preprocess(run: Run, work: Path, dataset: str, unlabelled: bool = T
     plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
     plans["plans_name"] = PLANS
     if run.plan != "nnunet":
-        reduce_configuration(plans["configurations"][run.configuration], run.description, run.plan)
+        reduce_configuration(plans["configurations"][run.configuration], run.bed_spec, run.plan)
     _write_and_preprocess(plans, run, work, dataset, unlabelled)
 
 
@@ -132,7 +132,7 @@ def _prepare_article(run: Run, work: Path) -> None:
 
     number = int(run.dataset[7:10])
     shared = f"-d {number} -c {run.configuration} -npfp 1 -np 1 --no_pbar"
-    protocol = f"--article {run.description.article} --num_labelled {run.labelled} --no_pp"
+    protocol = f"--article {run.bed_spec.article} --num_labelled {run.labelled} --no_pp"
     command([*shared.split(), *protocol.split()])
     folder = work / "preprocessed" / run.dataset
     plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from beds import BEDS, Bed
-from methods import METHODS, Method
+from methods import ABLATIONS, METHODS, Method
 
 ITERATIONS_PER_EPOCH = 50
 WARM_START_RATE = 0.1
@@ -64,23 +64,21 @@ class Run:
     device: str = "cpu"
 
     @property
-    def description(self) -> Bed:
+    def bed_spec(self) -> Bed:
         return BEDS[self.bed]()
 
     @property
-    def how(self) -> Method:
-        from article_experiments import ABLATIONS
-
+    def method_spec(self) -> Method:
         return ABLATIONS[self.method] if self.plan == "article" and self.method in ABLATIONS else METHODS[self.method]
 
     @property
     def dataset(self) -> str:
         """Name of nnU-Net's dataset of this draw."""
-        return dataset_name(self.description, self.labelled, self.draw, self.plan)
+        return dataset_name(self.bed_spec, self.labelled, self.draw, self.plan)
 
     @property
     def configuration(self) -> str:
-        return "3d_article" if self.plan == "article" else self.description.configuration
+        return "3d_article" if self.plan == "article" else self.bed_spec.configuration
 
     @property
     def name(self) -> str:
@@ -96,10 +94,10 @@ class Run:
 
     def needed(self) -> list[Run]:
         """Return the runs whose checkpoint this one starts from."""
-        if self.how.dataset == "recipe":
+        if self.method_spec.dataset == "recipe":
             return [replace(self, method="supervised", override=())]
         needed = [self.warm()] if self.warm_start else []
-        if self.how.dataset == "ranked":
+        if self.method_spec.dataset == "ranked":
             needed.append(replace(self, method="crln", override=()))
         return needed
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from article_experiments import ABLATIONS, PUBLISHED
+from article_experiments import PUBLISHED
 from beds import BEDS
 from intervals import interval, sums_by_group
-from methods import METHODS
+from methods import ABLATIONS, METHODS
 
 SETTING = ("labelled", "plan", "scale", "features", "warm_start", "iterations", "learning_rate")
 """What runs must share to be compared."""

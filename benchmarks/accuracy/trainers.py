@@ -23,7 +23,7 @@ def build_trainer(run: Run, work: Path, dataset: str):
     folder = work / "preprocessed" / dataset
     plans = json.loads((folder / f"{PLANS}.json").read_text(encoding="utf-8"))
     configuration = plans["configurations"][run.configuration]
-    configuration["batch_size"] *= 2 if run.how.dataset == "recipe" else 1
+    configuration["batch_size"] *= 2 if run.method_spec.dataset == "recipe" else 1
     per_epoch = min(ITERATIONS_PER_EPOCH, max(1, run.iterations // 20))
     configuration["short_schedule"] = {
         "num_epochs": run.iterations // per_epoch,
@@ -53,7 +53,7 @@ def trainer_class(run: Run) -> type:
 
     from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers as trainers
 
-    name = f"nnUNetTrainer{run.how.trainer}_{'article' if run.plan == 'article' else 'short'}"
+    name = f"nnUNetTrainer{run.method_spec.trainer}_{'article' if run.plan == 'article' else 'short'}"
     return getattr(oracle if hasattr(oracle, name) else trainers, name)
 
 
@@ -77,7 +77,7 @@ def final_checkpoint(run: Run, work: Path) -> Path:
 
 def training_dataset(run: Run) -> str:
     """Return the dataset that a run trains on; nnU-Net finds it by its number, so that a derived one has another."""
-    kind = run.how.dataset
+    kind = run.method_spec.dataset
     if kind is None:
         return run.dataset
     return f"Dataset{int(run.dataset[7:10]) + OFFSETS[kind]:03d}{run.dataset[10:]}_{kind}"

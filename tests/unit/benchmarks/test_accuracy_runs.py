@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import trainers
-from article_experiments import ABLATIONS, EXPERIMENTS, ITERATIONS, settings_of, trained_as
-from methods import METHODS
+from article_experiments import EXPERIMENTS, settings_of, trained_as
+from methods import ABLATIONS, ARTICLE_ITERATIONS, METHODS
 from preparing import enlarge_voxels, narrow
 from runs import Run, result_file, with_needs
 
@@ -106,7 +106,7 @@ def test_every_method_is_a_trainer_with_our_defaults(name):
 
 def test_a_shorter_training_starts_to_rectify_at_the_same_share():
     at = [settings_of(replace(PAPER, method=m), PROTOCOL)["rectification_start"] for m in ("crln", "start_1600")]
-    assert at == [round(PROTOCOL["rectification_start"] / ITERATIONS * 800), 32]
+    assert at == [round(PROTOCOL["rectification_start"] / ARTICLE_ITERATIONS * 800), 32]
 
 
 def test_one_value_of_each_ablation_is_the_whole_method():

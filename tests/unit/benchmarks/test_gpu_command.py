@@ -9,6 +9,8 @@ import gpu
 import pytest
 from guarded_steps import DONE, FAILED, LEFT_OUT, STOPPED, Step, Steps
 
+from nnunetv2_crln.cli import plan_and_preprocess
+
 SCRIPT = Path(gpu.__file__)
 
 
@@ -72,6 +74,22 @@ def test_every_step_is_a_command_that_exists(tmp_path, device):
         assert all(script.is_file() for script in scripts)
     trained = [part for s in listed for part in s.command if part.startswith("nnUNetTrainer")]
     assert trained == ["nnUNetTrainer_CRLN_article", "nnUNetTrainer_CRLN", "nnUNetTrainer_CRLN"]
+
+
+def test_planning_asks_for_the_papers_protocol_by_its_name(tmp_path):
+    heart = plan_and_preprocess.build_parser().parse_args(gpu.planning_arguments(tmp_path / gpu.GENERATED))
+    assert (heart.d, heart.article) == ([999], None)
+    atrium = plan_and_preprocess.build_parser().parse_args(gpu.planning_arguments(tmp_path / "Dataset101_LeftAtrium"))
+    assert (atrium.d, atrium.article) == ([101], "left_atrium")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_script_takes_the_arguments_of_its_step(tmp_path, device):
+    for each in gpu.measuring_steps(tmp_path, device):
+        if each.command[1].endswith(".py"):
+            # An argument that the script refuses is told before the help.
+            asked = subprocess.run([sys.executable, *each.command[1:], "--help"], capture_output=True, text=True)
+            assert asked.returncode == 0, asked.stderr
 
 
 def test_a_small_share_does_not_cut_a_step_short(tmp_path):
