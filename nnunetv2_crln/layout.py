@@ -45,6 +45,16 @@ UNLABELLED_GROUPS = "unlabelled_groups"
 
 CURVE_PREFIX = "crln_"
 """Prefix of the plugin's keys in nnU-Net's logger."""
+MONITORED = (
+    "monitor_confidence_raw",
+    "monitor_confidence",
+    "monitor_changed",
+    "monitor_foreground",
+    "pseudo_dice_raw",
+    "pseudo_dice",
+    "pseudo_dice_map",
+)
+"""Curves measured at the end of an epoch on a few fixed unlabelled patches; NaN in epochs without a measurement."""
 
 # --- nnUNet_preprocessed/DatasetXXX_Name ------------------------------------------------------------------------------
 

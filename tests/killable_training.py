@@ -23,7 +23,7 @@ from nnunetv2.run.run_training import get_trainer_from_args, maybe_load_checkpoi
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
 from nnunetv2_crln.training import checkpoint as checkpoints
-from nnunetv2_crln.training.method import CRLN
+from nnunetv2_crln.training.method.crln import CRLN
 from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 
 TICK = os.sysconf("SC_CLK_TCK")

@@ -12,10 +12,10 @@ import torch
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
 from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
+from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
+from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
-from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.schedules import ShortSchedule
-from nnunetv2_crln.training.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.variants import nnUNetTrainer_MeanTeacher
 
 

@@ -53,9 +53,9 @@ def paper_step(trainer: Any, batch: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from nnunetv2_crln.training.method import Batch, Forward
-    from nnunetv2_crln.training.objective import StudentPass
-    from nnunetv2_crln.training.strong_geometry import StrongGeometry
+    from nnunetv2_crln.training.method.crln import Batch, Forward
+    from nnunetv2_crln.training.method.objective import StudentPass
+    from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 
     method, settings, phase = trainer.method, trainer.settings, trainer.phase
     moved = Batch.on_device(batch, trainer.device)

@@ -126,7 +126,7 @@ def parts_of(trainer) -> list[tuple[Any, str, str]]:
     """(object, name of its callable, part) of a training step; nothing in the trainer knows that it is timed."""
     import torch
 
-    from nnunetv2_crln.training import objective
+    from nnunetv2_crln.training.method import objective
 
     parts = [
         (torch.Tensor, "backward", "backward"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nnunetv2_crln.training.progress_line import VALIDATION_SHARE
+from nnunetv2_crln.training.hooks.progress_line import VALIDATION_SHARE
 from nnunetv2_crln.utilities.memory import peak_ram_gib
 
 WARM_UP, STEPS = 2, 4

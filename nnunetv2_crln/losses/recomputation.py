@@ -28,7 +28,8 @@ def recomputed_if_large(loss: Callable[..., Tensor], maps: Tensor, *arguments: T
     def in_single_precision(maps: Tensor, *arguments: Tensor | float) -> Tensor:
         return loss(maps.to(torch.promote_types(maps.dtype, torch.float32)), *arguments)
 
-    # By the size of a patch: processes with different numbers of patches must do the same, because a loss may gather.
+    # The size of one patch decides: processes may hold different numbers of patches, but must take the same branch,
+    # because a loss may gather.
     if maps[0].numel() < LARGE or not torch.is_grad_enabled():
         return in_single_precision(maps, *arguments)
     # Stopping early would raise an exception, whose frames hold the loss's large tensors until garbage is collected.

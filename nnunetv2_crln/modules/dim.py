@@ -43,10 +43,9 @@ class PrototypeAttention(nn.Module):
 
     Args:
         channels: Channels of prototypes and features, F.
-        mlp_ratio: Width of the hidden layer of the multi-layer perceptron (MLP), as a multiple of F.
     """
 
-    def __init__(self, channels: int, mlp_ratio: int = 4) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         self.tokens = Tokens(channels, channels)
         self.query_norm = nn.LayerNorm(channels)
@@ -56,9 +55,9 @@ class PrototypeAttention(nn.Module):
         self.projection = nn.Linear(channels, channels)
         self.mlp = nn.Sequential(
             nn.LayerNorm(channels),
-            nn.Linear(channels, mlp_ratio * channels),
+            nn.Linear(channels, 4 * channels),
             nn.GELU(),
-            nn.Linear(mlp_ratio * channels, channels),
+            nn.Linear(4 * channels, channels),
         )
 
     def forward(self, prototypes: Tensor, features: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
-from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.layout import CURVE_PREFIX, dataset_number
 from nnunetv2_crln.reporting.blocks import Answer, Picture, code
 from nnunetv2_crln.reporting.curves import finite_points
 from nnunetv2_crln.reporting.figures import bytes_uri
@@ -140,12 +140,12 @@ def _foreground_difference(
 def pseudo_labels(fold: Fold) -> Answer:
     """Describe the quality of the pseudo labels, or the teacher's confidence if there are no hidden labels."""
     question = "Are the pseudo labels good?"
-    measured, raw = (_last(fold, f"crln_pseudo_dice{kind}") for kind in ("", "_raw"))
+    measured, raw = (_last(fold, f"{CURVE_PREFIX}pseudo_dice{kind}") for kind in ("", "_raw"))
     if not math.isnan(measured):
         details = [f"Dice {measured:.3f} against the hidden labels of the monitored patches; {raw:.3f} unrectified."]
         good = measured >= GOOD_PSEUDO_LABELS
         return Answer(question, "Yes" if good else "Not yet", "good" if good else "bad", details)
-    confident, expected = _last(fold, "crln_confident"), _expected_dice(fold)
+    confident, expected = _last(fold, f"{CURVE_PREFIX}confident"), _expected_dice(fold)
     details = []
     if not math.isnan(confident):
         details.append(f"The teacher is confident in {confident:.0%} of the voxels.")
@@ -208,6 +208,6 @@ def what_to_change(fold: Fold) -> Answer:
     found = [*far_groups(fold), *remarks(fold.logging)]
     if found:
         return Answer(question, "See the remarks", "bad", found[:2])
-    if len(fold.logging.get("crln_supervised", [])) < FEWEST_EPOCHS:
+    if len(fold.logging.get(f"{CURVE_PREFIX}supervised", [])) < FEWEST_EPOCHS:
         return Answer(question, "Too early to tell", "open", [f"Fewer than {FEWEST_EPOCHS} epochs were trained."])
     return Answer(question, "Nothing stands out", "good", ["The curves look as they should."])

@@ -4,16 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-MONITORED = (
-    "monitor_confidence_raw",
-    "monitor_confidence",
-    "monitor_changed",
-    "monitor_foreground",
-    "pseudo_dice_raw",
-    "pseudo_dice",
-    "pseudo_dice_map",
-)
-"""Curves measured at the end of an epoch on a few fixed unlabelled patches; NaN in epochs without a measurement."""
+from nnunetv2_crln.layout import CURVE_PREFIX
 
 
 @dataclass(frozen=True)
@@ -39,40 +30,44 @@ class Panel:
     share: bool = False
 
 
+def _ours(curve: str, label: str) -> Line:
+    return Line(f"{CURVE_PREFIX}{curve}", label)
+
+
 PANELS = (
     Panel(
         "Loss on labelled patches",
-        (Line("crln_supervised", "network"), Line("crln_relationship_map", "relationship map M")),
+        (_ours("supervised", "network"), _ours("relationship_map", "relationship map M")),
     ),
-    Panel("Consistency loss on unlabelled patches", (Line("crln_consistency", "consistency"),)),
-    Panel("Cooperative positive supervision", (Line("crln_cps", "CPS loss"),)),
-    Panel("Correction parameter μ (1: no rectification)", (Line("crln_mu", "μ"),), share=True),
+    Panel("Consistency loss on unlabelled patches", (_ours("consistency", "consistency"),)),
+    Panel("Cooperative positive supervision", (_ours("cps", "CPS loss"),)),
+    Panel("Correction parameter μ (1: no rectification)", (_ours("mu", "μ"),), share=True),
     Panel(
         "Share of confident voxels, training patches",
-        (Line("crln_confident_raw", "before rectification"), Line("crln_confident", "after rectification")),
+        (_ours("confident_raw", "before rectification"), _ours("confident", "after rectification")),
         share=True,
     ),
     Panel(
         "Mean confidence, monitored cases",
         (
-            Line("crln_monitor_confidence_raw", "before rectification"),
-            Line("crln_monitor_confidence", "after rectification"),
+            _ours("monitor_confidence_raw", "before rectification"),
+            _ours("monitor_confidence", "after rectification"),
         ),
         share=True,
     ),
     Panel(
         "Voxels of the monitored cases",
         (
-            Line("crln_monitor_foreground", "share of foreground"),
-            Line("crln_monitor_changed", "share changed by rectification"),
+            _ours("monitor_foreground", "share of foreground"),
+            _ours("monitor_changed", "share changed by rectification"),
         ),
     ),
     Panel(
         "Dice of pseudo labels (hidden labels)",
         (
-            Line("crln_pseudo_dice_raw", "before rectification"),
-            Line("crln_pseudo_dice", "after rectification"),
-            Line("crln_pseudo_dice_map", "relationship map M alone"),
+            _ours("pseudo_dice_raw", "before rectification"),
+            _ours("pseudo_dice", "after rectification"),
+            _ours("pseudo_dice_map", "relationship map M alone"),
         ),
         share=True,
     ),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from nnunetv2_crln.layout import CURVE_PREFIX
 from nnunetv2_crln.reporting.curves import finite_points
 
 # Remarks about the course of a training need one.
@@ -19,9 +20,9 @@ def remarks(logging: Mapping[str, Sequence]) -> list[str]:
     last = {key: _recent_mean(logging, key) for key in logging}
 
     def value(key: str) -> float:
-        return last.get(f"crln_{key}", math.nan)
+        return last.get(f"{CURVE_PREFIX}{key}", math.nan)
 
-    if len(finite_points(logging, "crln_supervised")[0]) < FEWEST_EPOCHS:
+    if len(finite_points(logging, f"{CURVE_PREFIX}supervised")[0]) < FEWEST_EPOCHS:
         return []
     if value("skipped_steps") >= 1:  # mixed precision leaves out a step now and then, when it tries a larger scale
         found.append("Steps with a non-finite gradient were skipped: look for NaN in the images or lower the rate.")
@@ -44,7 +45,7 @@ def remarks(logging: Mapping[str, Sequence]) -> list[str]:
         )
     if value("pseudo_dice_map") < 0.5 * value("pseudo_dice"):
         found.append("The relationship map M alone segments far worse than the network: it may have collapsed.")
-    if (drop := _drop(logging, "crln_pseudo_dice")) > 0.03:
+    if (drop := _drop(logging, f"{CURVE_PREFIX}pseudo_dice")) > 0.03:
         found.append(
             f"The pseudo labels' Dice fell by {drop:.3f} from its best: the teacher confirms its own mistakes."
         )

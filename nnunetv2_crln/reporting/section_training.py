@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_crln.layout import PLANS_BLOCK
+from nnunetv2_crln.layout import CURVE_PREFIX, PLANS_BLOCK
 from nnunetv2_crln.raw_dataset.classes import class_values
 from nnunetv2_crln.reporting.blocks import Block, Facts, Folded, Heading, Paragraph, Picture, Remarks
 from nnunetv2_crln.reporting.figures import file_uri, png_uri
@@ -95,7 +95,7 @@ def curves_section(fold: Fold) -> list[Block]:
     found = remarks(fold.logging)
     if found:
         parts.append(Remarks(found))
-    elif len(fold.logging.get("crln_supervised", [])) >= FEWEST_EPOCHS:
+    elif len(fold.logging.get(f"{CURVE_PREFIX}supervised", [])) >= FEWEST_EPOCHS:
         parts.append(Paragraph("Nothing in the curves stands out.", "fine"))
     caption = "What each curve should look like: docs/monitoring.md of nnunetv2_crln."
     return [*parts, Picture(png_uri(draw_progress(fold.logging)), "Curves of the training", caption)]

@@ -26,7 +26,7 @@ SHAPING = (
 """Settings that decide which parameters the added modules have."""
 
 
-def changed_settings(init_args: Mapping, settings: CRLNSettings, fixed: Mapping[str, Any]) -> dict[str, tuple]:
+def changed_settings(init_args: Mapping, settings: CRLNSettings, fixed: Mapping[str, Any]) -> dict[str, tuple] | None:
     """Compare the settings of a checkpoint with the present ones.
 
     Args:
@@ -35,13 +35,13 @@ def changed_settings(init_args: Mapping, settings: CRLNSettings, fixed: Mapping[
         fixed: Settings that the trainer fixes.
 
     Returns:
-        Old and new value by setting; empty if the old ones cannot be read.
+        Old and new value by setting; None if the old ones cannot be read, as of a setting that exists no more.
     """
     try:
         configuration = PlansManager(init_args["plans"]).get_configuration(init_args["configuration"]).configuration
         before = CRLNSettings.from_plans(configuration, **fixed)
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
-        return {}
+        return None
     old, new = dataclasses.asdict(before), dataclasses.asdict(settings)
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}
 
@@ -81,7 +81,7 @@ def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 @contextlib.contextmanager
 def explaining_other_shapes(
-    where: str, settings: Mapping[str, tuple], architecture: Mapping[str, tuple]
+    where: str, settings: Mapping[str, tuple] | None, architecture: Mapping[str, tuple]
 ) -> Iterator[None]:
     """Turn torch's list of tensors into the entries of the plans that were changed.
 
@@ -99,10 +99,13 @@ def explaining_other_shapes(
     try:
         yield
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        changes = describe({**architecture, **{k: v for k, v in settings.items() if k in SHAPING}})
-        cause = (
-            f"Changed since then: {changes}" if changes else f"No change of the plans explains it: {str(error)[:300]}"
+        changes = describe({**architecture, **{k: v for k, v in (settings or {}).items() if k in SHAPING}})
+        unexplained = (
+            "The settings of the checkpoint cannot be compared"
+            if settings is None
+            else "No change of the plans explains it"
         )
+        cause = f"Changed since then: {changes}" if changes else f"{unexplained}: {str(error)[:300]}"
         raise UserError(
             f"The network or the modules in {where} have another shape than the plans say now. {cause}. Change it "
             "back, or start anew in an empty fold (remove its checkpoints). In the middle of a training "

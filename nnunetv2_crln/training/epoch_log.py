@@ -10,9 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnunetv2_crln.layout import CURVE_PREFIX
-from nnunetv2_crln.reporting.curves import MONITORED
-from nnunetv2_crln.training.gradient_norms import GRADIENTS
+from nnunetv2_crln.layout import CURVE_PREFIX, MONITORED
+from nnunetv2_crln.training.method.gradient_norms import GRADIENTS
 from nnunetv2_crln.training.numerical_safety import finite_mean
 
 LOSSES = ("supervised", "relationship_map", "consistency", "cps")

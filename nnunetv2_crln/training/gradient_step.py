@@ -9,26 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from nnunetv2_crln.training.numerical_safety import SkippedSteps
-from nnunetv2_crln.training.processes import number_of_processes, sum_over_processes
+from nnunetv2_crln.training.processes import average_gradients
 
 MAX_GRADIENT_NORM = 12
 """Limit of nnU-Net."""
 
 MAX_SKIPPED_IN_A_ROW = 20
-
-
-def average_gradients(module: nn.Module) -> None:
-    """Average the gradients of a module over the processes of a distributed training.
-
-    nnU-Net's wrapper averages those of its network only; this function averages those of the added modules.
-    """
-    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-    if not gradients or number_of_processes() == 1:
-        return
-    # One collective for all of them.
-    flat = sum_over_processes(torch.cat([gradient.flatten() for gradient in gradients])) / number_of_processes()
-    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        gradient.copy_(mean.view_as(gradient))
 
 
 class GradientStep:

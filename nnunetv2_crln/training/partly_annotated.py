@@ -42,6 +42,9 @@ class PartlyAnnotated:
 
         Returns:
             What it says; nothing if all cases are completely annotated.
+
+        Raises:
+            UserError: The entry is malformed, or the labels are regions.
         """
         return cls(
             annotated_labels(dataset_json, cases),
@@ -95,7 +98,7 @@ class PartlyAnnotated:
 
 
 def label_manager_of(dataset_json: Mapping[str, Any], plans_manager: Any) -> Any:
-    """Make the label manager of a training; partly annotated cases need an ignore label, which has no output.
+    """Make the label manager of a training; for partly annotated cases it gets an ignore label without an output.
 
     Args:
         dataset_json: Content of dataset.json.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_distributed() -> bool:
@@ -28,3 +28,17 @@ def sum_over_processes(values: Tensor) -> Tensor:
     if number_of_processes() > 1:
         torch.distributed.all_reduce(values)
     return values
+
+
+def average_gradients(module: nn.Module) -> None:
+    """Average the gradients of a module over the processes of a distributed training.
+
+    nnU-Net's wrapper averages those of its network only; this function averages those of the added modules.
+    """
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    if not gradients or number_of_processes() == 1:
+        return
+    # One collective for all of them.
+    flat = sum_over_processes(torch.cat([gradient.flatten() for gradient in gradients])) / number_of_processes()
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(mean.view_as(gradient))

@@ -1,4 +1,4 @@
-"""Adapt nnU-Net's loss so that it does not wait for the device."""
+"""Adapt nnU-Net's loss: without waiting for the device, at full resolution alone, and for pseudo labels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from torch import Tensor, nn
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.losses.ignore_label import IgnoreLabelLoss
+from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
+from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
 
 
 def without_host_sync(loss: nn.Module) -> nn.Module:
@@ -37,3 +40,30 @@ def without_host_sync(loss: nn.Module) -> nn.Module:
 def at_full_resolution(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the loss of one resolution inside nnU-Net's deep supervision."""
     return loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+
+
+def on_pseudo_labels(loss: nn.Module, regions: bool) -> PseudoLabelLoss:
+    """Build the loss for pseudo labels with the parts and weights of nnU-Net's loss for the labelled patches.
+
+    Args:
+        loss: Loss of nnU-Net, with or without deep supervision.
+        regions: True if the labels are regions.
+
+    Returns:
+        The loss.
+
+    Raises:
+        UserError: The trainer's loss is not nnU-Net's Dice + cross-entropy.
+    """
+    nnunet: Any = at_full_resolution(loss)
+    dice = getattr(nnunet, "dice", getattr(nnunet, "dc", None))
+    # nnU-Net compiles its Dice; masks of pseudo labels would need further graphs of it, of which torch allows eight.
+    dice = getattr(dice, "_orig_mod", dice)
+    if dice is None or not hasattr(nnunet, "weight_ce"):
+        raise UserError(
+            f'"crln" block: "pseudo_label_loss": "nnunet" needs nnU-Net\'s Dice + cross-entropy loss, found '
+            f'{type(nnunet).__name__}. Set "pseudo_label_loss": "cross_entropy" for this trainer.'
+        )
+    weights: Any = getattr(loss, "weight_factors", (1.0,))
+    kind = RegionPseudoLabelLoss if regions else PseudoLabelLoss
+    return kind(dice, nnunet.weight_ce, nnunet.weight_dice, weights)

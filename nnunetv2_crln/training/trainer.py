@@ -11,33 +11,32 @@ from torch import nn
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training import checks, cpu
+from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.dataloading.batches import cases_of
-from nnunetv2_crln.training.dataloading.hooks import Loading
-from nnunetv2_crln.training.deployment import Deployment
 from nnunetv2_crln.training.epoch_log import complete_log, log_losses, log_monitored, means_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
+from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
+from nnunetv2_crln.training.hooks.deployment import Deployment
+from nnunetv2_crln.training.hooks.loading import Loading
+from nnunetv2_crln.training.hooks.progress_line import ProgressLine
+from nnunetv2_crln.training.hooks.refreshing import Refreshing
+from nnunetv2_crln.training.hooks.resuming import Resuming
 from nnunetv2_crln.training.locks import lock_data, lock_fold
-from nnunetv2_crln.training.method import CRLN, Batch
+from nnunetv2_crln.training.method.crln import CRLN, Batch
+from nnunetv2_crln.training.method.phases import Phase, Phases
+from nnunetv2_crln.training.method.region_labels import label_values
 from nnunetv2_crln.training.monitoring.build import build_monitor
 from nnunetv2_crln.training.monitoring.facts import write_facts
 from nnunetv2_crln.training.monitoring.monitor import Monitor
-from nnunetv2_crln.training.monitoring.teacher_view import TeacherView
+from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher
 from nnunetv2_crln.training.partly_annotated import label_manager_of
-from nnunetv2_crln.training.phases import Phase, Phases
-from nnunetv2_crln.training.precision import autocast_context
-from nnunetv2_crln.training.progress_line import ProgressLine
-from nnunetv2_crln.training.region_objective import label_values
-from nnunetv2_crln.training.resuming import Resuming
-from nnunetv2_crln.training.supervised_loss import at_full_resolution, without_host_sync
-from nnunetv2_crln.training.whole_volume_refresh.hooks import Refreshing
-from nnunetv2_crln.training.wrapped_network import unwrap
+from nnunetv2_crln.training.supervised_loss import at_full_resolution, on_pseudo_labels, without_host_sync
 from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
 
-class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine, nnUNetTrainer):
+class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine, CPUArithmetic, nnUNetTrainer):
     """Train with cooperative rectification learning (Wang et al., Medical Image Analysis 2025) on any nnU-Net dataset.
 
     ``self.network`` is the student during training and the deployed network during validation, so that nnU-Net's
@@ -64,7 +63,6 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         self.configuration_manager.configuration.pop("next_stage", None)
         self.label_manager = label_manager_of(self.dataset_json, self.plans_manager)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration, **self.fixed_settings)
-        self.bfloat16 = self.device.type == "cpu" and cpu.chosen_bfloat16(self.settings.cpu_bfloat16)
         self.save_every = self.settings.save_every
         for attribute, value in self.training_attributes.items():
             setattr(self, attribute, value)
@@ -85,12 +83,12 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
 
     def initialize(self) -> None:
         """Build nnU-Net's network, loss and optimiser, then the method around them."""
-        cpu.use_requested_threads(self.device)
         seed_everything(derive_seed(self.seed, "weights", 0))
         with checks.explaining_architecture_errors(self.plans_manager, self.configuration_name):
             super().initialize()
         ndim = len(self.configuration_manager.patch_size)
-        cpu.apply_memory_format(unwrap(self.network), self.settings.memory_format, self.device, ndim)
+        regions = label_values(self.label_manager.foreground_regions) if self.label_manager.has_regions else None
+        through_nnunet = self.settings.pseudo_label_loss == "nnunet"
         self.method = CRLN(
             self.network,
             self.settings,
@@ -100,7 +98,8 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
             at_full_resolution(self.loss),
             self.device,
             compile_teacher=self._do_i_compile(),
-            regions=label_values(self.label_manager.foreground_regions) if self.label_manager.has_regions else None,
+            regions=regions,
+            pseudo_label_loss=on_pseudo_labels(self.loss, regions is not None) if through_nnunet else None,
         )
         if head_parameters := list(self.method.heads.parameters()):
             self.optimizer.add_param_group({"params": head_parameters, "lr": self.initial_lr})
@@ -132,7 +131,6 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         self.method.start(self.step == 0, self.num_iterations_per_epoch, total_iterations)
         super().on_train_start()
         self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}", also_print_to_console=False)
-        cpu.prepare_cpu(self.device, self.bfloat16, self.print_to_log_file)
         if self.local_rank == 0:
             write_facts(
                 self.output_folder,
@@ -151,7 +149,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
     def build_monitor(self) -> Monitor:
         """Build the monitor of the unlabelled cases."""
         return build_monitor(
-            TeacherView(self.method, self.device, self.autocast, self.label_manager),
+            PatchTeacher(self.method, self.device, self.autocast, self.label_manager),
             self.monitored,
             self.dataset_class(self.preprocessed_dataset_folder),
             self.plans_manager,
@@ -179,10 +177,6 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         self.step += 1
         self.after_step()
         return forward.detached()
-
-    def autocast(self) -> contextlib.AbstractContextManager:
-        """Return the autocast context of the training step."""
-        return autocast_context(self.device, self.bfloat16)
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """Log the mean losses of the epoch, those of nnU-Net and of CRLN."""

@@ -4,7 +4,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerNoMirroring import nnUNetTrainerNoMirroring
 
 from nnunetv2_crln.training.baseline import SupervisedBaseline
-from nnunetv2_crln.training.progress_line import ProgressLine
+from nnunetv2_crln.training.hooks.progress_line import ProgressLine
 from nnunetv2_crln.training.schedules import ArticleProtocol, ShortSchedule
 from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 

@@ -148,13 +148,13 @@ def monitor(trainer: Any, batch: dict) -> list[int]:
     """Return the shape of the pseudo label that monitoring sees of one patch."""
     import numpy as np
 
+    from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher
     from nnunetv2_crln.training.monitoring.patches import Patch
-    from nnunetv2_crln.training.monitoring.teacher_view import TeacherView
 
     shape = tuple(batch["data"].shape[1:])
     patch = Patch("case", np.zeros(shape, np.float32), np.ones(shape[1:], bool), None, (1.0,) * len(shape[1:]), ())
     with fake_step.values_on_the_host():
-        seen = TeacherView(trainer.method, trainer.device, trainer.autocast, trainer.label_manager)(
+        seen = PatchTeacher(trainer.method, trainer.device, trainer.autocast, trainer.label_manager)(
             patch, rectifying=True, with_map=True
         )
     return list(seen.rectified.labels.shape)

@@ -12,8 +12,7 @@ import torch
 from tiny_training import assert_equal_weights, train_epochs, weights
 
 from nnunetv2_crln.cli import report
-from nnunetv2_crln.layout import CURVE_PREFIX
-from nnunetv2_crln.reporting.curves import MONITORED
+from nnunetv2_crln.layout import CURVE_PREFIX, MONITORED
 from nnunetv2_crln.training.epoch_log import LOGGED
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from tiny_training import assert_equal_weights, assert_trained, train_epochs, weights
 
-from nnunetv2_crln.training.dataloading import hooks
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
-from nnunetv2_crln.training.gradient_norms import PREFIX as GRADIENT_NORM
 from nnunetv2_crln.training.gradient_step import MAX_SKIPPED_IN_A_ROW
+from nnunetv2_crln.training.hooks import loading
+from nnunetv2_crln.training.method.gradient_norms import GRADIENT_PREFIX as GRADIENT_NORM
 from nnunetv2_crln.training.wrapped_network import unwrap
 
 IGNORE = 3
@@ -98,13 +98,13 @@ def test_edge_cases_train_without_nan(trainer_of, name, rectification):
 @pytest.mark.parametrize(("cases", "batch_size"), [(1, 1), (1, 2), (2, 5)])
 def test_few_unlabelled_cases(trainer_of, monkeypatch, cases, batch_size):
     trainer = trainer_of(unlabelled_batch_size=batch_size, **AT_ONCE)
-    find = hooks.open_unlabelled_dataset
+    find = loading.open_unlabelled_dataset
 
     def few(*arguments, **options) -> UnlabelledDataset:
         whole = find(*arguments, **options)
         return UnlabelledDataset(whole.source_folder, whole.identifiers[:cases])
 
-    monkeypatch.setattr(hooks, "open_unlabelled_dataset", few)
+    monkeypatch.setattr(loading, "open_unlabelled_dataset", few)
     train_epochs(trainer, 1)
     assert_trained(trainer)
     assert_sound(trainer)

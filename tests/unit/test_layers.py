@@ -99,9 +99,13 @@ def test_hidden_labels_are_read_by_monitoring_alone():
     assert readers and all(name.startswith("training.monitoring.") for name in readers), readers
 
 
-@pytest.mark.parametrize("name", ["method", "objective", "region_objective", "pseudo_labels", "known_labels"])
-def test_the_method_does_not_know_the_loaders(name):
-    assert not [other for other in own(modules()[f"training.{name}"]) if other.startswith("training.dataloading")]
+@pytest.mark.parametrize("name", [name for name in modules() if name.startswith("training.method.")])
+def test_the_method_knows_neither_nnunet_nor_what_a_training_is_made_of(name):
+    path = modules()[name]
+    foreign = {found.split(".")[0] for found in imports(path)} - sys.stdlib_module_names
+    assert foreign <= {"torch", "numpy", "nnunetv2_crln"}, f"{name} imports {foreign}"
+    around = {other for other in own(path) if other.startswith("training.") and not other.startswith("training.method")}
+    assert around <= {"training.processes", "training.wrapped_network", "training.numerical_safety"}
 
 
 def test_files_functions_and_classes_stay_small():

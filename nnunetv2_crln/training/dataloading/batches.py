@@ -19,9 +19,9 @@ from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.refreshed_cases import RefreshedCases, known_background
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import strong_intensity_transforms, weak_transforms
+from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
-from nnunetv2_crln.training.strong_geometry import StrongGeometry
-from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce
+from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce
 from nnunetv2_crln.utilities.parallel import end_with_parent
 from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
@@ -70,6 +70,16 @@ class UnlabelledBatches:
         self.joined = dataset if isinstance(dataset, JoinedCases) else None
         self.refresh = refresh
         self.foreground_share = labelled.oversample_foreground_percent
+
+    def go_to(self, step: int, may_wait: bool) -> None:
+        """Use the whole-volume refresh that is in force at a step, if there are refreshes.
+
+        Args:
+            step: Step of the next batch.
+            may_wait: Wait for a refresh that another process is making; the one that makes it must not.
+        """
+        if self.refresh is not None:
+            self.refresh.at(step, may_wait)
 
     def draw(self, rng: np.random.Generator, labelled: torch.Tensor) -> dict:
         """Draw one batch.
@@ -151,7 +161,6 @@ class SeededBatches:
         rank: Rank of this process in distributed training.
         highest_label: Largest value that the targets may hold; None does not look.
         partly: Labelled cases in which only some classes are annotated; their background gets the ignore label.
-        refresh: Whole-volume refreshes of the unlabelled cases, if there are any. The first process makes them.
     """
 
     def __init__(
@@ -165,10 +174,8 @@ class SeededBatches:
         rank: int = 0,
         highest_label: int | None = None,
         partly: PartlyAnnotated | None = None,
-        refresh: RefreshInForce | None = None,
     ) -> None:
         self.highest_label = highest_label
-        self.refresh = refresh
         self.partly = partly
         self.labelled = labelled
         self.unlabelled = unlabelled
@@ -216,8 +223,7 @@ class SeededBatches:
         if self.partly is not None:
             self.partly.hide_background(batch)
         if self.unlabelled is not None:
-            if self.refresh is not None:
-                self.refresh.at(step, may_wait=self.in_worker or self.rank > 0)
+            self.unlabelled.go_to(step, may_wait=self.in_worker or self.rank > 0)
             batch.update(self.unlabelled.draw(np.random.default_rng(seed), batch["data"]))
             if self.highest_label is not None and "unlabelled_known" in batch:
                 known = batch["unlabelled_known"].clamp(min=0)  # negative where nothing is known

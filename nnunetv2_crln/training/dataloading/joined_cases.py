@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED
-from nnunetv2_crln.training.known_labels import NOT_ANNOTATED, UNKNOWN
+from nnunetv2_crln.training.method.known_labels import NOT_ANNOTATED, UNKNOWN
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 
 

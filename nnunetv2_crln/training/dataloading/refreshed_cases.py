@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnunetv2_crln.training.known_labels import UNKNOWN
-from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce
+from nnunetv2_crln.training.method.known_labels import UNKNOWN
+from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce
 
 REMOVED = 127
 """Value in the mask of an unlabelled case where a component was removed; the largest one of nnU-Net's masks, int8."""

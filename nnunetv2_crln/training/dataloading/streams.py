@@ -19,7 +19,7 @@ from nnunetv2_crln.training.dataloading.views import repeatable
 from nnunetv2_crln.training.dataloading.workers import in_workers, num_workers
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 from nnunetv2_crln.training.processes import number_of_processes
-from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce
+from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce
 
 Augmenter: TypeAlias = MultiThreadedAugmenter | SingleThreadedAugmenter
 
@@ -51,7 +51,6 @@ class Streams:
     ) -> None:
         repeatable(labelled.transforms)
         self.labelled, self.validation = labelled, validation
-        self.refresh = refresh
         self.cutmix = settings.cutmix_probability > 0
         cases = unlabelled if refresh is None else RefreshedCases(unlabelled, refresh)
         self.cases: UnlabelledDataset | RefreshedCases | JoinedCases = cases
@@ -108,7 +107,6 @@ class Streams:
             rank,
             highest_label=self.highest_label,
             partly=self.partly,
-            refresh=self.refresh,
         )
         online = SeededBatches(
             self.validation,
@@ -138,7 +136,8 @@ def unlabelled_batch_size(wanted: int | None, labelled: int) -> int:
     """Compute the number of unlabelled patches in a batch of this process.
 
     Args:
-        wanted: Number for all processes together; None takes that of labelled patches.
+        wanted: Number for all processes together; None takes that of labelled patches, but at least two, because CutMix
+            mixes two: nnU-Net divides a batch of two among two GPUs.
         labelled: Number of labelled patches of this process, because nnU-Net has already divided the batch.
 
     Returns:
@@ -148,7 +147,7 @@ def unlabelled_batch_size(wanted: int | None, labelled: int) -> int:
         UserError: The processes cannot share them evenly.
     """
     if wanted is None:
-        return labelled
+        return max(2, labelled)
     processes = number_of_processes()
     if wanted % processes:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Run batches in worker processes that never lose one silently."""
+"""Make batches in worker processes, and end the training if one is lost."""
 
 import contextlib
 import os
@@ -11,6 +11,9 @@ from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, WorkerFailure
+
+MANY_WORKERS = 6
+"""Number of workers from which one batch in each one's queue is enough: nnU-Net keeps six batches ready in all."""
 
 
 class WatchedWorkers(MultiThreadedAugmenter):
@@ -32,11 +35,16 @@ class WatchedWorkers(MultiThreadedAugmenter):
             batches,
             None,
             num_processes=num_workers,
-            num_cached_per_queue=2,
+            num_cached_per_queue=1 if num_workers >= MANY_WORKERS else 2,
             pin_memory=pin_memory,
             wait_time=0.002,
         )
         self._next_step = batches.next_step
+
+    def start(self) -> None:
+        """Start the workers, unless they run."""
+        if not self.was_initialized:
+            self._start()
 
     def __next__(self) -> dict:
         """Return the next batch.
@@ -44,8 +52,7 @@ class WatchedWorkers(MultiThreadedAugmenter):
         Raises:
             RuntimeError: A worker failed or died; a batch was lost.
         """
-        if not self.was_initialized:
-            self._start()
+        self.start()
         while True:
             try:
                 batch = self.pin_memory_queue.get(timeout=self.patience_s)
@@ -78,7 +85,10 @@ class WatchedWorkers(MultiThreadedAugmenter):
 
 
 def in_workers(batches: SeededBatches, pin_memory: bool) -> MultiThreadedAugmenter | SingleThreadedAugmenter:
-    """Make batches in worker processes, or in this process if their number is 0.
+    """Make batches in worker processes, which start at once, or in this process if their number is 0.
+
+    Workers that start with the first batch of validation would be forked in the middle of a training, beside the
+    threads of CUDA and of torch.compile.
 
     Args:
         batches: Endless iterator over batches; its ``num_workers`` is the number of processes.
@@ -89,7 +99,9 @@ def in_workers(batches: SeededBatches, pin_memory: bool) -> MultiThreadedAugment
     """
     if batches.num_workers == 0:
         return SingleThreadedAugmenter(batches, None)
-    return WatchedWorkers(batches, batches.num_workers, pin_memory)
+    workers = WatchedWorkers(batches, batches.num_workers, pin_memory)
+    workers.start()
+    return workers
 
 
 def num_workers(for_validation: bool = False) -> int:

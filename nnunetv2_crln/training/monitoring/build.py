@@ -13,12 +13,12 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring.groups import Groups
 from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
 from nnunetv2_crln.training.monitoring.monitor import Monitor
+from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher
 from nnunetv2_crln.training.monitoring.patches import PatchReader, usual_foreground_centre
-from nnunetv2_crln.training.monitoring.teacher_view import TeacherView
 
 
 def build_monitor(
-    view: TeacherView,
+    view: PatchTeacher,
     unlabelled: nnUNetBaseDataset,
     labelled: nnUNetBaseDataset,
     plans_manager: PlansManager,

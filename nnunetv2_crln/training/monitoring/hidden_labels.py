@@ -1,6 +1,7 @@
-"""Read labelsUl for the only purpose of measuring pseudo labels; nothing else may import this module.
+"""Read labelsUl to measure pseudo labels; no module of the package outside training/monitoring may import this one.
 
-Training, planning and preprocessing never see these labels, which are only turned into numbers and pictures.
+Training never sees these labels, which are only turned into numbers and pictures. Planning and preprocessing open them
+only for checks that the user asks for (raw_dataset/check_hidden_labels.py).
 """
 
 import os

@@ -15,15 +15,14 @@ from tqdm import tqdm
 
 from nnunetv2_crln.evaluation.pseudo_label_quality import confidence_summary, mean_dice
 from nnunetv2_crln.evaluation.summary_file import save_summary
-from nnunetv2_crln.layout import OVERLAY_FOLDER, QUALITY_FILE
-from nnunetv2_crln.reporting.curves import MONITORED
+from nnunetv2_crln.layout import MONITORED, OVERLAY_FOLDER, QUALITY_FILE
 from nnunetv2_crln.reporting.overlay import DPI, PseudoLabelPicture, choose_slices, draw_overlay, slice_axis
 from nnunetv2_crln.reporting.progress_png import save_progress_png
 from nnunetv2_crln.reporting.style import save_figure
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring.groups import Groups
+from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher, TeacherPrediction
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader
-from nnunetv2_crln.training.monitoring.teacher_view import TeacherPrediction, TeacherView
 from nnunetv2_crln.utilities.seeding import derive_seed
 from nnunetv2_crln.utilities.share_of_time import ShareOfTime
 
@@ -50,7 +49,7 @@ class Monitor:
     def __init__(
         self,
         reader: PatchReader,
-        view: TeacherView,
+        view: PatchTeacher,
         settings: CRLNSettings,
         class_names: Sequence[str],
         output_folder: str | Path,
@@ -157,8 +156,8 @@ class Monitor:
         Args:
             epoch: Last epoch, from 0.
             rectifying: True if rectification has started.
-            others_wait: True if the other processes of a distributed training wait for this one; then a random part of
-                the cases has to do where all of them would take longer than five minutes.
+            others_wait: True if other processes wait for this one; then cases are ranked in random order for at most
+                five minutes.
         """
         if self._settings.quality_cases:
             seconds = RANKING_SECONDS_OF_MANY if others_wait else math.inf

@@ -61,20 +61,11 @@ class PatchReader:
         self._spacing = tuple(float(s) for s in spacing)
         self._centre = tuple(centre)
 
-    def read(self, case: str, centre: Sequence[float] | None = None) -> Patch:
-        """Read one patch.
-
-        Args:
-            case: Identifier of the case.
-            centre: Centre of the patch in voxels of the preprocessed case; None takes the usual centre.
-
-        Returns:
-            The patch.
-        """
+    def read(self, case: str) -> Patch:
+        """Read the patch around the usual centre of the foreground in one case."""
         image, _, _, properties = self._dataset.load_case(case)
         shape = tuple(image.shape[1:])
-        if centre is None:
-            centre = [share * size for share, size in zip(self._centre, shape, strict=True)]
+        centre = [share * size for share, size in zip(self._centre, shape, strict=True)]
         box = patch_box(shape, self._patch, centre)
         truth = self._hidden_labels.load(case, properties, shape) if self._hidden_labels else None
         crop = np.asarray(crop_and_pad_nd(image, [[0, image.shape[0]], *box], 0), dtype=np.float32)
@@ -132,7 +123,7 @@ def patch_box(shape: Sequence[int], patch: Sequence[int], centre: Sequence[float
     return box
 
 
-def usual_foreground_centre(labelled_dataset: nnUNetBaseDataset, ndim: int = 3) -> tuple[float, ...]:
+def usual_foreground_centre(labelled_dataset: nnUNetBaseDataset) -> tuple[float, ...]:
     """Compute the average centre of the labelled cases' foreground, as shares of each axis.
 
     The middle of a scan may not contain any foreground, and the hidden labels of the unlabelled cases must not
@@ -140,7 +131,6 @@ def usual_foreground_centre(labelled_dataset: nnUNetBaseDataset, ndim: int = 3) 
 
     Args:
         labelled_dataset: Dataset of nnU-Net with the labelled cases.
-        ndim: Number of spatial axes of a preprocessed case.
 
     Returns:
         Share of each axis, in [0, 1]; 0.5 if no case has foreground.
@@ -150,10 +140,10 @@ def usual_foreground_centre(labelled_dataset: nnUNetBaseDataset, ndim: int = 3) 
         image, _, _, properties = labelled_dataset.load_case(case)
         # In datasets with an ignore label, nnU-Net's key for "all annotated voxels" starts with -1.
         places = [
-            np.asarray(voxels)[:, -ndim:].mean(0)
+            np.asarray(voxels)[:, -3:].mean(0)
             for key, voxels in properties["class_locations"].items()
             if len(voxels) and not (isinstance(key, tuple) and -1 in key)
         ]
         if places:
-            centres.append(np.mean(places, 0) / np.asarray(image.shape[-ndim:]))
-    return tuple(float(c) for c in np.mean(centres, 0)) if centres else (0.5,) * ndim
+            centres.append(np.mean(places, 0) / np.asarray(image.shape[-3:]))
+    return tuple(float(c) for c in np.mean(centres, 0)) if centres else (0.5,) * 3

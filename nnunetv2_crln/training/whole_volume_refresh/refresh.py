@@ -17,8 +17,8 @@ from nnunetv2_crln.training.whole_volume_refresh.components import (
     sample_places,
     with_one_component,
 )
-from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshSchedule
-from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshedCase, RefreshStore
+from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshSchedule
+from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshFindings, RefreshStore
 from nnunetv2_crln.utilities.durations import duration
 
 MOST_PLACES = 10_000
@@ -156,8 +156,8 @@ class WholeVolumeRefresh:
             f"found in {changed} cases"
         )
 
-    def _look_at(self, case: str) -> RefreshedCase:
+    def _look_at(self, case: str) -> RefreshFindings:
         image, _, _, _ = self._cases.load_case(case)
         kept, removed = largest_alone(self._teacher(np.asarray(image[:])), self.single)
         places = sample_places(kept, MOST_PLACES, np.random.default_rng(0))
-        return RefreshedCase(dict(enumerate(places, 1)), np.argwhere(removed).astype(np.int32))
+        return RefreshFindings(dict(enumerate(places, 1)), np.argwhere(removed).astype(np.int32))

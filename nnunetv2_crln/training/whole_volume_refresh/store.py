@@ -31,7 +31,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class RefreshedCase:
+class RefreshFindings:
     """Findings of the teacher's prediction of a whole case; the prediction itself, which nothing uses, is not kept.
 
     Attributes:
@@ -135,7 +135,7 @@ class RefreshStore:
         """
         return self._case_file(epoch, case).is_file()
 
-    def write(self, epoch: int, case: str, found: RefreshedCase) -> None:
+    def write(self, epoch: int, case: str, found: RefreshFindings) -> None:
         """Write a case, completely or not at all.
 
         Args:
@@ -147,7 +147,7 @@ class RefreshStore:
         with finished_file(self._case_file(epoch, case)) as temporary:
             np.savez_compressed(temporary, removed=found.removed, **arrays)  # type: ignore[arg-type]
 
-    def read(self, epoch: int, case: str) -> RefreshedCase:
+    def read(self, epoch: int, case: str) -> RefreshFindings:
         """Read a case; one that has been added since the refresh has no places yet.
 
         Args:
@@ -163,9 +163,9 @@ class RefreshStore:
         try:
             with np.load(self._case_file(epoch, case)) as arrays:
                 places = {int(key[7:]): arrays[key] for key in arrays.files if key.startswith("places_")}
-                return RefreshedCase(places, arrays["removed"])
+                return RefreshFindings(places, arrays["removed"])
         except FileNotFoundError:
-            return RefreshedCase()
+            return RefreshFindings()
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(
                 f"{self._case_file(epoch, case)}, the refresh of a case, is damaged. Remove it, then continue "

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
-from nnunetv2_crln.training.method import CRLN
+from nnunetv2_crln.training.method.crln import CRLN
 from nnunetv2_crln.training.whole_volume_refresh.store import digest_of
 
 

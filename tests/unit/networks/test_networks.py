@@ -12,7 +12,7 @@ from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
 from nnunetv2_crln.networks.encoder_decoder import EncoderDecoder
 from nnunetv2_crln.networks.unet3d import UNet3D
 from nnunetv2_crln.networks.vnet import VNet
-from nnunetv2_crln.training.teacher import EMATeacher
+from nnunetv2_crln.training.method.teacher import EMATeacher
 
 KINDS = [VNet, UNet3D]
 SMALL = {

@@ -2,8 +2,8 @@
 
 import math
 
-from nnunetv2_crln.layout import CURVE_PREFIX
-from nnunetv2_crln.reporting.curves import MONITORED, PANELS, drawable, finite_points
+from nnunetv2_crln.layout import CURVE_PREFIX, MONITORED
+from nnunetv2_crln.reporting.curves import PANELS, drawable, finite_points
 
 
 def test_finite_points_skip_what_was_not_measured():

@@ -14,7 +14,7 @@ from nnunetv2_crln.training.checkpoint_changes import (
     describe,
     explaining_other_shapes,
 )
-from nnunetv2_crln.training.heads import Heads
+from nnunetv2_crln.training.method.heads import Heads
 
 PLANS = {
     "configurations": {
@@ -29,7 +29,7 @@ def test_settings_are_compared_with_their_defaults():
     now = CRLNSettings(num_prototypes=4, ema_decay=0.9, cps=False)
     assert changed_settings(INIT, now, {}) == {"num_prototypes": (16, 4), "cps": (True, False)}
     assert changed_settings(INIT, CRLNSettings(num_prototypes=16, ema_decay=0.9, cps=False), {"cps": False}) == {}
-    assert changed_settings({}, now, {}) == {}
+    assert changed_settings({}, now, {}) is None
 
 
 def test_architecture_and_labels_are_compared_entry_by_entry():

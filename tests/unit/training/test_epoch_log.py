@@ -7,7 +7,7 @@ import pytest
 import torch
 from nnunetv2.training.logging import nnunet_logger
 
-from nnunetv2_crln.reporting.curves import MONITORED
+from nnunetv2_crln.layout import MONITORED
 from nnunetv2_crln.training.epoch_log import (
     CURVES,
     LOGGED,

@@ -8,7 +8,6 @@ from nnunetv2_crln.training.gradient_step import (
     MAX_GRADIENT_NORM,
     MAX_SKIPPED_IN_A_ROW,
     GradientStep,
-    average_gradients,
 )
 
 
@@ -64,14 +63,6 @@ def test_counts_survive_a_checkpoint():
     _, resumed, _ = make_step()
     resumed.load_state_dict(step.state_dict())
     assert resumed.skipped_in_epoch(0) == 0 and resumed.check(0) == 1
-
-
-def test_one_process_averages_nothing():
-    network = nn.Linear(2, 1)
-    network(torch.ones(1, 2)).sum().backward()
-    before = network.weight.grad.clone()
-    average_gradients(network)
-    assert torch.equal(network.weight.grad, before)
 
 
 def test_the_cases_of_a_skipped_step_are_named():

@@ -15,8 +15,8 @@ from nnunetv2_crln.losses.consistency import consistency_loss
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.recomputation import recomputed_if_large
 from nnunetv2_crln.modules.dim import PrototypeAttention
-from nnunetv2_crln.training.method import Batch
-from nnunetv2_crln.training.phases import Phase
+from nnunetv2_crln.training.method.crln import Batch
+from nnunetv2_crln.training.method.phases import Phase
 from nnunetv2_crln.training.variants import nnUNetTrainer_CRLN
 
 HALF = [torch.bfloat16]

@@ -8,9 +8,9 @@ import torch
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
-from nnunetv2_crln.training.known_labels import exclude_classes, impossible_classes, with_known_labels
+from nnunetv2_crln.training.method.known_labels import exclude_classes, impossible_classes, with_known_labels
+from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
-from nnunetv2_crln.training.pseudo_labels import PseudoLabels
 
 CLASSES, IGNORE = 4, 4
 ANNOTATED = {"only_1": frozenset({1}), "all_but_1": frozenset({2, 3})}

@@ -22,9 +22,9 @@ from nnunetv2_crln.training.whole_volume_refresh.components import (
     sample_places,
     with_one_component,
 )
-from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce, RefreshSchedule
 from nnunetv2_crln.training.whole_volume_refresh.refresh import WholeVolumeRefresh
-from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshedCase, RefreshStore, digest_of
+from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce, RefreshSchedule
+from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshFindings, RefreshStore, digest_of
 from nnunetv2_crln.training.whole_volume_refresh.volume_teacher import _most_probable
 
 # ------------------------------------------------------------------ components
@@ -115,9 +115,9 @@ def test_places_are_foreground_and_no_more_than_allowed():
 # ------------------------------------------------------------------ files
 
 
-def found() -> RefreshedCase:
+def found() -> RefreshFindings:
     places = {1: np.ones((4, 4), np.int32), 2: np.zeros((0, 4), np.int32)}
-    return RefreshedCase(places, np.ones((2, 3), np.int32))
+    return RefreshFindings(places, np.ones((2, 3), np.int32))
 
 
 def test_a_case_survives_the_round_trip(tmp_path):
@@ -245,6 +245,9 @@ class Unlabelled:
     def __init__(self, refresh: RefreshInForce) -> None:
         self.refresh = refresh
 
+    def go_to(self, step: int, may_wait: bool) -> None:
+        self.refresh.at(step, may_wait)
+
     def draw(self, rng: np.random.Generator, labelled: float) -> dict:
         return {"epoch": self.refresh.epoch, "drawn": rng.random()}
 
@@ -255,7 +258,7 @@ class Unlabelled:
 def test_batches_do_not_depend_on_when_workers_make_them(tmp_path, workers):
     """Workers fetch ahead beyond the end of an epoch, whose decision comes late."""
     store, epochs, refresh = RefreshStore(tmp_path), 6, in_force(tmp_path)
-    batches = SeededBatches(Loader(), Unlabelled(refresh), 3, "train", 0, workers, refresh=refresh)
+    batches = SeededBatches(Loader(), Unlabelled(refresh), 3, "train", 0, workers)
     augmenter = in_workers(batches, pin_memory=False)
     used = []
     try:

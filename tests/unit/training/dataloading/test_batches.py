@@ -23,8 +23,8 @@ from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED, RefreshedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.workers import in_workers
-from nnunetv2_crln.training.whole_volume_refresh.in_force import RefreshInForce, RefreshSchedule
-from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshedCase, RefreshStore
+from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce, RefreshSchedule
+from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshFindings, RefreshStore
 from nnunetv2_crln.utilities.seeding import seed_everything
 
 # ------------------------------------------------------------------ seeded batches
@@ -40,6 +40,9 @@ class DrawingLoader:
 
 
 class DrawingUnlabelled:
+    def go_to(self, step: int, may_wait: bool) -> None:
+        pass
+
     def draw(self, rng: np.random.Generator, labelled: int) -> dict:
         return {"unlabelled": [rng.random(), random.random(), torch.rand(1).item(), labelled]}
 
@@ -312,7 +315,7 @@ def refreshed(case_folder, tmp_path):
     store = RefreshStore(tmp_path)
     store.begin(0, "weights")
     for case in "abc":
-        store.write(0, case, RefreshedCase({1: np.array([PLACE], np.int32)}, FALSE_COMPONENT.astype(np.int32)))
+        store.write(0, case, RefreshFindings({1: np.array([PLACE], np.int32)}, FALSE_COMPONENT.astype(np.int32)))
     store.decide(0, Decision(refreshed=True))
 
     def build(step: int, joined: bool = False, **options) -> UnlabelledBatches:

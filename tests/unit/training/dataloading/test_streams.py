@@ -24,6 +24,12 @@ def test_processes_share_the_unlabelled_batch(monkeypatch, wanted, processes, ow
     assert module.unlabelled_batch_size(wanted, 3) == own
 
 
+def test_every_process_has_two_unlabelled_patches_to_mix(monkeypatch):
+    monkeypatch.setattr(module, "number_of_processes", lambda: 2)
+    assert module.unlabelled_batch_size(None, 1) == 2  # nnU-Net has divided its usual batch of two
+    assert module.unlabelled_batch_size(2, 1) == 1  # whoever asks for it gets a single one
+
+
 def test_an_unlabelled_batch_that_cannot_be_shared_is_refused(monkeypatch):
     monkeypatch.setattr(module, "number_of_processes", lambda: 2)
     with pytest.raises(UserError, match=r'"unlabelled_batch_size" is 3, which 2 GPUs cannot share.*multiple of 2'):

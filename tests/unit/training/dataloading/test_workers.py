@@ -39,6 +39,20 @@ def workers(loader, number: int = 2) -> WatchedWorkers:
     return in_workers(SeededBatches(loader, None, 0, "train", 0, number), pin_memory=False)
 
 
+def test_workers_start_before_the_first_batch_is_asked_for():
+    batches = workers(Images())
+    try:
+        assert len(batches._processes) == 2 and all(process.is_alive() for process in batches._processes)
+    finally:
+        batches._finish()
+
+
+@pytest.mark.parametrize(("number", "cached"), [(2, 2), (12, 1)])
+def test_many_workers_keep_one_batch_each_ready(number, cached):
+    batches = WatchedWorkers(SeededBatches(Images(), None, 0, "train", 0, number), number, pin_memory=False)
+    assert batches.num_cached_per_queue == cached
+
+
 def take_until_error(batches, limit: int = 3000) -> str:
     with pytest.raises(RuntimeError) as caught:
         for _ in range(limit):

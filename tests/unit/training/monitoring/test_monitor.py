@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_crln.layout import QUALITY_FILE
-from nnunetv2_crln.reporting.curves import MONITORED
+from nnunetv2_crln.layout import MONITORED, QUALITY_FILE
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring import monitor as monitoring
 from nnunetv2_crln.training.monitoring.monitor import Monitor, measure_patch
+from nnunetv2_crln.training.monitoring.patch_teacher import LabelMap, TeacherPrediction
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader, patch_box, usual_foreground_centre
-from nnunetv2_crln.training.monitoring.teacher_view import PseudoLabel, TeacherPrediction
 from nnunetv2_crln.utilities import share_of_time
 
 
@@ -38,8 +37,8 @@ def make_patch(truth=True) -> Patch:
 
 
 def predicted(labels: list, raw: list | None = None, m: bool = True) -> TeacherPrediction:
-    def pseudo(values: list) -> PseudoLabel:
-        return PseudoLabel(np.array(values, np.int16), np.full(np.shape(values), 0.9, np.float32))
+    def pseudo(values: list) -> LabelMap:
+        return LabelMap(np.array(values, np.int16), np.full(np.shape(values), 0.9, np.float32))
 
     foreground = np.where(np.array(labels) > 0, 0.9, 0.1)
     p = np.stack([1 - foreground, foreground])

@@ -1,0 +1,1 @@
+"""The method on tensors and modules: student, teacher, prototypes, pseudo labels and losses."""
