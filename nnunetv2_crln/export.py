@@ -4,14 +4,15 @@ import shutil
 from pathlib import Path
 
 import torch
+from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
+from nnunetv2_crln.training import variants
 from nnunetv2_crln.utilities.files import read_users_json, temporary_beside, write_json
 
-STOCK_TRAINER = "nnUNetTrainer"
 PACKAGE = "nnunetv2_crln"
 
 
@@ -37,7 +38,7 @@ def export_model(
         ``output_folder``.
 
     Raises:
-        UserError: A file is missing, the output exists, or the network class comes from this package.
+        UserError: A file is missing, the output exists, or stock nnU-Net cannot build the network.
     """
     model_folder, output_folder = Path(model_folder), Path(output_folder)
     if output_folder.exists():
@@ -89,10 +90,26 @@ def _stock_checkpoint(model_folder: Path, fold: str, checkpoint_name: str, netwo
     weights = checkpoint["network_weights"] if network == "deployed" else checkpoint[CHECKPOINT_STATE][network]
     return {
         "network_weights": weights,
-        "trainer_name": STOCK_TRAINER,
+        "trainer_name": _stock_trainer(checkpoint["trainer_name"]),
         "init_args": {key: checkpoint["init_args"][key] for key in ("configuration", "fold")},
         "inference_allowed_mirroring_axes": checkpoint["inference_allowed_mirroring_axes"],
     }
+
+
+def _stock_trainer(name: str) -> str:
+    """Return the trainer of nnU-Net that builds the same network as one of this package or derived from it."""
+    try:
+        trainer = getattr(variants, name, None) or recursive_find_trainer_class_by_name(name)
+    except RuntimeError as error:
+        raise UserError(f"The trainer of the model is not installed, and it builds the network. {error}") from error
+    builder = next(cls for cls in trainer.__mro__ if "build_network_architecture" in vars(cls))
+    if not builder.__module__.startswith("nnunetv2."):
+        raise UserError(
+            f"{name} builds its network by build_network_architecture of {builder.__name__}, which stock nnU-Net does "
+            "not have. Predict with nnunetv2_crln and this trainer installed (nnUNetv2_predict works as always), or "
+            "train with one of nnU-Net's networks."
+        )
+    return builder.__name__
 
 
 def _read_json(path: Path) -> dict:

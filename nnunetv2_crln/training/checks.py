@@ -6,8 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage, plans_identifier
@@ -37,13 +38,63 @@ def refuse_cascade(plans: dict, configuration: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def explaining_architecture_errors(plans_manager: PlansManager, configuration: str) -> Iterator[None]:
-    """Turn the errors of a network that cannot be built into one that names the entry of the plans.
+REPLACED_METHODS = ("train_step", "save_checkpoint", "load_checkpoint", "set_deep_supervision_enabled")
+"""Methods of nnU-Net's trainer that this package replaces without calling the former ones."""
+
+
+def refuse_lost_methods(trainer: type, ours: type) -> None:
+    """Refuse a trainer with two bases that replace the same method, of which one would be lost without a word.
+
+    ``nnUNetTrainer_warmup``, for example, sets its learning rate anew in ``load_checkpoint``. A trainer that defines
+    the method itself is trusted.
 
     Args:
-        plans_manager: nnU-Net's plans.
-        configuration: Name of the configuration in training.
+        trainer: Class of the trainer.
+        ours: Trainer of this package that it derives from.
+
+    Raises:
+        UserError: It is one; the message names method and bases.
+    """
+    package = __name__.partition(".")[0]
+    for name in REPLACED_METHODS:
+        owners = [cls for cls in trainer.__mro__ if name in vars(cls)]
+        others = [c for c in owners if c is not nnUNetTrainer and c.__module__.partition(".")[0] != package]
+        of_ours = owners[0].__module__.partition(".")[0] == package
+        if others and (of_ours or owners[0].__module__.startswith("nnunetv2.")):
+            other = others[0].__name__
+            kept, lost = (ours.__name__, other) if of_ours else (other, ours.__name__)
+            raise UserError(
+                f"{trainer.__name__} has {name} of {kept}, and that of {lost} would be lost. Expected one that does "
+                f"what both do: name {ours.__name__} before {other} among the bases, and define {name} in "
+                f"{trainer.__name__}, with a call of super().{name} and what {other} adds. Or leave out {other}."
+            )
+
+
+def require_unlabelled_batches(trainer: Any) -> None:
+    """Check that the loaders of a training are those of this package.
+
+    Args:
+        trainer: Trainer after it has made its loaders.
+
+    Raises:
+        UserError: A derived trainer has made loaders without unlabelled patches.
+    """
+    if not hasattr(trainer, "unlabelled"):
+        raise UserError(
+            f"get_dataloaders of {type(trainer).__name__} has made loaders without unlabelled patches. Expected a call "
+            "of super().get_dataloaders(). To change the labelled patches, override what it calls: "
+            "get_tr_and_val_datasets or get_training_transforms."
+        )
+
+
+@contextlib.contextmanager
+def explaining_architecture_errors(trainer: nnUNetTrainer) -> Iterator[None]:
+    """Turn the errors of a network that cannot be built into one that names the entry of the plans.
+
+    Errors of methods that a derived trainer has are raised as they are, because the plans are not to blame.
+
+    Args:
+        trainer: Trainer that is being initialised.
 
     Yields:
         Nothing; the network is built in the ``with`` block.
@@ -54,10 +105,13 @@ def explaining_architecture_errors(plans_manager: PlansManager, configuration: s
     try:
         yield
     except (ImportError, TypeError, KeyError) as error:
-        architecture = plans_manager.get_configuration(configuration).configuration.get("architecture")
+        own_network = type(trainer).build_network_architecture is not nnUNetTrainer.build_network_architecture
+        if trainer.network is not None or own_network:
+            raise
+        architecture = trainer.configuration_manager.configuration.get("architecture")
         raise UserError(
-            f"{plans_file(plans_manager.plans)}, configuration {configuration!r}: this architecture cannot be built "
-            f"({error}): {architecture}. Correct it or make the plans again."
+            f"{plans_file(trainer.plans_manager.plans)}, configuration {trainer.configuration_name!r}: this "
+            f"architecture cannot be built ({error}): {architecture}. Correct it or make the plans again."
         ) from error
 
 

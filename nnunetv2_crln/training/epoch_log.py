@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,20 +46,21 @@ def with_end_of_epoch(logging: Mapping[str, list], epochs: int) -> dict[str, lis
     return {**logging, "epoch_end_timestamps": [*ends, *[time.time()] * (epochs - len(ends))]}
 
 
-def means_of_epoch(outputs: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+def means_of_epoch(outputs: Sequence[Mapping[str, Tensor | np.ndarray | float]]) -> dict[str, float]:
     """Average the outputs of the steps of an epoch; skipped steps are excluded from the mean.
 
     This is the only place where the losses leave the device.
 
     Args:
-        outputs: Scalar tensors by name, one mapping per step, all with the same names.
+        outputs: Scalar tensors by name, one mapping per step, all with the same names. Those of a trainer that has its
+            own ``train_step`` may be arrays and numbers, as in nnU-Net.
 
     Returns:
         Means by name.
     """
     names = list(outputs[0])
-    values = torch.stack([torch.stack([output[name].float() for output in outputs]) for name in names], 1)
-    return dict(zip(names, finite_mean(values).tolist(), strict=True))
+    series = [torch.stack([torch.as_tensor(output[name]).float() for output in outputs]).cpu() for name in names]
+    return dict(zip(names, finite_mean(torch.stack(series, 1)).tolist(), strict=True))
 
 
 def log_losses(logger: Any, epoch: int, means: Mapping[str, float], print_line: Callable[[str], None]) -> None:

@@ -37,9 +37,20 @@ def without_host_sync(loss: nn.Module) -> nn.Module:
     return loss
 
 
-def at_full_resolution(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return the loss of one resolution inside nnU-Net's deep supervision."""
-    return loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+def at_full_resolution(loss: nn.Module, deep_supervision: bool) -> Callable[[Tensor, Tensor], Tensor]:
+    """Return the loss of one resolution.
+
+    Args:
+        loss: Loss of the trainer.
+        deep_supervision: It takes a list of outputs and a list of targets, one for each resolution.
+
+    Returns:
+        Function of one output and its target.
+    """
+    if isinstance(loss, DeepSupervisionWrapper):
+        return loss.loss
+    # A trainer may have a wrapper of its own.
+    return (lambda output, target: loss([output], [target])) if deep_supervision else loss
 
 
 def on_pseudo_labels(loss: nn.Module, regions: bool) -> PseudoLabelLoss:
@@ -55,7 +66,7 @@ def on_pseudo_labels(loss: nn.Module, regions: bool) -> PseudoLabelLoss:
     Raises:
         UserError: The trainer's loss is not nnU-Net's Dice + cross-entropy.
     """
-    nnunet: Any = at_full_resolution(loss)
+    nnunet: Any = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
     dice = getattr(nnunet, "dice", getattr(nnunet, "dc", None))
     # nnU-Net compiles its Dice; masks of pseudo labels would need further graphs of it, of which torch allows eight.
     dice = getattr(dice, "_orig_mod", dice)

@@ -16,6 +16,7 @@ from nnunetv2_crln.training.dataloading.batches import cases_of
 from nnunetv2_crln.training.epoch_log import complete_log, log_losses, log_monitored, means_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
+from nnunetv2_crln.training.heads_optimiser import train_heads_too
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
 from nnunetv2_crln.training.hooks.deployment import Deployment
 from nnunetv2_crln.training.hooks.loading import Loading
@@ -58,6 +59,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
     ):
         check_plans(plans, checks.plans_file(plans), configuration)
         checks.refuse_cascade(plans, configuration)
+        checks.refuse_lost_methods(type(self), nnUNetTrainer_CRLN)
         super().__init__(plans, configuration, fold, dataset_json, device)
         # After validating 3d_lowres, nnU-Net would write predictions for a second stage that cannot be trained here.
         self.configuration_manager.configuration.pop("next_stage", None)
@@ -84,7 +86,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
     def initialize(self) -> None:
         """Build nnU-Net's network, loss and optimiser, then the method around them."""
         seed_everything(derive_seed(self.seed, "weights", 0))
-        with checks.explaining_architecture_errors(self.plans_manager, self.configuration_name):
+        with checks.explaining_architecture_errors(self):
             super().initialize()
         ndim = len(self.configuration_manager.patch_size)
         regions = label_values(self.label_manager.foreground_regions) if self.label_manager.has_regions else None
@@ -95,15 +97,12 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
             self.label_manager.num_segmentation_heads,
             ndim,
             self.loss,
-            at_full_resolution(self.loss),
+            at_full_resolution(self.loss, self.enable_deep_supervision),
             self.device,
             compile_teacher=self._do_i_compile(),
             regions=regions,
             pseudo_label_loss=on_pseudo_labels(self.loss, regions is not None) if through_nnunet else None,
         )
-        if head_parameters := list(self.method.heads.parameters()):
-            self.optimizer.add_param_group({"params": head_parameters, "lr": self.initial_lr})
-        skip_overflows_on_the_device(self.optimizer)
         self.gradient_step = GradientStep(
             self.optimizer,
             self.network,
@@ -112,6 +111,13 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
             self.print_to_log_file,
             command_line("nnUNetv2_crln_doctor", "-d", dataset_number(self.plans_manager.dataset_name)),
         )
+        self.adopt_optimizer()
+
+    def adopt_optimizer(self) -> None:
+        """Let the present optimiser train the added modules, too, and do the steps."""
+        train_heads_too(self.optimizer, self.method.heads.parameters())
+        skip_overflows_on_the_device(self.optimizer)
+        self.gradient_step.optimizer = self.optimizer
 
     def _build_loss(self) -> nn.Module:
         return without_host_sync(super()._build_loss())
@@ -130,6 +136,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         self.phases = Phases.of(self.settings, total_iterations, self.pretrained)
         self.method.start(self.step == 0, self.num_iterations_per_epoch, total_iterations)
         super().on_train_start()
+        checks.require_unlabelled_batches(self)
         self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}", also_print_to_console=False)
         if self.local_rank == 0:
             write_facts(
@@ -170,6 +177,8 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         """Do one step of Algorithm 1; return its losses, which stay on the device."""
         seed_everything(derive_seed(self.seed, "step", self.step, self.local_rank))
         phase = self.phase
+        if self.gradient_step.optimizer is not self.optimizer:  # replaced between two stages of a training
+            self.adopt_optimizer()
         with self.autocast():
             forward = self.method.forward(Batch.on_device(batch, self.device), phase, self.step)
         self.gradient_step(forward.losses["loss"], self.grad_scaler, self.step, cases_of(batch))
@@ -190,6 +199,8 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         last = self.current_epoch == self.num_epochs - 1
         values = self.monitor.after_epoch(self.current_epoch, last, self.phase.rectifying) if self.monitor else {}
         log_monitored(self.logger, self.current_epoch, values)
+        # A derived trainer may have an on_train_epoch_end without ours; nnU-Net draws as far as every curve goes.
+        complete_log(self.logger.local_logger.my_fantastic_logging, self.current_epoch + 1)
         self.save_best()
         super().on_epoch_end()
         if self.monitor:

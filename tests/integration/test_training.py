@@ -59,6 +59,36 @@ def test_a_trainer_with_splits_of_its_own_trains(trainer_of, monkeypatch):
     assert_trained(trainer)
 
 
+def test_an_optimiser_made_between_two_stages_does_the_steps(trainer_of, monkeypatch):
+    """As trainers do that train in stages, for example nnU-Net's with a warm-up."""
+
+    class Staged(variants.nnUNetTrainer_CRLN_short):
+        def on_train_epoch_start(self):
+            if self.current_epoch == 1:
+                self.optimizer, self.lr_scheduler = self.configure_optimizers()
+            super().on_train_epoch_start()
+
+    monkeypatch.setattr(variants, "Staged", Staged, raising=False)
+    trainer = trainer_of("Staged")
+    train_epochs(trainer, 2)
+    trained = {p for group in trainer.optimizer.param_groups for p in group["params"]}
+    assert set(trainer.network.parameters()) | set(trainer.method.heads.parameters()) == trained
+    assert all("momentum_buffer" in trainer.optimizer.state[p] for p in trained if p.grad is not None)
+
+
+def test_progress_is_drawn_without_our_curves(trainer_of, monkeypatch):
+    """nnU-Net draws as many epochs as every curve has."""
+
+    class Logging(variants.nnUNetTrainer_CRLN_short):
+        def on_train_epoch_end(self, train_outputs):
+            self.logger.log("train_losses", float(train_outputs[-1]["loss"]), self.current_epoch)
+
+    monkeypatch.setattr(variants, "Logging", Logging, raising=False)
+    trainer = trainer_of("Logging", epochs=1)
+    train_epochs(trainer, 1)
+    assert {len(values) for values in trainer.logger.get_checkpoint().values()} == {1}
+
+
 def test_nothing_is_flipped_where_left_and_right_are_different_labels(trainer_of):
     trainer = trainer_of("nnUNetTrainer_CRLN_NoMirroring")
     trainer.num_epochs, trainer.num_iterations_per_epoch = 1, 1

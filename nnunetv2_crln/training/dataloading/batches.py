@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
@@ -18,7 +18,12 @@ from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.refreshed_cases import RefreshedCases, known_background
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
-from nnunetv2_crln.training.dataloading.views import strong_intensity_transforms, weak_transforms
+from nnunetv2_crln.training.dataloading.views import (
+    mirror_axes,
+    require_cut,
+    strong_intensity_transforms,
+    weak_transforms,
+)
 from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce
@@ -48,14 +53,17 @@ class UnlabelledBatches:
         refresh: RefreshInForce | None = None,
     ) -> None:
         spatial = slice(1, None) if labelled.patch_size_was_2d else slice(None)
+        drawn, size = tuple(labelled.patch_size)[spatial], tuple(labelled.final_patch_size)[spatial]
+        weak = weak_transforms(labelled.transforms)
+        require_cut(weak, drawn, size)
         self.loader = nnUNetDataLoader(
             dataset,
             batch_size,
-            tuple(labelled.patch_size)[spatial],
-            tuple(labelled.final_patch_size)[spatial],
+            drawn,
+            size,
             label_manager,
             oversample_foreground_percent=0.0,
-            transforms=weak_transforms(labelled.transforms),
+            transforms=weak,
         )
         # With an ignore label nnU-Net samples annotated places; unlabelled cases have none.
         self.loader.has_ignore = False
@@ -64,8 +72,7 @@ class UnlabelledBatches:
         self.masking = ComposeTransforms(
             [t for t in self.loader.transforms.transforms if isinstance(t, MaskImageTransform)]
         )
-        mirror = [t for t in labelled.transforms.transforms if isinstance(t, MirrorTransform)]
-        self.flip_axes = tuple(mirror[0].allowed_axes) if mirror and settings.strong_flip else ()
+        self.flip_axes = mirror_axes(labelled.transforms) if settings.strong_flip else ()
         self.settings = settings
         self.joined = dataset if isinstance(dataset, JoinedCases) else None
         self.refresh = refresh
@@ -185,6 +192,11 @@ class SeededBatches:
         self.next_step = first_step
         self.num_workers = num_workers
         self.in_worker = False
+
+    @property
+    def transforms(self) -> BasicTransform | None:
+        """Augmentation of the labelled patches, which nnU-Net writes into debug.json."""
+        return self.labelled.transforms
 
     def set_thread_id(self, thread_id: int) -> None:
         """Set the number of this worker; batchgenerators calls this in each worker."""

@@ -1,5 +1,7 @@
 """Make the weak view of unlabelled patches, and the intensity changes of the strong one."""
 
+from collections.abc import Iterator, Sequence
+
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
 from batchgeneratorsv2.transforms.intensity.contrast import BGContrast, ContrastTransform
@@ -10,36 +12,81 @@ from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResol
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
 from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.spatial.transpose import TransposeAxesTransform
 from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
 from batchgeneratorsv2.transforms.utils.random import RandomTransform
 
+from nnunetv2_crln.errors import UserError
+
 _GEOMETRIC = (
     SpatialTransform,
     MirrorTransform,
     Rot90Transform,
+    TransposeAxesTransform,
     Convert3DTo2DTransform,
     Convert2DTo3DTransform,
     MaskImageTransform,
 )
 
 
-def weak_transforms(training_transforms: ComposeTransforms) -> ComposeTransforms:
+def steps_of(transforms: BasicTransform) -> Iterator[tuple[BasicTransform, BasicTransform]]:
+    """List the steps of an augmentation in their order, those of an augmentation inside of it as well.
+
+    Args:
+        transforms: Transforms of the labelled patches.
+
+    Yields:
+        Each step, and what it does: the same, or what it does with some probability.
+    """
+    for step in getattr(transforms, "transforms", [transforms]):
+        if hasattr(step, "transforms"):
+            yield from steps_of(step)
+        else:
+            yield step, getattr(step, "transform", step)
+
+
+def weak_transforms(training_transforms: BasicTransform) -> ComposeTransforms:
     """Select the geometric part of nnU-Net's augmentation for labelled patches: the teacher's view."""
-    return ComposeTransforms([t for t in training_transforms.transforms if isinstance(t, _GEOMETRIC)])
+    return ComposeTransforms([step for step, does in steps_of(training_transforms) if isinstance(does, _GEOMETRIC)])
 
 
-def repeatable(transforms: ComposeTransforms) -> ComposeTransforms:
+def require_cut(weak: ComposeTransforms, drawn: Sequence[int], size: Sequence[int]) -> None:
+    """Check that the weak view cuts the patches to their size, as one of nnU-Net's transforms does.
+
+    Args:
+        weak: Transforms of the weak view.
+        drawn: Size of the patches as they are loaded; larger, so that rotations find no empty corners.
+        size: Size of the patches for the network.
+
+    Raises:
+        UserError: None of the transforms does, because the trainer's augmentation has one of its own.
+    """
+    cuts = any(isinstance(does, SpatialTransform) for _, does in steps_of(weak))
+    if not cuts and any(a != b for a, b in zip(drawn, size, strict=True)):
+        raise UserError(
+            f"Unlabelled patches of {tuple(map(int, drawn))} voxels are not cut to {tuple(map(int, size))}: of "
+            "get_training_transforms they get the geometric transforms alone, as far as their classes are nnU-Net's, "
+            "and found no SpatialTransform. Let the transform of your trainer that cuts patches derive from it."
+        )
+
+
+def mirror_axes(training_transforms: BasicTransform) -> tuple[int, ...]:
+    """Return the axes along which the labelled patches are mirrored."""
+    axes = (does.allowed_axes for _, does in steps_of(training_transforms) if isinstance(does, MirrorTransform))
+    return tuple(next(axes, ()))
+
+
+def repeatable(transforms: BasicTransform) -> BasicTransform:
     """Stop nnU-Net's blur from choosing an implementation by timing, because the two differ in the last bits."""
-    for transform in transforms.transforms:
-        inner = getattr(transform, "transform", transform)
-        if isinstance(inner, GaussianBlurTransform):
-            inner.benchmark = False
+    for _, does in steps_of(transforms):
+        if isinstance(does, GaussianBlurTransform):
+            does.benchmark = False
     return transforms
 
 
-def strong_intensity_transforms(training_transforms: ComposeTransforms, kind: str = "nnunet") -> ComposeTransforms:
+def strong_intensity_transforms(training_transforms: BasicTransform, kind: str = "nnunet") -> ComposeTransforms:
     """Build the intensity changes of the strong view, which the student sees and the teacher does not.
 
     Args:
@@ -55,14 +102,8 @@ def strong_intensity_transforms(training_transforms: ComposeTransforms, kind: st
     if kind == "noise":
         # 0.1 standard deviations of the (z-scored) image, as is usual for mean teachers in the field.
         return ComposeTransforms([GaussianNoiseTransform(noise_variance=0.1, p_per_channel=1)])
-    ignored_axes = next(
-        (
-            inner.ignore_axes
-            for t in training_transforms.transforms
-            if isinstance(inner := getattr(t, "transform", t), SimulateLowResolutionTransform)
-        ),
-        None,
-    )
+    lower = (does for _, does in steps_of(training_transforms) if isinstance(does, SimulateLowResolutionTransform))
+    ignored_axes = next((does.ignore_axes for does in lower), None)
 
     def often(transform: BasicTransform, probability: float) -> RandomTransform:
         return RandomTransform(transform, apply_probability=probability)

@@ -20,6 +20,7 @@ from nnunetv2_crln.training.checkpoint_changes import (
 from nnunetv2_crln.training.epoch_log import complete_log, with_end_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
+from nnunetv2_crln.training.heads_optimiser import with_heads_in_last_group
 from nnunetv2_crln.training.method.crln import CRLN
 
 
@@ -124,7 +125,7 @@ class Resuming:
         with explaining_other_shapes(str(filename_or_checkpoint)[:300], settings, architecture):
             self.method.load_state_dict(state)
             self.gradient_step.load_state_dict(state["skipped"])
-            self.optimizer.load_state_dict(loaded["optimizer_state"])
+            self.optimizer.load_state_dict(with_heads_in_last_group(loaded["optimizer_state"], self.optimizer))
         if settings is None:
             self.print_to_log_file("CRLN: the settings of the checkpoint cannot be compared with the present ones")
         elif settings:

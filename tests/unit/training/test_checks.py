@@ -1,8 +1,23 @@
 """Faults that a training refuses before it starts."""
 
-import pytest
+import inspect
+from types import SimpleNamespace
 
-from nnunetv2_crln.training.checks import plans_file, refuse_cascade
+import pytest
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
+from nnunetv2.training.nnUNetTrainer.variants.lr_schedule.nnUNetTrainer_warmup import nnUNetTrainer_warmup
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.training.checks import (
+    REPLACED_METHODS,
+    explaining_architecture_errors,
+    plans_file,
+    refuse_cascade,
+    refuse_lost_methods,
+    require_unlabelled_batches,
+)
+from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 
 PLANS = {
     "configurations": {
@@ -24,3 +39,82 @@ def test_a_cascade_is_refused_with_the_way_out():
 def test_plans_are_named_by_their_file(monkeypatch):
     monkeypatch.setenv("nnUNet_preprocessed", "/data")
     assert str(plans_file({"dataset_name": "Dataset001_X", "plans_name": "mine"})) == "/data/Dataset001_X/mine.json"
+
+
+# ------------------------------------------------------------------ derived trainers
+
+
+def derived(*bases: type, **methods) -> type:
+    return type("nnUNetTrainer_Derived", bases, methods)
+
+
+@pytest.mark.parametrize(
+    ("bases", "message"),
+    [
+        ((nnUNetTrainer_CRLN, nnUNetTrainer_warmup), "that of nnUNetTrainer_warmup would be lost"),
+        ((nnUNetTrainer_warmup, nnUNetTrainer_CRLN), "that of nnUNetTrainer_CRLN would be lost"),
+    ],
+)
+def test_two_methods_of_which_one_would_be_lost_are_refused(bases, message):
+    """Continued, the first would go on with the growing rate of the warm-up, the second without the teacher."""
+    with pytest.raises(UserError, match=f"load_checkpoint.*{message}.*define load_checkpoint in nnUNetTrainer_Derived"):
+        refuse_lost_methods(derived(*bases), nnUNetTrainer_CRLN)
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        nnUNetTrainer_CRLN,
+        derived(nnUNetTrainer_CRLN, nnUNetTrainerDA5),
+        derived(nnUNetTrainerDA5, nnUNetTrainer_CRLN),
+        derived(nnUNetTrainer_CRLN, train_step=lambda self, batch: {}),
+        derived(nnUNetTrainer_CRLN, nnUNetTrainer_warmup, load_checkpoint=lambda self, file: None),
+    ],
+)
+def test_trainers_that_lose_nothing_are_allowed(trainer):
+    refuse_lost_methods(trainer, nnUNetTrainer_CRLN)
+
+
+def test_every_method_that_calls_no_other_is_watched():
+    """All other overrides hand on to the next class, so that nothing of another base is lost."""
+    ours = [cls for cls in nnUNetTrainer_CRLN.__mro__ if cls.__module__.startswith("nnunetv2_crln.")]
+    overrides = {
+        (name, method)
+        for cls in ours
+        for name, method in vars(cls).items()
+        if inspect.isfunction(method) and hasattr(nnUNetTrainer, name)
+    }
+    calls_no_other = {name for name, method in overrides if "__class__" not in method.__code__.co_freevars}
+    assert calls_no_other == set(REPLACED_METHODS)
+
+
+def test_loaders_without_unlabelled_patches_are_refused():
+    with pytest.raises(UserError, match=r"get_dataloaders of SimpleNamespace .* super\(\)\.get_dataloaders\(\)"):
+        require_unlabelled_batches(SimpleNamespace())
+    require_unlabelled_batches(SimpleNamespace(unlabelled=()))
+
+
+def trainer_with(network, kind=nnUNetTrainer):
+    trainer = kind.__new__(kind)
+    trainer.network, trainer.configuration_name = network, "3d_fullres"
+    trainer.plans_manager = SimpleNamespace(plans={"dataset_name": "Dataset001_X"})
+    trainer.configuration_manager = SimpleNamespace(configuration={"architecture": "a"})
+    return trainer
+
+
+def test_the_plans_are_blamed_for_their_network():
+    with (
+        pytest.raises(UserError, match="this architecture cannot be built"),
+        explaining_architecture_errors(trainer_with(None)),
+    ):
+        raise TypeError("no argument n_stages")
+
+
+@pytest.mark.parametrize(
+    ("network", "kind"),
+    [("built", nnUNetTrainer), (None, derived(nnUNetTrainer, build_network_architecture=staticmethod(lambda: None)))],
+    ids=["loss or optimiser", "network of its own"],
+)
+def test_errors_of_a_derived_trainers_methods_stay_as_they_are(network, kind):
+    with pytest.raises(TypeError, match="my mistake"), explaining_architecture_errors(trainer_with(network, kind)):
+        raise TypeError("my mistake")

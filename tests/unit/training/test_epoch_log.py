@@ -3,6 +3,7 @@
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from nnunetv2.training.logging import nnunet_logger
@@ -112,3 +113,8 @@ def test_curves_are_in_the_file_of_an_offline_run(tmp_path, monkeypatch):
     wandb.finish()
     (run,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     assert b"crln_mu" in run.read_bytes() and b"crln_pseudo_dice" in run.read_bytes()
+
+
+def test_outputs_of_a_trainer_with_its_own_step_may_be_those_of_nnunet():
+    outputs = [{"loss": np.array(1.0), "mine": 1}, {"loss": np.array(2.0), "mine": 4}]
+    assert means_of_epoch(outputs) == {"loss": 1.5, "mine": 2.5}

@@ -51,6 +51,11 @@ def seeded(num_workers: int = 1, first_step: int = 0, seed: int = 3, stream: str
     return SeededBatches(DrawingLoader(), DrawingUnlabelled(), seed, stream, first_step, num_workers, rank)
 
 
+def test_nnunet_finds_the_augmentation_for_its_debug_file():
+    loader = SimpleNamespace(transforms=ComposeTransforms([]))
+    assert SeededBatches(loader, None, 0, "train", 0, 1).transforms is loader.transforms
+
+
 def take(batches, count: int) -> list[dict]:
     return list(itertools.islice(batches, count))
 

@@ -5,14 +5,21 @@ import torch
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
 from batchgeneratorsv2.transforms.spatial.mirroring import MirrorTransform
+from batchgeneratorsv2.transforms.spatial.rot90 import Rot90Transform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
+from batchgeneratorsv2.transforms.spatial.transpose import TransposeAxesTransform
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 from batchgeneratorsv2.transforms.utils.nnunet_masking import MaskImageTransform
 from batchgeneratorsv2.transforms.utils.pseudo2d import Convert2DTo3DTransform, Convert3DTo2DTransform
 from hypothesis import strategies as st
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training.dataloading.views import (
+    mirror_axes,
     repeatable,
+    require_cut,
     strong_intensity_transforms,
     weak_transforms,
 )
@@ -47,6 +54,25 @@ def training_transforms(patch_size=(8, 8, 8), mirror_axes=(0, 1, 2), dummy_2d=Fa
 )
 def test_weak_view_is_the_geometric_part_of_nnunets_augmentation(options, expected):
     assert [type(t) for t in weak_transforms(training_transforms(**options)).transforms] == expected
+
+
+def test_weak_view_finds_changes_that_are_made_now_and_then_or_lie_inside_of_others():
+    """As in nnU-Net's nnUNetTrainerDA5, and in trainers that add to what nnU-Net returns."""
+    options = ((8, 8, 8), (-0.5, 0.5), None, (0, 1, 2), False)
+    weak = weak_transforms(ComposeTransforms([nnUNetTrainerDA5.get_training_transforms(*options)])).transforms
+    found = [type(getattr(t, "transform", t)) for t in weak]
+    assert found == [SpatialTransform, Rot90Transform, TransposeAxesTransform, MirrorTransform]
+    assert [getattr(t, "apply_probability", 1) for t in weak] == [1, 0.5, 0.5, 1]
+    assert mirror_axes(ComposeTransforms([training_transforms(mirror_axes=(0, 2))])) == (0, 2)
+    assert mirror_axes(training_transforms(mirror_axes=())) == ()
+
+
+def test_a_weak_view_that_cuts_no_patches_is_refused():
+    """The trainer's augmentation cuts with a transform that is not nnU-Net's."""
+    require_cut(weak_transforms(training_transforms()), (12, 12, 12), (8, 8, 8))
+    require_cut(ComposeTransforms([]), (8, 8), (8, 8))
+    with pytest.raises(UserError, match=r"\(12, 12, 12\) voxels are not cut to \(8, 8, 8\).*get_training_transforms"):
+        require_cut(ComposeTransforms([]), (12, 12, 12), (8, 8, 8))
 
 
 def test_weak_view_makes_no_new_intensities():

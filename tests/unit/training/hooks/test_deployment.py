@@ -12,8 +12,9 @@ from nnunetv2_crln.training.hooks.deployment import Deployment
 
 class Trainer(Deployment):
     def __init__(self, deploy: str, student: nn.Module, teacher: nn.Module):
-        self.network, self.settings = student, SimpleNamespace(deploy=deploy)
+        self.network = student
         self.method = SimpleNamespace(
+            deploys_teacher=deploy == "teacher",
             teacher_network=teacher,
             teach_at_full_resolution=lambda: None,
             ignoring_features=lambda network: contextlib.nullcontext(),
