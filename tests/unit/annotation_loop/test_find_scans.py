@@ -92,6 +92,13 @@ def test_every_image_is_used_or_named_in_a_fault(tmp_path):
     assert "p7.nii.gz is a broken link" in scans["p7"].fault
 
 
+def test_pictures_with_losses_are_named_and_change_no_other_name(tmp_path):
+    touch(tmp_path, "a_0000.png", "b.jpg", "c.JPEG")
+    scans = {scan.name: scan for scan in find_scans([tmp_path], 1)}
+    assert sorted(scans) == ["a", "b", "c"] and not scans["a"].fault
+    assert "b.jpg is in a format that is not read; convert it, for example to .png" in scans["b"].fault
+
+
 @pytest.mark.parametrize("names", [("Brain.hdr", "Brain.img"), ("s.1.hdr", "s.1.img"), ("A.HDR", "A.IMG.gz")])
 def test_header_and_voxels_of_one_scan_are_not_two_scans(tmp_path, names):
     touch(tmp_path, *names)
