@@ -101,3 +101,14 @@ def test_voxels_beside_two_headers_do_not_replace_each_other(make_dataset, tmp_p
         added, source = dataset / "imagesUl" / f"{name}_{name}_0000.nrrd", tmp_path / "scans" / name / f"{name}.nrrd"
         assert np.array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in (added, source)))
     assert not (dataset / "imagesUl" / "voxels.raw").exists()
+
+
+def test_labels_beside_scans_are_not_added(dataset, tmp_path):
+    write_scan(tmp_path / "scans" / "a.nii.gz")
+    write_image(make_case(np.random.default_rng(70), SHAPE)[1], tmp_path / "scans" / "a_gt.nii.gz")
+    summary = add(tmp_path / "scans")
+    assert [scan.name for scan, _ in summary.of(ADDED)] == ["a"]
+    assert "few different values" in summary.of(REFUSED)[0][1]
+    for path in (dataset / "imagesTr").iterdir():  # images that are as coarse themselves
+        sitk.WriteImage(sitk.ReadImage(str(path)) > 100, str(path))
+    assert [scan.name for scan, _ in add(tmp_path / "scans").of(ADDED)] == ["a_gt"]
