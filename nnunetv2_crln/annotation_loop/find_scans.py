@@ -59,8 +59,13 @@ def find_scans(
         none are left out.
 
     Raises:
-        UserError: A folder is missing or holds no image, or the patterns do not fit.
+        UserError: A folder is missing or holds no image, the patterns do not fit, or the prefix is no part of a name.
     """
+    if not re.fullmatch(r"(?:[\w-][\w.-]*)?", prefix):
+        raise UserError(
+            f"--prefix {prefix!r} is no beginning of a file name. Expected letters, digits, '_', '-' and dots, without "
+            "a dot in front."
+        )
     if patterns:
         _check_patterns(patterns, num_channels)
     found: dict[str, dict[int, list[Path]]] = defaultdict(lambda: defaultdict(list))

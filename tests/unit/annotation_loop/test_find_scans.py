@@ -75,6 +75,14 @@ def test_patterns_that_do_not_fit_are_refused(tmp_path, patterns, text):
         find_scans([tmp_path], 2, patterns)
 
 
+@pytest.mark.parametrize("prefix", ["../x_", "site/x_", ".x", "a b_"])
+def test_a_prefix_that_leads_out_of_the_folder_or_hides_a_file_is_refused(tmp_path, prefix):
+    touch(tmp_path, "a.nii.gz")
+    with pytest.raises(UserError, match="is no beginning of a file name"):
+        find_scans([tmp_path], 1, prefix=prefix)
+    assert [scan.name for scan in find_scans([tmp_path], 1, prefix="Süd-2.")] == ["Süd-2.a"]
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere is not a folder"):
         find_scans([tmp_path / "nowhere"], 1)
