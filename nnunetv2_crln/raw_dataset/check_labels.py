@@ -179,7 +179,7 @@ def check_label(images: list[str], label: str, allowed: list[int], reader_class:
     if len(voxels) != 1:  # one-hot: every channel has the shape of the image, and 0 and 1 are values of a label
         number = voxels.shape[-1] if voxels.shape[:-1] == channel.shape[1:] else len(voxels)  # vectors keep their axis
         return LabelReport(
-            [f"{name} has {number} values per voxel; expected one class number: save it as one 3D label"]
+            [f"{name} has {number} values per voxel; expected one class number: save it as one label image"]
         )
     values = np.unique(voxels)
     faults = []
