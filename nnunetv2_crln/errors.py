@@ -30,6 +30,23 @@ def listing(offenders: Iterable[str], limit: int = 5) -> str:
     return shown if len(offenders) <= limit else f"{shown}, … ({len(offenders)} in total)"
 
 
+def exact(value: float) -> str:
+    """Format a number so that it is not taken for another one: with six digits 0.9999999 would look like 1.
+
+    Args:
+        value: Number, also one of NumPy.
+
+    Returns:
+        Shortest text that stands for this number alone.
+
+    Example:
+        >>> exact(2.0), exact(0.9999999), exact(1234567)
+        ('2', '0.9999999', '1234567')
+    """
+    short = f"{value:g}"
+    return short if float(short) == value else str(value)
+
+
 def closest(wrong: str, known: Iterable[str], similarity: float = 0.6) -> str | None:
     """Find the known name that is most similar to a wrong one, ignoring case.
 

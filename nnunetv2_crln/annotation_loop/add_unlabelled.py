@@ -22,7 +22,7 @@ from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED,
 from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled
 from nnunetv2_crln.raw_dataset.cases import labelled_images, number_of_channels
 from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
-from nnunetv2_crln.raw_dataset.companions import with_companions
+from nnunetv2_crln.raw_dataset.companions import has_voxels_elsewhere, with_companions
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case, reader_class_of
 from nnunetv2_crln.utilities.files import csv_text, finished_file, write_text
@@ -170,8 +170,8 @@ def stage_scan(
     for source, target in zip(scan.channels, targets, strict=True):
         if source.is_dir():
             write_image(read_series(source), target)
-        elif source.name.lower().endswith(ending.lower()):  # the new name has the ending that readers know
-            for file, place in with_companions(source, target):
+        elif source.name.lower().endswith(ending.lower()) and not has_voxels_elsewhere(source):
+            for file, place in with_companions(source, target):  # the new name has the ending that readers know
                 _place(file, place, copy)
         elif source.name.endswith(readable_endings()):
             write_image(read_image(source), target)

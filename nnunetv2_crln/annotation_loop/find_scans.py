@@ -16,8 +16,9 @@ from nnunetv2_crln.raw_dataset.survey import image_endings
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _DICOM_MAGIC = slice(128, 132)
-# Volumes that people keep, but that would need care with their voxel files or orientation: named, not read.
-_OTHER_FORMATS = (".nhdr", ".hdr", ".img", ".img.gz", ".mgh", ".mgz")
+# Volumes that would need care with their voxel files or orientation, and pictures with losses: named, not read.
+_PICTURES = (".jpg", ".jpeg", ".jp2", ".gif", ".webp")
+_OTHER_FORMATS = (".nhdr", ".hdr", ".img", ".img.gz", ".mgh", ".mgz", *_PICTURES)
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,13 @@ def find_scans(
         none are left out.
 
     Raises:
-        UserError: A folder is missing or holds no image, or the patterns do not fit.
+        UserError: A folder is missing or holds no image, the patterns do not fit, or the prefix is no part of a name.
     """
+    if not re.fullmatch(r"(?:[\w-][\w.-]*)?", prefix):
+        raise UserError(
+            f"--prefix {prefix!r} is no beginning of a file name. Expected letters, digits, '_', '-' and dots, without "
+            "a dot in front."
+        )
     if patterns:
         _check_patterns(patterns, num_channels)
     found: dict[str, dict[int, list[Path]]] = defaultdict(lambda: defaultdict(list))
@@ -158,7 +164,8 @@ def _by_number(sources: dict[str, Path], num_channels: int) -> list[tuple[str, i
     stems = {relative: _without_ending(relative) for relative in sources}
     numbered = {relative: match for relative, stem in stems.items() if (match := _CHANNEL.fullmatch(stem))}
     # With one channel, "scan_0007" is a scan of that name; only "_0000" throughout means nnU-Net's names.
-    if num_channels == 1 and not all(stem.endswith("_0000") for stem in stems.values()):
+    used = [stem for relative, stem in stems.items() if not relative.lower().endswith(_OTHER_FORMATS)]
+    if num_channels == 1 and not all(stem.endswith("_0000") for stem in used):
         numbered = {}
     return [
         (numbered[relative][1], int(numbered[relative][2]), path)
@@ -200,5 +207,6 @@ def _fault(path: Path) -> str:
     if not path.exists():
         return f"{path.name} is a broken link; restore its target or remove the link"
     if not path.is_dir() and not path.name.lower().endswith(readable_endings()):
-        return f"{path.name} is in a format that is not read; convert it, for example to .nii.gz"
+        example = ".png" if path.name.lower().endswith(_PICTURES) else ".nii.gz"
+        return f"{path.name} is in a format that is not read; convert it, for example to {example}"
     return ""

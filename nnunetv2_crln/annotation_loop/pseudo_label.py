@@ -27,6 +27,7 @@ from nnunetv2_crln.layout import (
     SPLITS_FILE,
     dataset_title,
 )
+from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits, usual_split
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
@@ -63,11 +64,13 @@ class Written:
         folder: Folder of the new dataset.
         accepted: Cases with a pseudo label, the surest first.
         rejected: Cases without, the surest first.
+        configuration: Configuration to train on it: the model's own, if nnU-Net plans it.
     """
 
     folder: Path
     accepted: list[str]
     rejected: list[str]
+    configuration: str
 
 
 def write_pseudo_labels(
@@ -125,7 +128,8 @@ def write_pseudo_labels(
             _copy_split_for_nnunet(dataset.folder / SPLITS_FILE, target.name)
         dataset.folder.rename(target)
     shutil.rmtree(building, ignore_errors=True)
-    return Written(target, accepted, rejected)
+    configuration = predictor.configuration if predictor.configuration in DEFAULT_PROCESSES else "3d_fullres"
+    return Written(target, accepted, rejected, configuration)
 
 
 class _Exporter:

@@ -12,6 +12,7 @@ from nnunetv2_crln.raw_dataset.image_rules import (
     has_valid_geometry,
     is_flat,
     number_of_channels_in,
+    resembles_a_label,
     share_a_grid,
     share_directions,
 )
@@ -77,6 +78,8 @@ class ScanAdmission:
             return "it has values too large to normalise, which often mark missing data; replace them"
         if all(report.constant for report in reports):
             return "all its voxels are equal"
+        if resembles_a_label(reports, self._labelled):
+            return "it has few different values, unlike the labelled scans; leave it out if it is a label"
         if not all(map(has_valid_geometry, reports)):
             return "its spacing, origin or direction is not valid; correct its header"
         if not share_a_grid(reports):

@@ -25,12 +25,13 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from nnunetv2_crln.evaluation.folder import check_folders, evaluate_folder
     from nnunetv2_crln.evaluation.summary_file import save_summary
     from nnunetv2_crln.evaluation.tables import csv_table, markdown_table, terminal_table
-    from nnunetv2_crln.utilities.files import write_text
+    from nnunetv2_crln.utilities.files import refuse_unwritable, write_text
 
     output = _output_file(arguments)
     folders = [arguments.predictions] + ([arguments.compare] if arguments.compare else [])
     for folder in folders:  # a mistake in the second folder shows before the first is evaluated
         check_folders(arguments.labels, folder, arguments.djfile, arguments.chill)
+    refuse_unwritable(output)
     summary, *others = [
         evaluate_folder(
             arguments.labels,

@@ -28,8 +28,8 @@ def command(arguments: Sequence[str] | None = None) -> None:
         f"{len(written.accepted)} unlabelled case(s) with a pseudo label: {listing(written.accepted)}\n"
         f"{len(written.rejected)} rejected: {listing(written.rejected) or 'none'}\n"
         f"Why: {written.folder / PSEUDO_LABELS_FILE}\n"
-        f"Next: nnUNetv2_plan_and_preprocess -d {options.d} -c 3d_fullres\n"
-        f"      nnUNetv2_train {options.d} 3d_fullres FOLD"
+        f"Next: nnUNetv2_plan_and_preprocess -d {options.d} -c {written.configuration}\n"
+        f"      nnUNetv2_train {options.d} {written.configuration} FOLD"
     )
 
 

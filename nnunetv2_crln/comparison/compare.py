@@ -19,6 +19,7 @@ from nnunetv2_crln.layout import NUM_FOLDS, SHORT_SCHEDULE
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
+from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
@@ -183,7 +184,8 @@ def _evaluate(
         if run.method == method:
             for path in sorted(run.validation.glob(f"*{dataset_json['file_ending']}")):
                 if path.name.removesuffix(dataset_json["file_ending"]) in cases:
-                    shutil.copyfile(path, folder / path.name)
+                    for source, place in with_companions(path, folder / path.name, is_label=True):
+                        shutil.copyfile(source, place)
     labels = folders.preprocessed / "gt_segmentations"
     # nnU-Net has paired these labels with their images by index; planning has warned about odd headers. They must not
     # end a comparison after all its trainings.

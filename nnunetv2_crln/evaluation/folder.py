@@ -59,7 +59,7 @@ def evaluate_folder(
             is out of range.
     """
     labels, predictions = Path(labels), Path(predictions)
-    _check_options(num_processes, resamples)
+    _check_options(num_processes, resamples, seed)
     content, source = _dataset_json(dataset_json, labels, predictions)
     definition = label_definition(content)
     cases, missing = pair_cases(labels, predictions, required_entry(content, "file_ending"), allow_missing)
@@ -176,11 +176,13 @@ def _files(folder: Path, file_ending: str) -> dict[str, Path]:
     return found
 
 
-def _check_options(num_processes: int | None, resamples: int) -> None:
+def _check_options(num_processes: int | None, resamples: int, seed: int) -> None:
     if num_processes is not None and num_processes < 1:
         raise UserError(f"Number of processes is {num_processes}, expected 1 or more. Correct -np.")
     if resamples < 2:
         raise UserError(f"Number of bootstrap resamples is {resamples}, expected 2 or more. Correct --bootstrap.")
+    if seed < 0:
+        raise UserError(f"Seed is {seed}, expected 0 or more. Correct --seed.")
 
 
 def _dataset_json(given: str | Path | Mapping | None, labels: Path, predictions: Path) -> tuple[Mapping, str]:

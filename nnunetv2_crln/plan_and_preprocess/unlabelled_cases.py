@@ -27,8 +27,8 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder
 from nnunetv2_crln.plan_and_preprocess.data_locks import unlabelled_data_lock
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
-from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_image
-from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, source_record
+from nnunetv2_crln.plan_and_preprocess.written_cases import channel_fault, inspect_image
+from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, number_of_channels, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
@@ -214,18 +214,29 @@ def preprocess_case(
         image, nonzero, properties = configuration_manager.preprocessor_class(verbose=verbose).run_case(
             files, None, plans_manager, configuration_manager, dataset_json
         )
-        written = inspect_image(image)
+        written = inspect_image(image, number_of_channels(dataset_json))
         if written.fault:
             raise UserError(written.fault)
     except Exception as error:
         remove_case(folder, case)  # of another version of the image
-        raise UserError(explain_read_error(files[0], error)) from error
+        raise UserError(
+            _surplus_channels(files, plans_manager, dataset_json) or explain_read_error(files[0], error)
+        ) from error
     properties[CASE_RECORD] = record
     save_case(image, nonzero, properties, temporary / case, configuration_manager.patch_size)
     # Only now, because a training may be reading the case as it was.
     remove_case(folder, case)
     put_in_place(temporary, folder, case)
     return written.oddity
+
+
+def _surplus_channels(files: list[str], plans_manager: PlansManager, dataset_json: dict) -> str:
+    """Return why a case failed if it has too many channels, for which the plans have no normalisation."""
+    try:
+        image, _ = plans_manager.image_reader_writer_class().read_images(files)
+    except Exception:
+        return ""  # the error of the case says why
+    return channel_fault(len(image), number_of_channels(dataset_json))
 
 
 def put_in_place(temporary: Path, folder: Path, case: str) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
-from nnunetv2_crln.errors import listing
-from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
+from nnunetv2_crln.errors import exact, listing
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.utilities.parallel import run_all
@@ -30,21 +30,50 @@ class WrittenCase:
     oddity: str = ""
 
 
-def inspect_image(image: np.ndarray) -> WrittenCase:
-    """Check a preprocessed image, (C, X, Y, Z)."""
+def inspect_image(image: np.ndarray, channels: int) -> WrittenCase:
+    """Check a preprocessed image.
+
+    Args:
+        image: The image, (C, X, Y, Z).
+        channels: Number of channels in dataset.json.
+
+    Returns:
+        Its fault and oddity.
+    """
+    if fault := channel_fault(len(image), channels):
+        return WrittenCase(fault=fault)
     if not np.isfinite(image).all():
         # One such voxel turns the loss of its batch, and then the network's weights, into NaN.
         return WrittenCase(fault=NOT_FINITE)
     return WrittenCase(oddity=CONSTANT if image.min() == image.max() else "")
 
 
-def inspect_labelled_case(folder: str, case: str, allowed: Collection[int]) -> WrittenCase:
+def channel_fault(found: int, expected: int) -> str:
+    """Return what is wrong with a number of channels; empty if it is right.
+
+    Args:
+        found: Number of channels of an image.
+        expected: Number of channels in dataset.json.
+
+    Returns:
+        Fault and the way out.
+    """
+    if found == expected:
+        return ""
+    return (
+        f"the image has {found} channel(s), dataset.json names {expected}: convert it to {expected} (from grey to "
+        "colour, without alpha, one time point alone), or remove the case"
+    )
+
+
+def inspect_labelled_case(folder: str, case: str, allowed: Collection[int], channels: int) -> WrittenCase:
     """Read and check one preprocessed labelled case.
 
     Args:
         folder: Folder of the preprocessed labelled cases.
         case: Identifier of the case.
         allowed: Label values that may occur; -1 marks voxels outside the image.
+        channels: Number of channels in dataset.json.
 
     Returns:
         Fault and oddity of the case.
@@ -53,10 +82,10 @@ def inspect_labelled_case(folder: str, case: str, allowed: Collection[int]) -> W
     unknown = np.setdiff1d(np.unique(labels[:]), [-1, *allowed])
     if unknown.size:
         return WrittenCase(
-            f"its label holds the value(s) {listing(f'{value:g}' for value in unknown)}, but dataset.json knows "
+            f"its label holds the value(s) {listing(map(exact, unknown))}, but dataset.json knows "
             f"{sorted(allowed)}: correct the label"
         )
-    return inspect_image(image[:])
+    return inspect_image(image[:], channels)
 
 
 def check_labelled_cases(
@@ -83,7 +112,7 @@ def check_labelled_cases(
     allowed = allowed_values(Path(raw_dataset_folder) / "dataset.json", dataset_json)
     sources = find_labelled_cases(raw_dataset_folder, dataset_json)
     present = [case for case in infer_dataset_class(str(folder)).get_identifiers(str(folder)) if case in sources]
-    tasks = {case: (str(folder), case, allowed) for case in present}
+    tasks = {case: (str(folder), case, allowed, number_of_channels(dataset_json)) for case in present}
     written, unreadable = run_all(inspect_labelled_case, tasks, processes, "Checking what was written", show_progress)
     files = {case: "imagesTr/" + Path(sources[case]["images"][0]).name for case in present}
     faults = [f"{files[case]}: {item.fault}" for case, item in written.items() if item.fault]

@@ -21,6 +21,7 @@ from nnunetv2_crln.raw_dataset.image_rules import (
     has_valid_geometry,
     is_flat,
     number_of_channels_in,
+    resembles_a_label,
     share_a_grid,
     share_directions,
 )
@@ -163,6 +164,13 @@ def _odd_voxels(survey: Survey) -> Iterator[str]:
     constant = [short_name(report) for reports in survey.reports.values() for report in reports if report.constant]
     if constant:
         yield f"{len(constant)} constant image(s), nothing can be learned from them: {listing(constant)}."
+    labelled = list(survey.of(IMAGES_LABELLED).values())
+    unlabelled = survey.of(IMAGES_UNLABELLED)
+    if labels := [name for name, reports in unlabelled.items() if resembles_a_label(reports, labelled)]:
+        yield (
+            f"{len(labels)} unlabelled image(s) with few different values, unlike the labelled ones: "
+            f"{listing(labels)}. Remove them if they are labels."
+        )
 
 
 def _odd_geometry(survey: Survey) -> Iterator[str]:

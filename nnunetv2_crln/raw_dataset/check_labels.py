@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
-from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.errors import UserError, exact, listing
 from nnunetv2_crln.layout import ANNOTATED_LABELS, LABELS_LABELLED
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels, class_names_of
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
@@ -19,6 +19,8 @@ from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.raw_dataset.survey import direction_of, reader_class_of
 from nnunetv2_crln.utilities.nifti import find_header_fault, nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_all
+
+_ROUNDING = 1e-3  # far below what interpolation between two classes leaves
 
 
 @dataclass(frozen=True)
@@ -177,12 +179,12 @@ def check_label(images: list[str], label: str, allowed: list[int], reader_class:
     if len(voxels) != 1:  # one-hot: every channel has the shape of the image, and 0 and 1 are values of a label
         number = voxels.shape[-1] if voxels.shape[:-1] == channel.shape[1:] else len(voxels)  # vectors keep their axis
         return LabelReport(
-            [f"{name} has {number} values per voxel; expected one class number: save it as one 3D label"]
+            [f"{name} has {number} values per voxel; expected one class number: save it as one label image"]
         )
     values = np.unique(voxels)
     faults = []
     if (unknown := np.setdiff1d(values, allowed)).size:
-        shown = listing(f"{value:g}" for value in unknown)
+        shown = listing(map(exact, unknown))
         faults.append(f"{name} has the value(s) {shown}, but dataset.json knows {allowed}{_why(unknown, allowed)}")
     if voxels.shape[1:] != channel.shape[1:]:
         faults.append(f"{name} has {voxels.shape[1:]} voxels, its image {channel.shape[1:]}")
@@ -194,6 +196,8 @@ def check_label(images: list[str], label: str, allowed: list[int], reader_class:
 
 def _why(unknown: np.ndarray, allowed: list[int]) -> str:
     """Return the usual reason for such values."""
+    if not np.array_equal(unknown, np.round(unknown)) and np.allclose(unknown, np.round(unknown), atol=_ROUNDING):
+        return " (class numbers with rounding errors: save the label as whole numbers, without a scale factor)"
     if (unknown != np.round(unknown)).any():
         return " (was it resampled with interpolation?)"
     if unknown.tolist() == [255] and len(allowed) <= 3:

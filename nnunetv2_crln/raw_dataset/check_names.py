@@ -24,6 +24,7 @@ from nnunetv2_crln.raw_dataset.cases import (
     list_files,
     number_of_channels,
 )
+from nnunetv2_crln.raw_dataset.classes import class_values
 from nnunetv2_crln.raw_dataset.companions import spacing_file
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.unlabelled_groups import unlabelled_groups
@@ -165,6 +166,7 @@ def _check_dataset_json(path: Path, dataset_json: dict) -> None:
     for key, (valid, text) in expected.items():
         if not valid:
             raise UserError(f"{path}: {key!r} is {dataset_json[key]!r}; expected {text}. Correct that entry.")
+    _check_regions(path, dataset_json)
     _check_listed_cases(path, dataset_json.get("dataset", {}))
 
 
@@ -178,11 +180,31 @@ def _check_listed_cases(path: Path, listed: object) -> None:
             "without slash, backslash and colon."
         )
     for name, files in listed.items():
-        if not isinstance(files, dict) or not isinstance(files.get("images"), list) or "label" not in files:
+        if not _is_listed_case(files):
             raise UserError(
                 f"{path}: case {name!r} of 'dataset' is {files!r}; expected {{'images': [files], 'label': file}}. "
                 "Correct that entry."
             )
+
+
+def _is_listed_case(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("images"), list) or not value["images"]:
+        return False
+    return all(isinstance(file, str) for file in (*value["images"], value.get("label")))
+
+
+def _check_regions(path: Path, dataset_json: dict) -> None:
+    """Check the entry that regions need, which nnU-Net misses only after the images were read."""
+    regions = class_values(dataset_json)
+    order = dataset_json.get("regions_class_order")
+    if any(len(values) > 1 for values in regions.values()) and not (
+        isinstance(order, list) and len(order) == len(regions)
+    ):
+        raise UserError(
+            f"{path}: 'regions_class_order' is {order!r}, but 'labels' has the {len(regions)} regions "
+            f"{listing(regions)}. nnU-Net needs one number for each, in this order: the value that a voxel of the "
+            "region gets, where later regions overwrite earlier ones. Add or correct the entry."
+        )
 
 
 def _is_count(value: object) -> bool:
@@ -211,6 +233,12 @@ def _check_labelled(folder: Path, dataset_json: dict, labelled: dict[str, dict],
             f"{folder / IMAGES_LABELLED} has no image named CASE_0000{ending}. "
             "CRLN needs labelled cases too: put their images into imagesTr and their labels into labelsTr."
             f"{_not_used(unused, IMAGES_LABELLED)}"
+        )
+    absent = [file for files in labelled.values() for file in files["images"] if not Path(file).is_file()]
+    if absent:  # images are listed in dataset.json; others are found by their names
+        raise UserError(
+            f"{folder / 'dataset.json'}: 'dataset' lists {len(absent)} image(s) that do not exist: {listing(absent)}. "
+            "Correct these paths, or add the images."
         )
     without_label = [case for case, files in labelled.items() if not Path(files["label"]).is_file()]
     if without_label:

@@ -51,6 +51,11 @@ def with_companions(source: str | Path, target: str | Path, is_label: bool = Fal
     ]
 
 
+def has_voxels_elsewhere(file: str | Path) -> bool:
+    """Tell whether an image is a header alone; files of voxels keep their names, which two scans may share."""
+    return bool(_data_files(Path(file)))
+
+
 def spacing_file(file: str | Path, is_label: bool) -> Path | None:
     """Return the path where nnU-Net looks for the spacing of a TIFF file.
 

@@ -47,9 +47,21 @@ def find_dataset(dataset_id: int) -> DatasetFolders:
         present = present_datasets()
         raise UserError(
             f"No folder Dataset{dataset_id:03d}_… in {raw} (nnUNet_raw). Found there: {', '.join(present) or 'none'}. "
-            f"Check the number given with -d and the variable nnUNet_raw.{suggest_dataset(dataset_id, present)}"
+            f"Check the number given with -d and the variable nnUNet_raw."
+            f"{_other_form(raw, dataset_id) or suggest_dataset(dataset_id, present)}"
         )
     return DatasetFolders(names[0], raw / names[0], preprocessed / names[0])
+
+
+def _other_form(raw: Path, dataset_id: int) -> str:
+    """Return a sentence on a folder that probably is the dataset, but not where or as nnU-Net expects it."""
+    form = re.compile(rf"(?:Dataset|Task)0*{dataset_id}_(.*)", re.IGNORECASE)
+    if form.fullmatch(raw.name):
+        return f" nnUNet_raw must be the folder above the dataset: {raw.parent}."
+    for path in sorted(raw.iterdir()):
+        if path.is_dir() and (match := form.fullmatch(path.name)):
+            return f" Rename {path.name} to Dataset{dataset_id:03d}_{match[1]} if it is the dataset."
+    return ""
 
 
 def raw_root() -> Path:

@@ -11,6 +11,9 @@ from nnunetv2_crln.raw_dataset.survey import ChannelReport
 # A factor between spacings that no scanner protocol explains, but a header in metres or without spacing does.
 SPACING_FACTOR = 10
 
+# So many different values have the labels of most datasets, and hardly a scan.
+LABEL_VALUES = 32
+
 CaseReports = Sequence[ChannelReport]
 """Descriptions of the files of one case."""
 
@@ -75,3 +78,17 @@ def axes_with_odd_spacing(report: ChannelReport, labelled: Sequence[CaseReports]
         return np.zeros(len(spacing), dtype=bool)
     factor = SPACING_FACTOR * (1 - 1e-6)  # allow for rounding: 0.1 is not exactly a tenth of 1
     return (spacing >= expected.max(0) * factor) | (spacing <= expected.min(0) / factor)
+
+
+def resembles_a_label(reports: CaseReports, labelled: Sequence[CaseReports]) -> bool:
+    """Tell whether a case has so few different values that it may be a label among the images.
+
+    Args:
+        reports: Descriptions of the case's files.
+        labelled: Descriptions of the labelled cases.
+
+    Returns:
+        False for constant images, and if images of labelled cases have few values, too.
+    """
+    usual = min((report.values for case in labelled for report in case if not report.constant), default=0)
+    return any(1 < report.values <= LABEL_VALUES for report in reports) and usual > LABEL_VALUES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import textwrap
 from pathlib import Path
 
@@ -35,7 +37,10 @@ def explain_read_error(file: str | Path, error: Exception, is_label: bool = Fals
         return str(error)
     if not str(error):  # nnU-Net's readers print what they found, and raise nothing but a type
         error = RuntimeError("nnU-Net's reader refuses it; do its channels differ in shape or spacing?")
-    return _content_fault(file) or _spacing_fault(file, is_label) or find_header_fault(file) or last_line(error)
+    reason = last_line(error)
+    if os.strerror(errno.ENOENT) in reason and file.is_file():  # the last error of the system, whatever that was
+        reason = "it is truncated or damaged: copy it again"
+    return _content_fault(file) or _spacing_fault(file, is_label) or find_header_fault(file) or reason
 
 
 def last_line(error: BaseException) -> str:
@@ -48,6 +53,8 @@ def _content_fault(file: Path) -> str | None:
     try:
         with file.open("rb") as opened:
             start = opened.read(32)
+    except FileNotFoundError as error:
+        return f"{error.strerror}: correct its name or path, or restore the target of a link"
     except OSError as error:
         return f"{error.strerror}: check its permissions"
     if not start:

@@ -25,6 +25,8 @@ from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_parallel
 
+_SAMPLE = 20_000
+
 
 @dataclass(frozen=True)
 class ChannelReport:
@@ -39,6 +41,7 @@ class ChannelReport:
     lowest: float
     highest: float
     overflows: bool  # standard deviation is beyond float32, though every voxel is finite
+    values: int  # number of different values in a sample of the voxels
     digest: str  # of shape and voxels
 
     @property
@@ -77,6 +80,7 @@ def inspect_file(file: str, reader_class: type[BaseReaderWriter]) -> ChannelRepo
         lowest=float(image.min()),
         highest=float(image.max()),
         overflows=overflows,
+        values=len(np.unique(np.random.default_rng(0).choice(image.ravel(), min(_SAMPLE, image.size)))),
         digest=digest.hexdigest(),
     )
 

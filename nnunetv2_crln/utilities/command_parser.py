@@ -30,7 +30,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print the usage, the mistake and what was probably meant; exit with status 2."""
-        super().error(f"{message}.{self._suggestion(message)}")
+        super().error(f"{message.removesuffix('.')}.{self._suggestion(message)}")
 
     def _suggestion(self, message: str) -> str:
         # argparse passes only its text.

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import stat
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -90,9 +91,31 @@ def write_text(path: str | Path, text: str) -> None:
         with finished_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise UserError(
-            f"Cannot write {path} ({error.strerror}). Check permissions and free disk space, or choose another place."
-        ) from None
+        raise _cannot_write(path, error) from None
+
+
+def refuse_unwritable(path: str | Path) -> None:
+    """Check that a file can be written, before the long work whose result it will hold; its folder is created.
+
+    Args:
+        path: File to write later; an existing one stays as it is.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+
+
+def _cannot_write(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"Cannot write {path} ({error.strerror}). Check permissions and free disk space, or choose another place."
+    )
 
 
 def read_json(path: str | Path) -> Any:

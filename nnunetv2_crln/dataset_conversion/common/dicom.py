@@ -51,7 +51,7 @@ def _one_series(folder: Path, reader: sitk.ImageSeriesReader) -> tuple[str, ...]
         sizes = ", ".join(f"{identifier} ({len(names)} files)" for identifier, names in series.items())
         raise UserError(
             f"{folder} holds {len(series)} DICOM series{': ' + sizes if series else ''}. "
-            "Expected the slices of exactly one CT series: move the others away."
+            "Expected the slices of exactly one series: move the others away."
         )
     (names,) = series.values()
     damaged = sorted({path.name for path in folder.iterdir() if is_dicom(path)} - {Path(name).name for name in names})
@@ -67,12 +67,15 @@ def _check_slices(reader: sitk.ImageSeriesReader, names: tuple[str, ...], folder
     def numbers(index: int, key: str) -> np.ndarray:
         if not reader.HasMetaDataKey(index, key):
             raise UserError(
-                f"{names[index]} has no slice position or orientation. Expected a CT series with both in every slice."
+                f"{names[index]} has no slice position or orientation. Expected a series with both in every slice."
             )
         return np.array([float(number) for number in reader.GetMetaData(index, key).split("\\")])
 
     if len(names) < 2:
-        raise UserError(f"{folder} holds a single slice. Expected the whole series: download it again.")
+        raise UserError(
+            f"{folder} holds a single file. Expected one file for each slice: download the series again, or convert "
+            "a file with many slices (multi-frame), for example with dcm2niix to .nii.gz."
+        )
     directions = np.array([numbers(index, ORIENTATION) for index in range(len(names))])
     if not np.allclose(directions, directions[0], atol=1e-3):
         raise UserError(f"The slices in {folder} have different orientations: they belong to several scans.")

@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, exact
 
 
 def integer_values(label: sitk.Image, where: object) -> tuple[np.ndarray, list[int]]:
@@ -31,7 +31,7 @@ def integer_values(label: sitk.Image, where: object) -> tuple[np.ndarray, list[i
     bad = [v for v in values.tolist() if not np.isfinite(v) or v != round(v) or not 0 <= v <= np.iinfo(np.uint16).max]
     if bad:
         raise UserError(
-            f"{where} holds {len(bad)} value(s) that are not class numbers, such as {bad[0]:g}. "
+            f"{where} holds {len(bad)} value(s) that are not class numbers, such as {exact(bad[0])}. "
             "Expected integers from 0 on (stored as any type). Was the label resampled with interpolation?"
         )
     dtype = np.uint8 if values.max() <= np.iinfo(np.uint8).max else np.uint16

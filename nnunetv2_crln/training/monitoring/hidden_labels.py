@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunetv2_crln.errors import listing
+from nnunetv2_crln.errors import exact, listing
 from nnunetv2_crln.layout import LABELS_UNLABELLED
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
@@ -80,7 +80,7 @@ class HiddenLabels:
         self, label: np.ndarray, path: Path, properties: dict, shape: tuple[int, ...]
     ) -> np.ndarray | None:
         if self._allowed is not None and (unknown := np.setdiff1d(np.unique(label), list(self._allowed))).size:
-            shown = listing(f"{value:g}" for value in unknown)
+            shown = listing(map(exact, unknown))
             self._leave_out(path, f"holds the value(s) {shown}, but dataset.json knows {sorted(self._allowed)}")
             return None
         forward = self._plans.transpose_forward

@@ -87,3 +87,28 @@ def test_what_the_check_of_the_dataset_calls_an_error_is_not_added(make_dataset,
     shutil.copy(scan, dataset / "imagesUl" / "a_0000.nii.gz")
     with pytest.raises(UserError, match=r"1 kind\(s\) of error"):
         verify_images(dataset, show_progress=False)
+
+
+def test_voxels_beside_two_headers_do_not_replace_each_other(make_dataset, tmp_path):
+    dataset = make_dataset(dataset_id=5, unlabelled=1, shape=SHAPE, file_ending=".nrrd")
+    for seed, name in enumerate("ab", 70):
+        write_scan(tmp_path / "scans" / name / f"{name}.nrrd", seed)
+        header, voxels = (tmp_path / "scans" / name / f"{name}.nrrd").read_bytes().split(b"\n\n", 1)
+        (tmp_path / "scans" / name / "voxels.raw").write_bytes(voxels)
+        (tmp_path / "scans" / name / f"{name}.nrrd").write_bytes(header + b"\ndata file: voxels.raw\n\n")
+    assert len(add(tmp_path / "scans").of(ADDED)) == 2
+    for name in "ab":
+        added, source = dataset / "imagesUl" / f"{name}_{name}_0000.nrrd", tmp_path / "scans" / name / f"{name}.nrrd"
+        assert np.array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in (added, source)))
+    assert not (dataset / "imagesUl" / "voxels.raw").exists()
+
+
+def test_labels_beside_scans_are_not_added(dataset, tmp_path):
+    write_scan(tmp_path / "scans" / "a.nii.gz")
+    write_image(make_case(np.random.default_rng(70), SHAPE)[1], tmp_path / "scans" / "a_gt.nii.gz")
+    summary = add(tmp_path / "scans")
+    assert [scan.name for scan, _ in summary.of(ADDED)] == ["a"]
+    assert "few different values" in summary.of(REFUSED)[0][1]
+    for path in (dataset / "imagesTr").iterdir():  # images that are as coarse themselves
+        sitk.WriteImage(sitk.ReadImage(str(path)) > 100, str(path))
+    assert [scan.name for scan, _ in add(tmp_path / "scans").of(ADDED)] == ["a_gt"]

@@ -75,6 +75,14 @@ def test_patterns_that_do_not_fit_are_refused(tmp_path, patterns, text):
         find_scans([tmp_path], 2, patterns)
 
 
+@pytest.mark.parametrize("prefix", ["../x_", "site/x_", ".x", "a b_"])
+def test_a_prefix_that_leads_out_of_the_folder_or_hides_a_file_is_refused(tmp_path, prefix):
+    touch(tmp_path, "a.nii.gz")
+    with pytest.raises(UserError, match="is no beginning of a file name"):
+        find_scans([tmp_path], 1, prefix=prefix)
+    assert [scan.name for scan in find_scans([tmp_path], 1, prefix="Süd-2.")] == ["Süd-2.a"]
+
+
 def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(UserError, match="nowhere is not a folder"):
         find_scans([tmp_path / "nowhere"], 1)
@@ -90,6 +98,13 @@ def test_every_image_is_used_or_named_in_a_fault(tmp_path):
     assert "p4.mgz is in a format that is not read; convert it" in scans["p4"].fault
     assert "p5.hdr" in scans["p5"].fault
     assert "p7.nii.gz is a broken link" in scans["p7"].fault
+
+
+def test_pictures_with_losses_are_named_and_change_no_other_name(tmp_path):
+    touch(tmp_path, "a_0000.png", "b.jpg", "c.JPEG")
+    scans = {scan.name: scan for scan in find_scans([tmp_path], 1)}
+    assert sorted(scans) == ["a", "b", "c"] and not scans["a"].fault
+    assert "b.jpg is in a format that is not read; convert it, for example to .png" in scans["b"].fault
 
 
 @pytest.mark.parametrize("names", [("Brain.hdr", "Brain.img"), ("s.1.hdr", "s.1.img"), ("A.HDR", "A.IMG.gz")])

@@ -40,12 +40,15 @@ def tiff_dataset(nnunet_folders):
 class KnowingPredictor:
     """A predictor that is sure of the true labels."""
 
+    trained = "3d_fullres"
+
     def __init__(self, choice):
         number = int(dataset_number(choice.model.name))
         self.folders, self.model, self.cases = find_dataset(number), choice.model, ["unl_0", "unl_1"]
         self.dataset_json = json.loads((self.folders.raw / "dataset.json").read_text(encoding="utf-8"))
         self.label_manager = LabelManager(self.dataset_json["labels"], None)
         self.plans_manager = SimpleNamespace(image_reader_writer_class=Tiff3DIO)
+        self.configuration = self.trained
 
     def record(self, case):
         return {"case": case}
@@ -78,3 +81,11 @@ def test_a_long_number_is_no_part_of_the_new_name(tiff_dataset, monkeypatch):
     source = tiff_dataset.rename(tiff_dataset.with_name("Dataset1042_Heart"))
     written = write_pseudo_labels(ModelChoice(source), 6, Gate(keep=1), show_progress=False)
     assert written.folder.name == "Dataset006_HeartPseudo"
+
+
+@pytest.mark.parametrize(("trained", "advised"), [("2d", "2d"), ("3d_article", "3d_fullres")])
+def test_the_next_training_is_one_that_nnunet_plans(tiff_dataset, monkeypatch, trained, advised):
+    monkeypatch.setattr(KnowingPredictor, "trained", trained)
+    monkeypatch.setattr(pseudo_label, "VolumePredictor", KnowingPredictor)
+    written = write_pseudo_labels(ModelChoice(tiff_dataset), 6, Gate(keep=1), show_progress=False)
+    assert written.configuration == advised

@@ -92,3 +92,20 @@ def test_nothing_is_suggested_where_nothing_resembles(folders, capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "xyzzy", "predictions"])
     assert "Did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("folder", "raw", "text"),
+    [
+        ("Dataset5_Liver", "", "Rename Dataset5_Liver to Dataset005_Liver if"),
+        ("dataset005_liver", "", "Rename dataset005_liver to Dataset005_liver if"),
+        ("Task05_Liver", "", "Rename Task05_Liver to Dataset005_Liver if"),
+        ("Dataset005_Liver", "Dataset005_Liver", "nnUNet_raw must be the folder above the dataset: "),
+    ],
+)
+def test_a_dataset_under_another_kind_of_name_is_found(folders, monkeypatch, capsys, folder, raw, text):
+    (folders / "raw" / folder).mkdir()
+    monkeypatch.setenv("nnUNet_raw", str(folders / "raw" / raw))
+    with pytest.raises(SystemExit):
+        main(["plan_and_preprocess", "-d", "5"])
+    assert text in capsys.readouterr().err

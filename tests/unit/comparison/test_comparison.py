@@ -7,9 +7,10 @@ from subprocess import CompletedProcess
 
 import numpy as np
 import pytest
+from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
 from nnunetv2_crln.comparison import estimate
-from nnunetv2_crln.comparison.compare import training_command
+from nnunetv2_crln.comparison.compare import _evaluate, training_command
 from nnunetv2_crln.comparison.estimate import describe_cost, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
 from nnunetv2_crln.comparison.measure_step import PREFIX
@@ -18,6 +19,7 @@ from nnunetv2_crln.comparison.table import comparison_table
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
 from nnunetv2_crln.evaluation.metrics import METRICS
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.files import write_json
 
 
@@ -162,3 +164,19 @@ def test_a_p_value_is_never_rounded_to_zero():
     base, other = (evaluation(np.linspace(low, low + 0.1, 20)) for low in (0.5, 0.6))
     table = comparison_table({"supervised": base, "crln": other}, {"crln": compare_evaluations(other, base)})
     assert "+10.00 [+10.00, +10.00], <0.001" in table
+
+
+def test_distances_of_tiff_images_are_in_mm(tmp_path):
+    run = trainings(options(methods=("supervised", "crln"), folds=(0,)), tmp_path / "results", "nnUNetPlans")[0]
+    folders = DatasetFolders("Dataset104_A", tmp_path / "raw", tmp_path / "preprocessed")
+    for folder in (folders.raw, labels := folders.preprocessed / "gt_segmentations", run.validation):
+        folder.mkdir(parents=True)
+    write_json({"labels": {"background": 0, "a": 1}, "file_ending": ".tif"}, folders.raw / "dataset.json")
+    for folder, place in ((labels, 2), (run.validation, 5)):
+        volume = np.zeros((1, 8, 8, 8), np.uint8)
+        volume[:, place] = 1
+        # nnU-Net keeps no spacing beside its copies of the labels.
+        Tiff3DIO().write_seg(volume[0], str(folder / "c.tif"), {"spacing": [2.0, 1.0, 1.0]})
+    (labels / "c.json").unlink()
+    summary = _evaluate("supervised", [run], options(output=tmp_path / "out"), folders, ["c"])
+    assert summary["cases"]["c"]["metrics"]["a"]["ASD_mm"] == pytest.approx(6.0)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnunetv2_crln.cli.evaluate import main as evaluate_command
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.folder import evaluate_folder, values_of
 from nnunetv2_crln.evaluation.metrics import mask_metrics
@@ -249,5 +250,18 @@ def test_wrong_options(dataset: Dataset) -> None:
         dataset.evaluate(resamples=1)
     with pytest.raises(UserError, match=r"processes is 0, expected 1 or more"):
         dataset.evaluate(num_processes=0)
+    with pytest.raises(UserError, match=r"Seed is -1, expected 0 or more"):
+        dataset.evaluate(seed=-1)
     with pytest.raises(UserError, match=r"Predictions folder .*nowhere does not exist"):
         evaluate_folder(dataset.labels, dataset.predictions / "nowhere")
+
+
+def test_a_place_where_nothing_can_be_written_is_named_before_the_work(dataset: Dataset, monkeypatch, capsys) -> None:
+    dataset.add("x", label_map(0), label_map(1))
+    (dataset.predictions / "file").touch()
+    monkeypatch.setattr("nnunetv2_crln.evaluation.folder.evaluate_folder", None)
+    with pytest.raises(SystemExit):
+        evaluate_command(
+            [str(dataset.labels), str(dataset.predictions), "-o", str(dataset.predictions / "file/x.json")]
+        )
+    assert "Cannot write" in capsys.readouterr().err

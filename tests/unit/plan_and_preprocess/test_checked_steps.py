@@ -66,6 +66,6 @@ def test_no_traceback_of_readers_that_do_not_fit(folders, tmp_path, capsys):
 def test_a_written_image_is_finite_and_not_constant(value, fault, oddity):
     image = np.zeros((1, 4, 4, 4), np.float32)
     image[0, 1, 2, 3] = value
-    found = inspect_image(image)
+    found = inspect_image(image, channels=1)
     assert fault in found.fault and bool(fault) == bool(found.fault)
     assert oddity in found.oddity and bool(oddity) == bool(found.oddity)

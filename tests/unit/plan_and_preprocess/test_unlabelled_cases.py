@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from synthetic import write_image
@@ -18,6 +19,7 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     preprocess_unlabelled,
     unlabelled_status,
 )
+from nnunetv2_crln.utilities.files import read_json, write_json
 
 CASES = ["unl_000", "unl_001", "unl_002", "unl_003"]
 RESAMPLING = "resample_data_or_seg_to_shape"
@@ -235,3 +237,24 @@ def test_status_before_any_preprocessing(dataset):
 def test_info_file_lies_beside_the_folder(dataset):
     preprocess(dataset)
     assert info_file(folder_of(dataset)).parent == dataset[1]
+
+
+@pytest.mark.parametrize(("found", "expected"), [(2, 1), (1, 2)])
+def test_an_image_with_another_number_of_channels_is_named(dataset, found, expected):
+    raw = dataset[0]
+    write_json(
+        {**read_json(raw / "dataset.json"), "channel_names": {str(c): "MRI" for c in range(expected)}},
+        raw / "dataset.json",
+    )
+    rng = np.random.default_rng(0)
+    for path in (raw / "imagesUl").iterdir():
+        channels = found if path.name.startswith("unl_000") else expected
+        volume = rng.normal(size=(channels, 16, 16, 16)).astype(np.float32)  # all channels in one file
+        sitk.WriteImage(sitk.GetImageFromArray(volume if channels > 1 else volume[0], isVector=False), str(path))
+    changes = {"normalization_schemes": ["ZScoreNormalization"] * expected, "use_mask_for_norm": [False] * expected}
+    plans_manager = plans(**changes)
+    intensities = plans_manager.foreground_intensity_properties_per_channel
+    intensities["1"] = intensities["0"]
+    result = preprocess(dataset, plans_manager)
+    assert list(result.failed) == ["unl_000"] and len(result.done) == 3
+    assert f"has {found} channel(s), dataset.json names {expected}: convert it" in result.failed["unl_000"]

@@ -124,3 +124,10 @@ def test_unreadable_first_labelled_image(make_dataset):
     (folder / "imagesTr" / "lab_000_0000.nii.gz").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"No reader of nnU-Net opens .*lab_000"):
         verify_images(folder, show_progress=False)
+
+
+def test_a_label_among_the_images_is_a_warning(make_dataset):
+    folder = make_dataset()
+    shutil.copy(folder / "labelsUl" / "unl_001.nii.gz", folder / "imagesUl" / "unl_001_0000.nii.gz")
+    (warning,) = verify_images(folder, show_progress=False)
+    assert "few different values" in warning and "imagesUl/unl_001. Remove them" in warning

@@ -17,3 +17,16 @@ def test_a_one_hot_label_is_named(make_dataset, vector):
     sitk.WriteImage(sitk.GetImageFromArray(one_hot, isVector=vector), str(path))
     with pytest.raises(UserError, match=r"lab_001\.nii\.gz has 3 values per voxel; expected one class number: save it"):
         verify_labels(folder, show_progress=False)
+
+
+@pytest.mark.parametrize(
+    ("factor", "text"),
+    [(0.99999994, r"value\(s\) 0\.99999994, .*rounding errors.*whole numbers"), (0.7, r"0\.7, .*interpolation")],
+)
+def test_a_value_beside_a_class_is_shown_as_it_is(make_dataset, factor, text):
+    folder = make_dataset(shape=(6, 6, 6))
+    path = folder / "labelsTr" / "lab_001.nii.gz"
+    label = sitk.ReadImage(str(path))
+    sitk.WriteImage(sitk.Cast(label, sitk.sitkFloat32) * factor, str(path))
+    with pytest.raises(UserError, match=text):
+        verify_labels(folder, show_progress=False)

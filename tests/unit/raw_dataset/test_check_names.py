@@ -50,8 +50,43 @@ def test_dataset_json_is_no_object(make_dataset):
 
 def test_regions_and_old_key_are_valid(make_dataset):
     folder = make_dataset()
-    edit(folder, labels={"background": 0, "whole": [1, 2], "core": 2}, channel_names=None, modality={"0": "MRI"})
+    regions = {"labels": {"background": 0, "whole": [1, 2], "core": 2}, "regions_class_order": [1, 2]}
+    edit(folder, **regions, channel_names=None, modality={"0": "MRI"})
     assert check_dataset(folder) == []
+
+
+@pytest.mark.parametrize("order", [None, [1], "1, 2"])
+def test_regions_need_an_order(make_dataset, order):
+    folder = make_dataset()
+    edit(folder, labels={"background": 0, "whole": [1, 2], "core": 2}, regions_class_order=order)
+    with pytest.raises(UserError, match=r"'regions_class_order' is .* 2 regions whole, core\..*Add or correct"):
+        check_dataset(folder)
+
+
+def listed(**changes):
+    """The entry "dataset" for all labelled cases; `changes` go into the first one."""
+    names = [f"lab_{index:03d}" for index in range(3)]
+    cases = {name: {"images": [f"imagesTr/{name}_0000.nii.gz"], "label": f"labelsTr/{name}.nii.gz"} for name in names}
+    cases[names[0]] |= changes
+    return cases
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"images": []}, "case 'lab_000' of 'dataset' is .*expected"),
+        ({"images": [1]}, "case 'lab_000' of 'dataset' is .*expected"),
+        ({"label": None}, "case 'lab_000' of 'dataset' is .*expected"),
+        ({"images": ["imagesTr/nope.nii.gz"]}, "lists 1 image.* do not exist: .*nope.nii.gz. Correct these paths"),
+    ],
+)
+def test_cases_that_dataset_json_lists(make_dataset, changes, message):
+    folder = make_dataset()
+    edit(folder, dataset=listed())
+    assert check_dataset(folder) == []
+    edit(folder, dataset=listed(**changes))
+    with pytest.raises(UserError, match=message):
+        check_dataset(folder)
 
 
 def test_an_ignore_label_makes_imagesul_optional(make_dataset):

@@ -33,7 +33,7 @@ def test_missing_permissions(tmp_path):
 
 
 def test_a_missing_file_is_named_by_the_system(tmp_path):
-    assert "No such file" in explain_read_error(tmp_path / "a.nrrd", RuntimeError("x"))
+    assert "No such file or directory: correct its name" in explain_read_error(tmp_path / "a.nrrd", RuntimeError("x"))
 
 
 def test_a_user_error_is_its_own_explanation(tmp_path):
@@ -55,3 +55,9 @@ def test_only_the_last_line_of_a_message_is_kept_and_it_is_short():
     assert last_line(RuntimeError("place.cxx\n\nreason\n")) == "reason"
     assert last_line(RuntimeError()) == "RuntimeError"
     assert len(last_line(RuntimeError("word " * 100))) <= 160
+
+
+def test_the_last_error_of_the_system_is_no_reason_for_a_file_that_is_there(tmp_path):
+    (tmp_path / "a.mha").write_bytes(b"ObjectType = Image")
+    error = RuntimeError("itk.cxx:1:\nFile cannot be read: a.mha for reading.\nReason: No such file or directory")
+    assert "truncated or damaged: copy it again" in explain_read_error(tmp_path / "a.mha", error)
