@@ -74,7 +74,6 @@ class CRLNSettings:
     cutmix_probability: float = _share(1.0)
     copy_paste_probability: float = _share(0.0)  # paper: none (0)
     strong_flip: bool = _switch(True)
-    teacher_mirror: bool = _switch(False)  # paper: none
     strong_intensity: str = _choice("nnunet", "nnunet", "noise", "none")  # paper: noise
 
     # Prototypes, DIM and rectification (Eq. 3-8).
@@ -123,11 +122,6 @@ class CRLNSettings:
             raise UserError(
                 f'"crln" block: {", ".join(linear_only)} can be switched off with "aggregation": "linear" only, '
                 f"found {self.aggregation!r}."
-            )
-        if self.teacher_mirror and not self.strong_flip:
-            raise UserError(
-                '"crln" block: "teacher_mirror" mirrors along the axes that "strong_flip" flips, and "strong_flip" is '
-                "false. Remove one of the two."
             )
 
     @classmethod

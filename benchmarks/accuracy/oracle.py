@@ -13,7 +13,6 @@ from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
 from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
-from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
 from nnunetv2_crln.training.schedules import ShortSchedule
 from nnunetv2_crln.training.variants import nnUNetTrainer_MeanTeacher
@@ -76,7 +75,6 @@ class nnUNetTrainer_Oracle(nnUNetTrainer_MeanTeacher):
         weak: torch.Tensor,
         rectifying: bool,
         impossible: torch.Tensor | None = None,
-        mirror: StrongGeometry | None = None,
     ) -> tuple[PseudoLabels, dict[str, torch.Tensor]]:
         truth = PseudoLabels.from_target(self._hidden, self.label_manager.num_segmentation_heads)
         certain = truth.confidence.mean()

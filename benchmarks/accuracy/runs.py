@@ -18,7 +18,6 @@ SHORT_NAMES = {
     "pseudo_label_loss": "loss",
     "confidence_threshold": "tau",
     "copy_paste_probability": "paste",
-    "teacher_mirror": "mirror",
     "refresh_every": "refresh",
     "refresh_max_share": "share",
     "rectification": "rect",

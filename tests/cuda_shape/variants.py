@@ -54,7 +54,6 @@ VARIANTS = {
     "2d, ignore label, 20 classes": Variant(classes=20, ndim=2, ignore_label=True, labelled=6, unlabelled=4),
     "one patch of each kind": Variant(labelled=1, unlabelled=1),
     "mean teacher": Variant("MeanTeacher"),
-    "mirroring teacher": Variant(crln={"teacher_mirror": True}),
     "nonlinear aggregation, dense representation": Variant(
         classes=9, crln={"aggregation": "nonlinear", "representation_kernel": 3}
     ),

@@ -290,7 +290,6 @@ def test_without_any_unlabelled_voxel_there_is_nothing_to_do(trainer_of, no_unla
             "rectification": "concat",
             "pseudo_label_loss": "nnunet",
             "copy_paste_probability": 0.5,
-            "teacher_mirror": True,
         },
     ],
 )

@@ -111,8 +111,6 @@ def test_any_allowed_block_survives_a_round_trip_through_the_plans_file(data):
     if block.get("aggregation") == "nonlinear":
         for switch in ("spatial_awareness", "integration", "shared_classes"):
             block.pop(switch, None)
-    if not block.get("strong_flip", True):
-        block.pop("teacher_mirror", None)
     settings = CRLNSettings.from_plans(json.loads(json.dumps({"crln": block})))
     assert dataclasses.asdict(settings) == {**dataclasses.asdict(CRLNSettings()), **block}
     assert of(**json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
@@ -211,12 +209,6 @@ def test_ablation_switches_need_the_linear_aggregation(switch):
     assert getattr(of(**{switch: False}), switch) is False
     with pytest.raises(UserError, match='switched off with "aggregation": "linear" only'):
         of(aggregation="nonlinear", **{switch: False})
-
-
-def test_a_mirroring_teacher_needs_flips():
-    assert of(teacher_mirror=True).teacher_mirror is True
-    with pytest.raises(UserError, match='"teacher_mirror" mirrors along the axes that "strong_flip" flips'):
-        of(teacher_mirror=True, strong_flip=False)
 
 
 def test_what_a_variant_fixes_wins_over_the_block():

@@ -211,8 +211,7 @@ class CRLN:
             Losses, and the tensors that :meth:`after_gradient_step` needs.
         """
         impossible = impossible_classes(batch.known, batch.annotated)
-        mirror = batch.geometry if self.settings.teacher_mirror and batch.geometry.flips.any() else None
-        pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying, impossible, mirror)
+        pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying, impossible)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)
         pseudo = with_known_labels(pseudo, batch.known, self.regions)
@@ -225,7 +224,7 @@ class CRLN:
 
     @torch.no_grad()
     def pseudo_labels(
-        self, weak: Tensor, rectifying: bool, impossible: Tensor | None = None, mirror: StrongGeometry | None = None
+        self, weak: Tensor, rectifying: bool, impossible: Tensor | None = None
     ) -> tuple[PseudoLabels, dict[str, Tensor]]:
         """Let the teacher label the weak view (Eq. 1) and rectify its logits if rectification has started (Eq. 8).
 
@@ -233,16 +232,12 @@ class CRLN:
             weak: Unlabelled patches, (U, channels, *grid).
             rectifying: True if rectification has started.
             impossible: True for classes that a voxel cannot have, (U, C, *grid); None if all are possible.
-            mirror: Geometry by whose flips the teacher predicts a second time, for the mean; None predicts once.
 
         Returns:
             The pseudo labels, and the shares of confident voxels before and after rectification as scalar tensors.
         """
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
-        if mirror is not None:
-            logits = self.objective.mean(logits, mirror.flip(self.teacher_network(mirror.flip(weak))))
-            self.teacher_taps.clear()  # M is made of the features of the first pass
         threshold = self.settings.confidence_threshold
         if not rectifying:
             raw = self.objective.label(exclude_classes(logits, impossible))

@@ -15,7 +15,6 @@ from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_po
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.recomputation import probability_of, recomputed_if_large
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
-from nnunetv2_crln.modules.mean_prediction import mean_of_classes
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.class_thresholds import ClassThresholds
 from nnunetv2_crln.training.method.gradient_norms import (
@@ -148,18 +147,6 @@ class Objective:
             The pseudo labels.
         """
         return PseudoLabels.from_logits(logits, trust)
-
-    def mean(self, first: Tensor, second: Tensor) -> Tensor:
-        """Average two predictions of the same voxels, see :func:`mean_of_classes`.
-
-        Args:
-            first: Logits before softmax, (B, C, *grid).
-            second: Logits of the other prediction, (B, C, *grid).
-
-        Returns:
-            Logits of the mean, (B, C, *grid), float32.
-        """
-        return mean_of_classes(first, second)
 
     def class_logits(self, logits: Tensor) -> Tensor:
         """Return logits whose softmax gives the probabilities of the classes, (B, C, *grid)."""

@@ -12,7 +12,6 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.losses.consistency import consistency_loss
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.recomputation import recomputed_if_large
-from nnunetv2_crln.modules.mean_prediction import mean_of_regions
 from nnunetv2_crln.modules.regions import as_two_classes
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.objective import Contrast, Objective, StudentPass
@@ -61,18 +60,6 @@ class RegionObjective(Objective):
             The pseudo labels.
         """
         return region_pseudo_labels(logits, trust)
-
-    def mean(self, first: Tensor, second: Tensor) -> Tensor:
-        """Average two predictions of the same voxels, see :func:`mean_of_regions`.
-
-        Args:
-            first: One logit per region, (B, K, *grid).
-            second: Logits of the other prediction, (B, K, *grid).
-
-        Returns:
-            Logits of the mean, (B, K, *grid), float32.
-        """
-        return mean_of_regions(first, second)
 
     def class_logits(self, logits: Tensor) -> Tensor:
         """Return two logits for each region, (B * K, 2, *grid)."""

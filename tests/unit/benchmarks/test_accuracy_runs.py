@@ -47,10 +47,6 @@ def test_what_changes_no_training_changes_no_name():
     assert replace(RUN, override=(("monitor_every", 3),), device="cuda").name == RUN.name
 
 
-def test_a_mirroring_teacher_shows_in_the_name():
-    assert replace(RUN, override=(("teacher_mirror", True),)).name.split("__")[5] == "mirror=True"
-
-
 @pytest.mark.parametrize("run", [RUN, replace(RUN, override=(("cps_weight", 0.1),), judge="dev"), PAPER])
 def test_a_run_is_made_by_the_command_that_it_gives(run, monkeypatch):
     monkeypatch.setattr("sys.argv", ["bench.py", "one", "--work", "w", *run.arguments()])

@@ -83,7 +83,6 @@ def as_on_a_gpu(trainer, monkeypatch):
             },
         ),
         ("nnUNetTrainer_CRLN", {"aggregation": "nonlinear", "rectification": "concat", "representation_kernel": 3}),
-        ("nnUNetTrainer_CRLN", {"teacher_mirror": True}),
         ("nnUNetTrainer_MeanTeacher", {}),
     ],
 )

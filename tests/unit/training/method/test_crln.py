@@ -85,7 +85,6 @@ PARTS = {
     "whole": ({}, {"supervised", "consistency", "relationship_map", "cps"}),
     "no CPS": ({"cps": False}, {"supervised", "consistency", "relationship_map"}),
     "mean teacher": ({"dim": False, "cps": False}, {"supervised", "consistency"}),
-    "mirroring teacher": ({"teacher_mirror": True}, {"supervised", "consistency", "relationship_map", "cps"}),
 }
 
 
@@ -101,91 +100,6 @@ def test_a_step_has_the_losses_of_its_parts_and_reaches_every_added_module(setti
     assert all(p.grad is not None for p in method.student.encoder.parameters())
     assert all(p.grad is None for p in method.teacher.module.parameters())
     assert not any(value.requires_grad for value in forward.detached().values())
-
-
-# ---------------------------------------------------------------- mirroring teacher
-
-FLIPS = torch.tensor([[True, False, True], [False, False, False], [False, True, False]])
-
-
-def make_flipped_batch() -> Batch:
-    """Three unlabelled patches, each in part from its neighbour, of which the second is not flipped."""
-    batch = make_batch(unlabelled=len(FLIPS))
-    boxes = torch.zeros_like(batch.geometry.boxes)
-    boxes[:, :4] = True
-    return dataclasses.replace(batch, geometry=dataclasses.replace(batch.geometry, boxes=boxes, flips=FLIPS))
-
-
-@torch.no_grad()
-def teacher_pass(method: CRLN, weak: torch.Tensor):
-    """Logits and features of one plain pass."""
-    logits = method.teacher.module(weak)
-    return logits, method.teacher_taps.take()
-
-
-@torch.no_grad()
-def mean_of_two_passes(method: CRLN, batch: Batch, probabilities) -> torch.Tensor:
-    """Mean probabilities in double precision, one patch after the other."""
-    means = []
-    for patch, flips in zip(batch.weak, batch.geometry.flips.tolist(), strict=True):
-        axes = [2 + axis for axis, flip in enumerate(flips) if flip]
-        plain, _ = teacher_pass(method, patch[None])
-        mirrored, _ = teacher_pass(method, patch[None].flip(axes))
-        means.append((probabilities(plain.double()) + probabilities(mirrored.double()).flip(axes)) / 2)
-    return torch.cat(means)
-
-
-@pytest.mark.parametrize("settings", [{}, {"dim": False, "cps": False}], ids=["CRLN", "mean teacher"])
-def test_a_mirroring_teacher_labels_by_the_mean_of_two_passes(settings):
-    method, batch = make_method(teacher_mirror=True, **settings), make_flipped_batch()
-    mean = mean_of_two_passes(method, batch, lambda logits: logits.softmax(1))
-    pseudo, _ = method.pseudo_labels(batch.weak, False, mirror=batch.geometry)
-    assert torch.equal(pseudo.labels, mean.argmax(1))
-    torch.testing.assert_close(pseudo.confidence.double(), mean.amax(1), rtol=1e-5, atol=1e-6)
-    once, _ = method.pseudo_labels(batch.weak, False)
-    alike = torch.isclose(once.confidence, pseudo.confidence, rtol=1e-5).flatten(1).all(1)
-    assert alike.tolist() == [False, True, False]
-
-
-def test_regions_of_a_mirroring_teacher_are_labelled_by_the_mean_of_two_passes():
-    method, batch = make_method(regions=((1, 2, 3), (2, 3), (3,)), teacher_mirror=True), make_flipped_batch()
-    mean = mean_of_two_passes(method, batch, torch.sigmoid)
-    pseudo, _ = method.pseudo_labels(batch.weak, False, mirror=batch.geometry)
-    assert torch.equal(pseudo.labels, (mean > 0.5).long())
-    torch.testing.assert_close(pseudo.confidence.double(), torch.maximum(mean, 1 - mean), rtol=1e-5, atol=1e-6)
-
-
-def test_the_mean_is_rectified_by_the_map_of_the_unmirrored_pass(monkeypatch):
-    method, batch = make_method(teacher_mirror=True, mu_initial=0.25), make_flipped_batch()
-    mean = mean_of_two_passes(method, batch, lambda logits: logits.softmax(1))
-    _, features = teacher_pass(method, batch.weak)
-    heads, seen = method.teacher_heads.module, []
-    compute = heads.relationship_map
-    monkeypatch.setattr(heads, "relationship_map", lambda f, *a, **k: seen.append(f) or compute(f, *a, **k))
-    pseudo, _ = method.pseudo_labels(batch.weak, True, mirror=batch.geometry)
-    for name in ("quarter", "half", "full"):
-        torch.testing.assert_close(getattr(seen[0], name), getattr(features, name))
-    assert not method.teacher_taps._features
-    with torch.no_grad():
-        rectified = (mean.log() + 0.75 * compute(features, batch.weak.shape[2:], detach=True).double()).softmax(1)
-    assert torch.equal(pseudo.labels, rectified.argmax(1))
-    torch.testing.assert_close(pseudo.confidence.double(), rectified.amax(1), rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("mirrored", [True, False])
-def test_a_step_mirrors_if_the_settings_say_so(mirrored, monkeypatch):
-    method, batch = make_method(teacher_mirror=mirrored), make_flipped_batch()
-    weak = batch.weak.clone().requires_grad_()
-    seen = []
-    method.teacher.module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    state = torch.get_rng_state()
-    monkeypatch.setattr(method.objective, "learn_from", lambda _: seen.append(torch.get_rng_state()))
-    method.forward(dataclasses.replace(batch, weak=weak), Phase(True, 1.0), step=0).losses["loss"].backward()
-    *passes, state_afterwards = seen
-    assert len(passes) == 1 + mirrored and torch.equal(passes[0], weak)
-    assert not mirrored or torch.equal(passes[1], batch.geometry.flip(weak))
-    assert torch.equal(state, state_afterwards), "a random number was drawn"
-    assert weak.grad is None and all(p.grad is None for p in method.teacher.module.parameters())
 
 
 def test_the_teacher_follows_the_student_and_starts_as_its_copy():
