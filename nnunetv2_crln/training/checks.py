@@ -79,7 +79,7 @@ def require_unlabelled_batches(trainer: Any) -> None:
     Raises:
         UserError: A derived trainer has made loaders without unlabelled patches.
     """
-    if not hasattr(trainer, "unlabelled"):
+    if not hasattr(trainer, "num_cases"):
         raise UserError(
             f"get_dataloaders of {type(trainer).__name__} has made loaders without unlabelled patches. Expected a call "
             "of super().get_dataloaders(). To change the labelled patches, override what it calls: "

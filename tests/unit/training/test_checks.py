@@ -91,7 +91,7 @@ def test_every_method_that_calls_no_other_is_watched():
 def test_loaders_without_unlabelled_patches_are_refused():
     with pytest.raises(UserError, match=r"get_dataloaders of SimpleNamespace .* super\(\)\.get_dataloaders\(\)"):
         require_unlabelled_batches(SimpleNamespace())
-    require_unlabelled_batches(SimpleNamespace(unlabelled=()))
+    require_unlabelled_batches(SimpleNamespace(num_cases={}))
 
 
 def trainer_with(network, kind=nnUNetTrainer):
