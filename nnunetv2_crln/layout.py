@@ -88,6 +88,7 @@ GROUP_CURVES_FILE = "crln_group_curves.json"
 QUALITY_FILE = "pseudo_label_quality.json"
 PROGRESS_FILE = "progress_crln.png"
 EVALUATION_FILE = "summary_crln.json"
+"""Not summary.json: nnU-Net writes one of that name into its validation folders and reads it again."""
 
 
 def refresh_folder(fold: str | Path) -> Path:

@@ -37,7 +37,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
 
 
 def build_parser() -> CommandParser:
-    """Build the parser."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_compare",
         "Train several methods on your dataset and compare them on the labelled cases that the folds hold out: one "

@@ -28,7 +28,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
 
 
 def build_parser() -> CommandParser:
-    """Build the parser."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_rank",
         "Rank the unlabelled scans, those that the model understands least first: each is compared with scans whose "

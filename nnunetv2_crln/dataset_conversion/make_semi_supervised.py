@@ -1,6 +1,5 @@
 """Hide most labels of a labelled nnU-Net dataset to get a semi-supervised dataset for training and evaluation."""
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -67,11 +66,12 @@ def build_parser() -> CommandParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
+    run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
-    run(lambda: _make(options))
-
-
-def _make(options: argparse.Namespace) -> None:
     choice = Choice(
         options.num_labelled, options.labelled_cases, options.test_cases, options.add_test_images, options.seed
     )
@@ -83,8 +83,8 @@ def _make(options: argparse.Namespace) -> None:
     notes = write(plan, options.copy, options.np)
     for note in notes:
         print(note)
-    command = command_line(PREPROCESS, "-d", options.o, "--verify_dataset_integrity")
-    print(f"Wrote {plan.target}. Next: {command}")
+    next_step = command_line(PREPROCESS, "-d", options.o, "--verify_dataset_integrity")
+    print(f"Wrote {plan.target}. Next: {next_step}")
 
 
 def _describe(plan: Plan) -> str:

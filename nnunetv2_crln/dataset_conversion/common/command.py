@@ -72,16 +72,17 @@ def convert_dataset(
         find: Function that searches the folders.
         make_recipe: Function that returns the recipe for the parsed options.
     """
-    options = parser.parse_args(arguments)
-    run(lambda: _convert(options, published, find, make_recipe))
+    run(lambda: _convert(parser, arguments, published, find, make_recipe))
 
 
 def _convert(
-    options: argparse.Namespace,
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
     published: Split,
     find: Callable[[argparse.Namespace], Found],
     make_recipe: Callable[[argparse.Namespace], Recipe],
 ) -> None:
+    options = parser.parse_args(arguments)
     split = split_from_lists(published, options.train_list, options.val_list, options.test_list)
     folder = raw_root() / dataset_folder_name(options.d, options.name)
     report = convert(options, make_recipe(options), split, find(options))
