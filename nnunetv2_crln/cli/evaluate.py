@@ -22,9 +22,8 @@ def command(arguments: Sequence[str] | None = None) -> None:
     # Imported after parsing: --help and typing mistakes need not wait for SciPy.
     from nnunetv2_crln.evaluation.comparison import COMPARISON_RESAMPLES, compare_evaluations
     from nnunetv2_crln.evaluation.folder import check_folders, evaluate_folder
-    from nnunetv2_crln.evaluation.summary_file import save_summary
     from nnunetv2_crln.evaluation.tables import csv_table, markdown_table, terminal_table
-    from nnunetv2_crln.utilities.files import write_text
+    from nnunetv2_crln.utilities.files import write_json_with_nulls, write_text
 
     output = _output_file(options)
     folders = [options.predictions] + ([options.compare] if options.compare else [])
@@ -49,7 +48,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
     for remark in summary.get("remarks", []):
         print(f"Warning: {remark}", file=sys.stderr)
     print(terminal_table(summary))
-    save_summary(summary, output)
+    write_json_with_nulls(summary, output)
     written = [output]
     for wanted, ending, table in ((options.csv, ".csv", csv_table), (options.markdown, ".md", markdown_table)):
         if wanted:

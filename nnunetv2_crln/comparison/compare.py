@@ -14,7 +14,6 @@ from nnunetv2_crln.comparison.table import comparison_table
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
-from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import NUM_FOLDS, SHORT_SCHEDULE
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
@@ -24,7 +23,7 @@ from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.utilities.command_queue import Command, run_queue
-from nnunetv2_crln.utilities.files import read_json, write_json, write_text
+from nnunetv2_crln.utilities.files import read_json, write_json, write_json_with_nulls, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 
 TABLE, LOCK, MEASURED = "comparison.md", ".crln_comparison.lock", "measured_steps.json"
@@ -190,5 +189,5 @@ def _evaluate(
     summary = evaluate_folder(labels, folder, dataset_json, allow_missing=True, by_index=True)
     for remark in summary.get("remarks", ()):
         print(f"{method}: {remark}")
-    save_summary(summary, options.evaluation_file(method))
+    write_json_with_nulls(summary, options.evaluation_file(method))
     return summary

@@ -14,7 +14,6 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunetv2_crln.evaluation.pseudo_label_quality import confidence_summary, mean_dice
-from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import OVERLAY_FOLDER, QUALITY_FILE
 from nnunetv2_crln.reporting.curves import MONITORED
 from nnunetv2_crln.reporting.overlay import DPI, PseudoLabelPicture, choose_slices, draw_overlay, slice_axis
@@ -24,6 +23,7 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring.groups import Groups
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader
 from nnunetv2_crln.training.monitoring.teacher_view import TeacherPrediction, TeacherView
+from nnunetv2_crln.utilities.files import write_json_with_nulls as save_summary
 from nnunetv2_crln.utilities.seeding import derive_seed
 from nnunetv2_crln.utilities.share_of_time import ShareOfTime
 
