@@ -28,7 +28,7 @@ from nnunetv2_crln.raw_dataset.companions import spacing_file
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.unlabelled_groups import unlabelled_groups
 from nnunetv2_crln.raw_dataset.unused import Kind, Unused, describe_unused, find_unused, how_to_remove_mac_files
-from nnunetv2_crln.utilities.names import explain_near_name, with_hint
+from nnunetv2_crln.utilities.names import explain_near_name
 
 RESERVED_ENDING = "_seg"
 """Ending that no case name may have: nnU-Net writes the mask of case ``p`` as ``p_seg.b2nd`` beside the images."""
@@ -100,7 +100,7 @@ def _check_broken_links(folder: Path, unused: list[Unused]) -> None:
     if broken:
         raise UserError(
             f"{folder} has {len(broken)} broken link(s): "
-            f"{listing((f'{entry.folder}/{entry.name} → {entry.hint[3:]}' for entry in broken), 3)}. Their targets "
+            f"{listing((f'{entry.folder}/{entry.name} → {entry.target}' for entry in broken), 3)}. Their targets "
             "were moved or removed: move them back, or remove the links and make the dataset again "
             "(nnUNetv2_crln_hide_labels makes such links, or copies with --copy)."
         )
@@ -215,7 +215,8 @@ def _check_labelled(folder: Path, dataset_json: dict, labelled: dict[str, dict],
     without_label = [case for case, files in labelled.items() if not Path(files["label"]).is_file()]
     if without_label:
         names = {entry.name for entry in unused if entry.folder == LABELS_LABELLED}
-        cases = [with_hint(f"{case}{ending}", names).replace(f"{case}{ending}", case, 1) for case in without_label]
+        hints = {case: explain_near_name(f"{case}{ending}", names) for case in without_label}
+        cases = [f"{case} ({hint})" if hint else case for case, hint in hints.items()]
         raise UserError(
             f"{folder / IMAGES_LABELLED} has {len(without_label)} case(s) without a label in labelsTr: "
             f"{listing(cases)}. Move the images of unlabelled cases to {IMAGES_UNLABELLED} "
