@@ -34,9 +34,8 @@ from nnunetv2_crln.plan_and_preprocess.splits import read_splits
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import info_file, remove_case
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases, list_files
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
-from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import with_companions
-from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.dataset_json import read_checked_dataset_json, read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.raw_dataset.survey import image_endings, reader_class_of
 from nnunetv2_crln.utilities.files import finished_file, read_json, write_json

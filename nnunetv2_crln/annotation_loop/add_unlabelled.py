@@ -21,8 +21,8 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, RAW_LOCK
 from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled
 from nnunetv2_crln.raw_dataset.cases import labelled_images, number_of_channels
-from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import with_companions
+from nnunetv2_crln.raw_dataset.dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case, reader_class_of
 from nnunetv2_crln.utilities.files import csv_text, finished_file, write_text

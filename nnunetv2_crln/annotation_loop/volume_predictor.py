@@ -19,7 +19,7 @@ from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.model_folders import find_folds
 from nnunetv2_crln.plan_and_preprocess.added_cases import unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.cases import source_record
-from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
+from nnunetv2_crln.raw_dataset.dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 
 

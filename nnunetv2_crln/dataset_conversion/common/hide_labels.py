@@ -14,9 +14,8 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD, UNLABELLED_GROUPS, dataset_title
 from nnunetv2_crln.raw_dataset.annotated_labels import AnnotatedLabels, annotated_entry, annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
-from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
-from nnunetv2_crln.raw_dataset.dataset_json import record_entry
+from nnunetv2_crln.raw_dataset.dataset_json import read_checked_dataset_json, record_entry
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
 from nnunetv2_crln.raw_dataset.unlabelled_groups import unlabelled_groups
 from nnunetv2_crln.utilities.names import with_hint

@@ -1,0 +1,48 @@
+"""Entries of dataset.json: every complaint, and what its message says."""
+
+import json
+
+import pytest
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.raw_dataset.dataset_json import read_checked_dataset_json
+
+
+def edit(folder, **changes):
+    """Change entries of dataset.json; None removes one."""
+    path = folder / "dataset.json"
+    content = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"numTraining": None, "labels": None}, "has no labels, numTraining"),
+        ({"numTraining": "3"}, "'numTraining' is '3'; expected the number of labelled cases"),
+        ({"numTraining": True}, "'numTraining' is True"),
+        ({"file_ending": "nii.gz"}, "'file_ending' is 'nii.gz'.*leading dot"),
+        ({"channel_names": {"MRI": 0}}, "'channel_names' is .*numbers to names"),
+        ({"channel_names": ["MRI"]}, "'channel_names' is"),
+        ({"labels": {"0": "background", "1": "heart"}}, "'labels' is .*names to numbers"),
+        ({"labels": {"heart": 1}}, "'labels' is"),
+    ],
+)
+def test_a_wrong_entry_is_named_with_what_is_expected(make_dataset, changes, message):
+    folder = make_dataset()
+    edit(folder, **changes)
+    with pytest.raises(UserError, match=message):
+        read_checked_dataset_json(folder)
+
+
+def test_what_is_no_object_is_refused(make_dataset):
+    folder = make_dataset()
+    (folder / "dataset.json").write_text("[]")
+    with pytest.raises(UserError, match="holds a list"):
+        read_checked_dataset_json(folder)
+
+
+def test_regions_and_old_key_are_valid(make_dataset):
+    folder = make_dataset()
+    edit(folder, labels={"background": 0, "whole": [1, 2], "core": 2}, channel_names=None, modality={"0": "MRI"})
+    assert read_checked_dataset_json(folder)["labels"]["whole"] == [1, 2]
