@@ -9,11 +9,8 @@ import textwrap
 import traceback
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from unittest import mock
 
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
-from nnunetv2.imageio import reader_writer_registry
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
@@ -23,6 +20,7 @@ from nnunetv2_crln.raw_dataset.check_hidden_labels import verify_hidden_labels
 from nnunetv2_crln.raw_dataset.check_images import verify_images
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.raw_dataset.readers import quiet_reader_search
 from nnunetv2_crln.utilities.light_pools import light_pools
 
 
@@ -74,7 +72,7 @@ def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Option
         UserError: Replaces any other exception.
     """
     try:
-        with _quiet_search_for_a_reader(), light_pools():
+        with quiet_reader_search(), light_pools():
             yield
     except UserError:
         raise
@@ -88,13 +86,6 @@ def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Option
             f"{textwrap.shorten(str(error), 400) or '(no text)'} ({Path(place.filename).name}, line {place.lineno}). "
             "The files passed our checks: correct what the message names, or report it with the dataset.json."
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet_search_for_a_reader() -> Iterator[None]:
-    """Keep nnU-Net from printing the traceback of each reader that it tries in vain, as for every 3D TIFF file."""
-    with mock.patch.object(reader_writer_registry, "traceback", SimpleNamespace(print_exc=lambda: None)):
-        yield
 
 
 def check_written_labelled(

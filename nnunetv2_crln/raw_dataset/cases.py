@@ -125,6 +125,11 @@ def all_images(raw_dataset_folder: str | Path, dataset_json: dict) -> Cases:
     return {f"{name}/{case}": files for name, cases in sets.items() for case, files in cases.items()}
 
 
+def first_image(cases: Cases) -> str:
+    """Return the first file of the first case, as an example for what is equal in all of them."""
+    return next(iter(cases.values()))[0]
+
+
 def number_of_channels(dataset_json: dict) -> int:
     """Return the number of image channels in dataset.json."""
     return len(dataset_json["channel_names"] if "channel_names" in dataset_json else dataset_json["modality"])

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import LABELS_UNLABELLED
-from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, labelled_images
+from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, first_image, labelled_images
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
-from nnunetv2_crln.raw_dataset.survey import reader_class_of
+from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.utilities.parallel import run_all
 
 
@@ -39,7 +39,7 @@ def verify_hidden_labels(
     images = find_unlabelled_cases(folder, dataset_json)
     try:
         allowed = allowed_values(folder / "dataset.json", dataset_json)
-        reader_class = reader_class_of(dataset_json, labelled_images(folder, dataset_json))
+        reader_class = reader_class_of(dataset_json, first_image(labelled_images(folder, dataset_json)))
     except UserError:  # an error of its own, told by the checks of labelsTr
         return
     tasks = {case: (images[case], str(path), allowed, reader_class) for case, path in present.items()}

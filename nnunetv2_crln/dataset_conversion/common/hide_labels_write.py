@@ -17,10 +17,11 @@ from nnunetv2_crln.dataset_conversion.common.labels import check_values, integer
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD
+from nnunetv2_crln.raw_dataset.cases import first_image
 from nnunetv2_crln.raw_dataset.check_labels import check_label
 from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_values
 from nnunetv2_crln.raw_dataset.companions import with_companions
-from nnunetv2_crln.raw_dataset.survey import reader_class_of
+from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.utilities.files import write_json
 from nnunetv2_crln.utilities.parallel import run_all
 
@@ -74,7 +75,7 @@ def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> list[st
     allowed = tuple(all_values(plan.dataset_json))
     ending = plan.dataset_json["file_ending"]
     labelled = {case.name: list(case.images) for case in plan.cases if case.label}
-    reader = reader_class_of(plan.dataset_json, labelled)
+    reader = reader_class_of(plan.dataset_json, first_image(labelled))
     root = plan.target.parent
     jobs = {case.name: _Job(case, folder, ending, allowed, copy, reader, root) for case in plan.cases}
     written, errors = run_all(_write_case, {name: (job,) for name, job in jobs.items()}, processes, "Cases")
