@@ -8,8 +8,8 @@ from typing import NoReturn
 import numpy as np
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.evaluation.classes import LabelDefinition
 from nnunetv2_crln.evaluation.metrics import mask_metrics
+from nnunetv2_crln.raw_dataset.classes import LabelDefinition
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.utilities.nifti import check_nifti_is_complete
 

@@ -9,9 +9,9 @@ import numpy as np
 from nnunetv2_crln.errors import UserError, did_you_mean_path, listing
 from nnunetv2_crln.evaluation.bootstrap import CONFIDENCE_LEVEL, bootstrap_mean
 from nnunetv2_crln.evaluation.case import Case, Measured, evaluate_case
-from nnunetv2_crln.evaluation.classes import LabelDefinition, find_dataset_json, label_definition, required_entry
 from nnunetv2_crln.evaluation.metrics import METRICS
-from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.classes import LabelDefinition, label_definition
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json, required_entry
 from nnunetv2_crln.utilities.cores import one_per_core
 from nnunetv2_crln.utilities.names import with_hint
 from nnunetv2_crln.utilities.parallel import run_parallel
@@ -107,6 +107,29 @@ def check_folders(
     content, _ = _dataset_json(dataset_json, Path(labels), Path(predictions))
     label_definition(content)
     pair_cases(Path(labels), Path(predictions), required_entry(content, "file_ending"), allow_missing)
+
+
+def find_dataset_json(labels_folder: Path, predictions_folder: Path) -> Path:
+    """Find the dataset.json beside the labels folder (as in nnUNet_raw), or else nnU-Net's copy with the predictions.
+
+    Args:
+        labels_folder: Folder of label files.
+        predictions_folder: Folder of predictions.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        UserError: Neither place has a dataset.json.
+    """
+    candidates = [labels_folder.resolve().parent / "dataset.json", predictions_folder / "dataset.json"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise UserError(
+        f"No dataset.json found; looked for {candidates[0]} and {candidates[1]}. "
+        f"Name it with -djfile PATH (dataset_json=... in Python)."
+    )
 
 
 def values_of(summary: Mapping, metric: str, classes: list[str], cases: Iterable[str] | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.evaluation.folder import evaluate_folder, values_of
+from nnunetv2_crln.evaluation.folder import evaluate_folder, find_dataset_json, values_of
 from nnunetv2_crln.evaluation.metrics import mask_metrics
 
 LABELS = {"background": 0, "a": 1, "b": 2}
@@ -251,3 +251,15 @@ def test_wrong_options(dataset: Dataset) -> None:
         dataset.evaluate(num_processes=0)
     with pytest.raises(UserError, match=r"Predictions folder .*nowhere does not exist"):
         evaluate_folder(dataset.labels, dataset.predictions / "nowhere")
+
+
+def test_dataset_json_is_found_beside_the_labels_first(tmp_path: Path) -> None:
+    labels, predictions = tmp_path / "data" / "labelsTr", tmp_path / "predictions"
+    labels.mkdir(parents=True)
+    predictions.mkdir()
+    with pytest.raises(UserError, match="-djfile"):
+        find_dataset_json(labels, predictions)
+    (predictions / "dataset.json").touch()
+    assert find_dataset_json(labels, predictions) == predictions / "dataset.json"
+    (labels.parent / "dataset.json").touch()
+    assert find_dataset_json(labels, predictions) == labels.parent / "dataset.json"

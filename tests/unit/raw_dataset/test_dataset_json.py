@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.raw_dataset.dataset_json import read_checked_dataset_json
+from nnunetv2_crln.raw_dataset.dataset_json import read_checked_dataset_json, read_dataset_json, required_entry
 
 
 def edit(folder, **changes):
@@ -46,3 +46,20 @@ def test_regions_and_old_key_are_valid(make_dataset):
     folder = make_dataset()
     edit(folder, labels={"background": 0, "whole": [1, 2], "core": 2}, channel_names=None, modality={"0": "MRI"})
     assert read_checked_dataset_json(folder)["labels"]["whole"] == [1, 2]
+
+
+def test_missing_entry():
+    with pytest.raises(UserError, match=r"no entry 'file_ending', only \['labels'\]"):
+        required_entry({"labels": {}}, "file_ending")
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), (json.dumps([1]), "holds a list")])
+def test_unreadable_dataset_json(tmp_path, text, message):
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_dataset_json(tmp_path / "dataset.json")
+
+
+def test_absent_dataset_json(tmp_path):
+    with pytest.raises(UserError, match="Cannot read"):
+        read_dataset_json(tmp_path / "dataset.json")
