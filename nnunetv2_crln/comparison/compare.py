@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nnunetv2_crln.comparison.command_queue import QueuedCommand, run_queue
 from nnunetv2_crln.comparison.estimate import describe_cost, gpu_environment, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
 from nnunetv2_crln.comparison.methods import RECIPE, CompareOptions, Training, teacher_of, trainings
@@ -22,7 +23,6 @@ from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.report import build_report
-from nnunetv2_crln.utilities.command_queue import Command, run_queue
 from nnunetv2_crln.utilities.files import read_json, write_json, write_json_with_nulls, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 
@@ -128,7 +128,7 @@ def _train(runs: list[Training], options: CompareOptions, results: Path, plans_n
         run_queue([training_command(run, options, plans_name) for run in recipes], places)
 
 
-def training_command(run: Training, options: CompareOptions, plans_name: str) -> Command:
+def training_command(run: Training, options: CompareOptions, plans_name: str) -> QueuedCommand:
     """Return nnU-Net's command for a training or for its remaining part.
 
     Args:
@@ -146,7 +146,7 @@ def training_command(run: Training, options: CompareOptions, plans_name: str) ->
     log = options.output / "logs" / f"{plans_name}_{options.configuration}_{run.method}_fold{run.fold}.log"
     title = f"training {run.method}, fold {run.fold}"
     result, epochs = run.validation / "summary.json", options.epochs or 1000
-    return Command(title, arguments, log, result, epochs, run.environment)
+    return QueuedCommand(title, arguments, log, result, epochs, run.environment)
 
 
 # --- results ----------------------------------------------------------------------------------------------------------

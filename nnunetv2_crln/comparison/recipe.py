@@ -12,13 +12,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2_crln.comparison.command_queue import QueuedCommand
 from nnunetv2_crln.comparison.methods import CompareOptions, Training
 from nnunetv2_crln.layout import SPLITS_FILE, dataset_title
-from nnunetv2_crln.utilities.command_queue import Command
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 
-def preparing_commands(recipe: Training, teacher: Training, options: CompareOptions, plans_name: str) -> list[Command]:
+def preparing_commands(
+    recipe: Training, teacher: Training, options: CompareOptions, plans_name: str
+) -> list[QueuedCommand]:
     """Return the commands that make the data of a recipe, in their order.
 
     Args:
@@ -40,10 +42,10 @@ def preparing_commands(recipe: Training, teacher: Training, options: CompareOpti
     preprocess += ["-c", options.configuration, "-np", "2"]
     fold = f"recipe, fold {recipe.fold}"
     return [
-        Command(
+        QueuedCommand(
             f"predicting the unlabelled cases for the {fold}", predict, logs / f"{name}_predict.log", raw / dataset
         ),
-        Command(
+        QueuedCommand(
             f"preprocessing for the {fold}",
             preprocess,
             logs / f"{name}_preprocess.log",
