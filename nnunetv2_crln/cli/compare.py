@@ -18,7 +18,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     # Imported after parsing: --help need not wait for nnU-Net.
     from nnunetv2_crln.comparison.compare import compare
-    from nnunetv2_crln.comparison.methods import CompareOptions
+    from nnunetv2_crln.comparison.options import CompareOptions
 
     chosen = CompareOptions(
         dataset_id=options.d,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 from nnunetv2_crln.comparison.command_queue import QueuedCommand, run_queue
 from nnunetv2_crln.comparison.estimate import describe_cost, gpu_environment, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
-from nnunetv2_crln.comparison.methods import RECIPE, CompareOptions, Training, teacher_of, trainings
+from nnunetv2_crln.comparison.methods import Training, teacher_of, trainings
+from nnunetv2_crln.comparison.options import RECIPE, CompareOptions
 from nnunetv2_crln.comparison.recipe import preparing_commands
 from nnunetv2_crln.comparison.table import comparison_table
 from nnunetv2_crln.errors import UserError, did_you_mean
@@ -48,17 +50,17 @@ def compare(options: CompareOptions) -> str:
     print(f"{folders.name}: {len(cases)} held-out cases in fold(s) {', '.join(map(str, options.folds))}")
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
         print(warning)
-    plans_name = _plans(folders, options)
+    options = dataclasses.replace(options, plans_name=_plans_to_train_with(folders, options))
     results = required_folder("nnUNet_results") / folders.name
-    runs = trainings(options, results, plans_name)
+    runs = trainings(options, results)
     options.output.mkdir(parents=True, exist_ok=True)
     with FolderLock(options.output / LOCK) as lock:
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
-        _train(runs, options, results, plans_name)
+        _train(runs, options, results)
         return _write_results(runs, options, folders, cases)
 
 
-def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
+def _plans_to_train_with(folders: DatasetFolders, options: CompareOptions) -> str:
     """Return the name of the plans to train with; for a given number of epochs, that of a copy with this number.
 
     Raises:
@@ -98,7 +100,7 @@ def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def _train(runs: list[Training], options: CompareOptions, results: Path, plans_name: str) -> None:
+def _train(runs: list[Training], options: CompareOptions, results: Path) -> None:
     """Train what is missing; recipes come last, because they need the predictions of supervised models."""
     for run in runs:
         if run.is_finished:
@@ -109,7 +111,7 @@ def _train(runs: list[Training], options: CompareOptions, results: Path, plans_n
                 "command's own trainings begin with random ones: the comparison is not fair. Rename "
                 f"{run.folder.parent} to have it trained anew."
             )
-    recipes = {run: teacher_of(run, options, results, plans_name) for run in runs if run.method == RECIPE}
+    recipes = {run: teacher_of(run, options, results) for run in runs if run.method == RECIPE}
     recipes = {run: teacher for run, teacher in recipes.items() if not run.is_finished}
     first = [*(run for run in runs if run.method != RECIPE), *recipes.values()]
     first = [run for run in dict.fromkeys(first) if not run.is_finished]
@@ -118,32 +120,31 @@ def _train(runs: list[Training], options: CompareOptions, results: Path, plans_n
         return
     places = [gpu_environment([gpu]) for gpu in options.gpus] or [{}] * options.at_once
     if options.measure:
-        measured = measure_methods(todo, options, plans_name, options.output / MEASURED)
+        measured = measure_methods(todo, options, options.output / MEASURED)
         print(describe_cost(todo, measured, min(len(places), len(todo)), options.device))
     print("Interrupt with Ctrl-C at any time; the same command goes on.", flush=True)
-    run_queue([training_command(run, options, plans_name) for run in first], places)
+    run_queue([training_command(run, options) for run in first], places)
     if recipes:
         for run, teacher in recipes.items():
-            run_queue(preparing_commands(run, teacher, options, plans_name), places[:1])
-        run_queue([training_command(run, options, plans_name) for run in recipes], places)
+            run_queue(preparing_commands(run, teacher, options), places[:1])
+        run_queue([training_command(run, options) for run in recipes], places)
 
 
-def training_command(run: Training, options: CompareOptions, plans_name: str) -> QueuedCommand:
+def training_command(run: Training, options: CompareOptions) -> QueuedCommand:
     """Return nnU-Net's command for a training or for its remaining part.
 
     Args:
         run: Training that has not ended.
         options: Options of the command.
-        plans_name: Name of the plans to train with.
 
     Returns:
         The command and its log file.
     """
     arguments = ["nnUNetv2_train", str(options.dataset_id), options.configuration, str(run.fold), "-tr", run.trainer]
-    arguments += ["-p", plans_name, "-device", options.device]
+    arguments += ["-p", options.plans_name, "-device", options.device]
     # A training that ended before its held-out cases were predicted need not be loaded for training again.
     arguments.append("--val" if (run.folder / "checkpoint_final.pth").is_file() else "--c")
-    log = options.output / "logs" / f"{plans_name}_{options.configuration}_{run.method}_fold{run.fold}.log"
+    log = options.output / "logs" / f"{options.plans_name}_{options.configuration}_{run.method}_fold{run.fold}.log"
     title = f"training {run.method}, fold {run.fold}"
     result, epochs = run.validation / "summary.json", options.epochs or 1000
     return QueuedCommand(title, arguments, log, result, epochs, run.environment)

@@ -17,7 +17,7 @@ from unittest import mock
 
 from nnunetv2_crln import __version__
 from nnunetv2_crln.comparison.command_queue import QueuedCommand, run_queue
-from nnunetv2_crln.comparison.methods import CompareOptions
+from nnunetv2_crln.comparison.options import CompareOptions
 from nnunetv2_crln.demo.dataset import DATASET_NAME, write_demo_dataset, write_demo_split
 from nnunetv2_crln.demo.plans import DEMO_PLANS, write_demo_plans
 from nnunetv2_crln.errors import UserError
