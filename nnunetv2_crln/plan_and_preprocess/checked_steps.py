@@ -49,7 +49,7 @@ def verify(folders: DatasetFolders, options: Options) -> None:
     """
     print_warnings(verify_images(folders.raw, options.fingerprint_processes, options.show_progress))
     print_warnings(verify_labels(folders.raw, options.fingerprint_processes, options.show_progress))
-    print_warnings(list(verify_hidden_labels(folders.raw, options.fingerprint_processes, options.show_progress)))
+    print_warnings(verify_hidden_labels(folders.raw, options.fingerprint_processes, options.show_progress))
     with explaining_nnunet_errors("check of the labelled cases", folders, options):
         verify_dataset_integrity(str(folders.raw), options.fingerprint_processes)
 

@@ -102,7 +102,8 @@ def _plans_with_labelled_cases(
         # Before the plans are replaced: a refused command must leave those that fit the data.
         for data in existing_data(folders.preprocessed, plans_name, requested):
             locks.acquire(data)
-    plans_name = plan(dataset_id, folders, options)
+    extract_fingerprint(dataset_id, folders, options)
+    plans_name = make_plans(dataset_id, folders, options)
     if protocol is not None:
         add_article_configuration(folders, plans_name, protocol)
     plans_manager = read_plans(folders, plans_name, list(requested))
@@ -112,18 +113,20 @@ def _plans_with_labelled_cases(
     return plans_manager
 
 
-def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
-    """Extract the fingerprint and make the plans.
+def extract_fingerprint(dataset_id: int, folders: DatasetFolders, options: Options) -> None:
+    """Extract the fingerprint of the labelled cases and add the shapes and spacings of the unlabelled ones.
 
     Args:
         dataset_id: Number of the dataset.
         folders: Folders of the dataset.
         options: Options of the command.
 
-    Returns:
-        Name of the plans.
+    Raises:
+        UserError: nnU-Net's step failed, or unlabelled cases cannot be read: all of them, or some of them if no
+            preprocessing follows, which names them at its end.
     """
-    # nnU-Net plans with labels of any value, and fails on some with an error of NumPy. One look is enough.
+    # nnU-Net plans with invalid label values, or fails with an error of NumPy. Labels are checked again only if the
+    # labelled cases changed.
     if not options.verify and not labelled_cases_are_known(folders.raw, folders.preprocessed):
         processes, show = options.fingerprint_processes, options.show_progress
         print_warnings(verify_labels(folders.raw, processes, show, strict=False))
@@ -150,6 +153,19 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
             raise
         # Preprocessing names them again at its end; until then all others go on.
         print_warnings([str(error)])
+
+
+def make_plans(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
+    """Make the plans from the fingerprint; what the user has added to former ones is kept.
+
+    Args:
+        dataset_id: Number of the dataset.
+        folders: Folders of the dataset.
+        options: Options of the command.
+
+    Returns:
+        Name of the plans.
+    """
     print("Experiment planning ...")
     with (
         keep_replaced_plans(folders.preprocessed) as warnings,
@@ -303,11 +319,11 @@ def preprocess_all_unlabelled(
             plans_manager,
             configuration,
             processes,
-            options.num_parts,
-            options.part_id,
-            options.clean,
-            options.show_progress,
-            options.verbose,
+            num_parts=options.num_parts,
+            part_id=options.part_id,
+            clean=options.clean,
+            show_progress=options.show_progress,
+            verbose=options.verbose,
         )
         if result.removed:
             print(f"Removed {len(result.removed)} case(s) whose images left imagesUl: {listing(result.removed)}.")
