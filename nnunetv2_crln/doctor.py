@@ -328,7 +328,7 @@ def _plans(folder: Path, plans: dict, name: str) -> Iterator[Finding]:
 
 
 def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -> Finding:
-    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import unlabelled_status
+    from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
     from nnunetv2_crln.settings import CRLNSettings
     from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 

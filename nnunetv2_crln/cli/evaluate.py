@@ -1,13 +1,13 @@
 """``nnUNetv2_crln_evaluate``: Dice, Jaccard, ASD and 95HD of a folder of predictions."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import EVALUATION_FILE
 from nnunetv2_crln.utilities.command_parser import CommandParser
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 from nnunetv2_crln.utilities.run_command import run
 
 
@@ -45,8 +45,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
     for other in others:
         resamples = max(options.bootstrap, COMPARISON_RESAMPLES)
         summary["comparison"] = compare_evaluations(summary, other, options.seed, resamples)
-    for remark in summary.get("remarks", []):
-        print(f"Warning: {remark}", file=sys.stderr)
+    print_warnings(summary.get("remarks", []))
     print(terminal_table(summary))
     write_json_with_nulls(summary, output)
     written = [output]

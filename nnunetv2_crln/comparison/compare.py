@@ -27,6 +27,7 @@ from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.utilities.files import read_json, write_json, write_json_with_nulls, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 TABLE, LOCK, MEASURED = "comparison.md", ".crln_comparison.lock", "measured_steps.json"
 
@@ -49,7 +50,7 @@ def compare(options: CompareOptions) -> str:
     cases = held_out_cases(folders.preprocessed, labelled, options.folds, leave_out=partly)
     print(f"{folders.name}: {len(cases)} held-out cases in fold(s) {', '.join(map(str, options.folds))}")
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
-        print(warning)
+        print_warnings([warning])
     options = dataclasses.replace(options, plans_name=_plans_to_train_with(folders, options))
     results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results)
@@ -106,10 +107,12 @@ def _train(runs: list[Training], options: CompareOptions, results: Path) -> None
         if run.is_finished:
             print(f"{run.method}, fold {run.fold}: trained already ({run.folder})")
         if run.began_with_trained_weights:
-            print(
-                f"WARNING: {run.method}, fold {run.fold} began with trained weights (-pretrained_weights), while this "
-                "command's own trainings begin with random ones: the comparison is not fair. Rename "
-                f"{run.folder.parent} to have it trained anew."
+            print_warnings(
+                [
+                    f"{run.method}, fold {run.fold} began with trained weights (-pretrained_weights), while this "
+                    "command's own trainings begin with random ones: the comparison is not fair. Rename "
+                    f"{run.folder.parent} to have it trained anew."
+                ]
             )
     recipes = {run: teacher_of(run, options, results) for run in runs if run.method == RECIPE}
     recipes = {run: teacher for run, teacher in recipes.items() if not run.is_finished}

@@ -10,6 +10,7 @@ from nnunetv2_crln.errors import listing
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.command_parser import CommandParser
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 from nnunetv2_crln.utilities.run_command import run
 
 DESCRIPTION = """\
@@ -80,9 +81,10 @@ def command(arguments: Sequence[str] | None = None) -> None:
     if options.dry_run:
         print("Dry run: nothing was written.")
         return
-    notes = write(plan, options.copy, options.np)
+    notes, warnings = write(plan, options.copy, options.np)
     for note in notes:
         print(note)
+    print_warnings(warnings)
     next_step = command_line(PREPROCESS, "-d", options.o, "--verify_dataset_integrity")
     print(f"Wrote {plan.target}. Next: {next_step}")
 

@@ -17,7 +17,6 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     info_file,
     preprocess_unlabelled,
     put_in_place,
-    unlabelled_status,
 )
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
@@ -174,32 +173,3 @@ def preprocess_labelled_case(
         str(temporary / case), files["images"], files["label"], plans_manager, configuration_manager, dataset_json
     )
     put_in_place(temporary, folder, case)
-
-
-def unlabelled_cases_of(
-    folders: DatasetFolders, plans_manager: PlansManager, configuration: str
-) -> tuple[Path, list[str]]:
-    """Find the unlabelled cases that are preprocessed for a configuration.
-
-    Args:
-        folders: Folders of the dataset.
-        plans_manager: nnU-Net's plans.
-        configuration: Name of a configuration in them.
-
-    Returns:
-        Their folder and their names.
-
-    Raises:
-        UserError: There are none, or some are missing or were made under other plans.
-    """
-    status = unlabelled_status(folders.preprocessed, plans_manager, configuration)
-    if status.stale or status.missing or not status.ready:
-        raise UserError(
-            f"Of the unlabelled cases of {folders.name}, {len(status.ready)} are preprocessed for {configuration} "
-            f"under these plans, {len(status.stale)} under others, {len(status.missing)} not at all. Run: "
-            + preprocess_unlabelled_command(
-                folders.name, [configuration], plans_identifier(folders.preprocessed, plans_manager.plans)
-            )
-        )
-    identifier = plans_manager.get_configuration(configuration).data_identifier
-    return unlabelled_folder(folders.preprocessed, identifier), status.ready

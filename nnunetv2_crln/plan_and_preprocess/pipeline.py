@@ -11,14 +11,6 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError, did_you_mean, listing
 from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.plan_and_preprocess import article
-from nnunetv2_crln.plan_and_preprocess.checked_steps import (
-    check_written_labelled,
-    explaining_nnunet_errors,
-    one_configuration_per_data,
-    print_warnings,
-    refuse_no_process,
-    verify,
-)
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_own_entries
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
@@ -27,16 +19,19 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     labelled_cases_are_known,
     labelled_fingerprint_is_stale,
 )
+from nnunetv2_crln.plan_and_preprocess.nnunet_steps import explaining_nnunet_errors, refuse_no_process, verify
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
+from nnunetv2_crln.plan_and_preprocess.plans import check_plans, one_configuration_per_data, read_checked_plans
 from nnunetv2_crln.plan_and_preprocess.replaced_plans import keep_replaced_plans
 from nnunetv2_crln.plan_and_preprocess.small_plans import write_small_plans
 from nnunetv2_crln.plan_and_preprocess.summary import print_summary
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
+from nnunetv2_crln.plan_and_preprocess.written_cases import check_written_labelled
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 ADD_ALONE = "--unlabelled_only adds unlabelled cases without touching the labelled ones."
 
@@ -80,7 +75,7 @@ def _one_dataset(
     failed: list[str] = []
     if options.preprocessing:
         if options.part_id == 0:
-            failed += check_written_labelled(folders, plans_manager, configurations, options)
+            failed += check_written_labelled(folders, plans_manager, configurations, options.show_progress)
         failed += preprocess_all_unlabelled(folders, plans_manager, configurations, options)
     print_summary(dataset_id, folders, plans_manager, list(configurations), options)
     return failed
@@ -282,7 +277,7 @@ def preprocess_labelled(
         UserError: A training is running, or another command is preprocessing the same data.
     """
     print("Preprocessing of the labelled cases ...")
-    names = one_configuration_per_data(plans_manager, configurations)
+    names = list(one_configuration_per_data(plans_manager, configurations))
     processes = [configurations[name] for name in names]
     for name in names:
         locks.acquire(folders.preprocessed / plans_manager.get_configuration(name).data_identifier)
@@ -305,20 +300,14 @@ def preprocess_all_unlabelled(
         Text for each case that failed.
     """
     failed: list[str] = []
-    finished: dict[str, str] = {}
     cases = find_unlabelled_cases(folders.raw)
-    for configuration, processes in configurations.items():
-        identifier = plans_manager.get_configuration(configuration).data_identifier
-        if identifier in finished:
-            print(f"{configuration} uses the data of {finished[identifier]}.")
-            continue
-        finished[identifier] = configuration
+    for configuration, others in one_configuration_per_data(plans_manager, configurations).items():
         result = preprocess_unlabelled(
             folders.raw,
             folders.preprocessed,
             plans_manager,
             configuration,
-            processes,
+            configurations[configuration],
             num_parts=options.num_parts,
             part_id=options.part_id,
             clean=options.clean,
@@ -328,6 +317,8 @@ def preprocess_all_unlabelled(
         if result.removed:
             print(f"Removed {len(result.removed)} case(s) whose images left imagesUl: {listing(result.removed)}.")
         print(f"{configuration}: {len(result.done)} unlabelled cases preprocessed, {len(result.kept)} already there.")
+        for other in others:
+            print(f"{other} uses the data of {configuration}.")
         print_warnings([f"{Path(cases[case][0]).name} ({configuration}): {odd}" for case, odd in result.odd.items()])
         for case, error in sorted(result.failed.items()):
             text = f"{Path(cases[case][0]).name} ({configuration}): {error}"

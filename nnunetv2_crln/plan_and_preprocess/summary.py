@@ -7,7 +7,6 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SPLITS_FILE
 from nnunetv2_crln.plan_and_preprocess import article
-from nnunetv2_crln.plan_and_preprocess.checked_steps import print_warnings
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block
 from nnunetv2_crln.plan_and_preprocess.options import Options
 from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage
@@ -16,6 +15,7 @@ from nnunetv2_crln.plan_and_preprocess.splits import unused_cases
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import command_line
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 
 def print_summary(

@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 from collections.abc import Container
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,13 +25,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder
 from nnunetv2_crln.plan_and_preprocess.data_locks import unlabelled_data_lock
-from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
 from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_image
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
-from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.files import write_json
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_parallel
 
@@ -67,15 +64,6 @@ class PreprocessingResult:
     failed: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     odd: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class UnlabelledStatus:
-    """State of a folder of preprocessed unlabelled cases, by case identifier."""
-
-    ready: list[str]
-    stale: list[str]
-    missing: list[str]
 
 
 def plan_key(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> str:
@@ -214,9 +202,9 @@ def preprocess_case(
         image, nonzero, properties = configuration_manager.preprocessor_class(verbose=verbose).run_case(
             files, None, plans_manager, configuration_manager, dataset_json
         )
-        written = inspect_image(image)
-        if written.fault:
-            raise UserError(written.fault)
+        found = inspect_image(image)
+        if found.fault:
+            raise UserError(found.fault)
     except Exception as error:
         remove_case(folder, case)  # of another version of the image
         raise UserError(explain_read_error(files[0], error)) from error
@@ -225,7 +213,7 @@ def preprocess_case(
     # Only now, because a training may be reading the case as it was.
     remove_case(folder, case)
     put_in_place(temporary, folder, case)
-    return written.oddity
+    return found.oddity
 
 
 def put_in_place(temporary: Path, folder: Path, case: str) -> None:
@@ -337,40 +325,3 @@ def info_file(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     return folder.with_name(f"{folder.name}_info.json")
-
-
-def unlabelled_status(
-    preprocessed_dataset_folder: str | Path, plans_manager: PlansManager, configuration: str
-) -> UnlabelledStatus:
-    """Find out which unlabelled cases are ready for training, without the raw data.
-
-    Args:
-        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
-        plans_manager: nnU-Net's plans.
-        configuration: Name of a configuration in them.
-
-    Returns:
-        Cases that are complete and match the plans, those made under other plans, and those not preprocessed (yet).
-
-    Raises:
-        UserError: The unlabelled cases were never preprocessed.
-    """
-    configuration_manager = plans_manager.get_configuration(configuration)
-    folder = unlabelled_folder(preprocessed_dataset_folder, configuration_manager.data_identifier)
-    if not info_file(folder).is_file():
-        plans = plans_identifier(preprocessed_dataset_folder, plans_manager.plans)
-        raise UserError(
-            f"{folder} has no preprocessed unlabelled cases. "
-            f"Run: {preprocess_unlabelled_command(plans_manager.dataset_name, [configuration], plans)}"
-        )
-    key = plan_key(plans_manager, configuration_manager)
-    cases = read_json(info_file(folder))["cases"]
-    names = set(os.listdir(folder))
-    # Open many files at a time: there may be thousands of small ones on a network drive.
-    with ThreadPoolExecutor() as pool:
-        records = dict(zip(cases, pool.map(lambda case: case_record(folder, case, names), cases), strict=True))
-    return UnlabelledStatus(
-        ready=[case for case, record in records.items() if record and record["plan_key"] == key],
-        stale=[case for case, record in records.items() if record and record["plan_key"] != key],
-        missing=[case for case, record in records.items() if not record],
-    )

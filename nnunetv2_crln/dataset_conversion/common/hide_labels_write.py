@@ -43,7 +43,7 @@ class _Written:
     values: tuple[int, ...] = ()
 
 
-def write(plan: Plan, copy: bool = False, processes: int = 1) -> list[str]:
+def write(plan: Plan, copy: bool = False, processes: int = 1) -> tuple[list[str], list[str]]:
     """Write the dataset into a temporary folder beside the target, and rename that at the end.
 
     Args:
@@ -60,14 +60,14 @@ def write(plan: Plan, copy: bool = False, processes: int = 1) -> list[str]:
     # The leading dot hides the growing folder from nnU-Net's search by number.
     temporary = plan.target.with_name(f".{plan.target.name}_{uuid.uuid4().hex[:8]}")
     try:
-        notes = _write_into(temporary, plan, copy, processes)
+        notes, warnings = _write_into(temporary, plan, copy, processes)
         temporary.rename(plan.target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return notes
+    return notes, warnings
 
 
-def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> list[str]:
+def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> tuple[list[str], list[str]]:
     for case in plan.cases:
         (folder / case.role.images).mkdir(parents=True, exist_ok=True)
         if case.label:
@@ -87,9 +87,9 @@ def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> list[st
         )
     shown = {value for case in plan.of(Role.LABELLED) for value in written[case.name].values}
     notes = [f"Corrected {name}: {item.note}" for name, item in written.items() if item.note]
-    notes += _missing_classes(plan, shown)
+    warnings = _missing_classes(plan, shown)
     write_json(plan.dataset_json, folder / "dataset.json")
-    return notes
+    return notes, warnings
 
 
 def _missing_classes(plan: Plan, shown: set[int]) -> list[str]:
@@ -100,7 +100,7 @@ def _missing_classes(plan: Plan, shown: set[int]) -> list[str]:
         names = listing(plan.dataset_json[DATASET_RECORD]["labelled_cases"])
         raise UserError(f"None of the chosen labelled cases ({names}) has foreground in its label: {way_out}.")
     if missing:
-        return [f"Warning: no labelled case shows {listing(missing)}, which cannot be learned: {way_out}."]
+        return [f"no labelled case shows {listing(missing)}, which cannot be learned: {way_out}."]
     return []
 
 

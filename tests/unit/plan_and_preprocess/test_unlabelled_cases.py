@@ -16,8 +16,8 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     info_file,
     plan_key,
     preprocess_unlabelled,
-    unlabelled_status,
 )
+from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
 
 CASES = ["unl_000", "unl_001", "unl_002", "unl_003"]
 RESAMPLING = "resample_data_or_seg_to_shape"
