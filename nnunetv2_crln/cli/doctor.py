@@ -17,7 +17,9 @@ def command(arguments: Sequence[str] | None = None) -> None:
     """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
     # Imported after parsing: --help need not wait for torch.
-    from nnunetv2_crln.doctor import NOTE, OK, PROBLEM, Finding, examine_dataset, examine_installation
+    from nnunetv2_crln.doctor.dataset import examine_dataset
+    from nnunetv2_crln.doctor.finding import NOTE, OK, PROBLEM, Finding
+    from nnunetv2_crln.doctor.installation import examine_installation
 
     def show(findings: list[Finding]) -> int:
         for finding in findings:

@@ -36,7 +36,8 @@ from damage import (
 )
 
 from nnunetv2_crln.dataset_conversion import make_semi_supervised
-from nnunetv2_crln.doctor import OK, examine_dataset
+from nnunetv2_crln.doctor.dataset import examine_dataset
+from nnunetv2_crln.doctor.finding import OK
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.folder import evaluate_folder
 from nnunetv2_crln.raw_dataset.check_hidden_labels import verify_hidden_labels
