@@ -1,4 +1,4 @@
-"""Write the dataset that hide_labels has planned."""
+"""Write the dataset that was planned."""
 
 import os
 import shutil
@@ -11,10 +11,10 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_crln.dataset_conversion.common.geometry import ROUNDING, Grid, corner_distance, same_spacing
-from nnunetv2_crln.dataset_conversion.common.hide_labels import LabelledCase, Plan
 from nnunetv2_crln.dataset_conversion.common.image_files import read_grid, read_image, write_image
 from nnunetv2_crln.dataset_conversion.common.labels import check_values, integer_values
 from nnunetv2_crln.dataset_conversion.common.roles import Role
+from nnunetv2_crln.dataset_conversion.hide_labels.plan import HidingPlan, PlannedCase
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD
 from nnunetv2_crln.raw_dataset.cases import first_image
@@ -28,7 +28,7 @@ from nnunetv2_crln.utilities.parallel import run_all
 
 @dataclass(frozen=True)
 class _Job:
-    case: LabelledCase
+    case: PlannedCase
     folder: Path
     ending: str
     allowed: tuple[int, ...]
@@ -43,7 +43,7 @@ class _Written:
     values: tuple[int, ...] = ()
 
 
-def write(plan: Plan, copy: bool = False, processes: int = 1) -> tuple[list[str], list[str]]:
+def write(plan: HidingPlan, copy: bool = False, processes: int = 1) -> tuple[list[str], list[str]]:
     """Write the dataset into a temporary folder beside the target, and rename that at the end.
 
     Args:
@@ -67,7 +67,7 @@ def write(plan: Plan, copy: bool = False, processes: int = 1) -> tuple[list[str]
     return notes, warnings
 
 
-def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> tuple[list[str], list[str]]:
+def _write_into(folder: Path, plan: HidingPlan, copy: bool, processes: int) -> tuple[list[str], list[str]]:
     for case in plan.cases:
         (folder / case.role.images).mkdir(parents=True, exist_ok=True)
         if case.label:
@@ -92,7 +92,7 @@ def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> tuple[l
     return notes, warnings
 
 
-def _missing_classes(plan: Plan, shown: set[int]) -> list[str]:
+def _missing_classes(plan: HidingPlan, shown: set[int]) -> list[str]:
     """Look for classes that none of the labelled cases shows: few cases may be the healthy ones."""
     way_out = "choose other cases with another --seed, more with --num_labelled, or name them with --labelled_cases"
     missing = absent_classes(plan.dataset_json, shown)
