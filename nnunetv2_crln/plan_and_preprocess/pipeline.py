@@ -71,7 +71,7 @@ def _one_dataset(
     """Do all steps after the checks and return a text for each case that failed."""
     with LabelledDataLocks(ADD_ALONE) as locks:
         plans_manager = _plans_with_labelled_cases(dataset_id, folders, protocol, options, locks)
-    configurations = available_configurations(plans_manager, options.processes_of())
+    configurations = available_configurations(plans_manager, options.processes_by_configuration())
     failed: list[str] = []
     if options.preprocessing:
         if options.part_id == 0:
@@ -89,7 +89,7 @@ def _plans_with_labelled_cases(
     locks: LabelledDataLocks,
 ) -> PlansManager:
     """Make the plans and preprocess the labelled cases for them, unless only unlabelled cases are wanted."""
-    requested = options.processes_of()
+    requested = options.processes_by_configuration()
     plans_name = options.expected_plans_name()
     if options.unlabelled_only:
         return read_plans(folders, plans_name, list(requested))

@@ -64,7 +64,7 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
     suspicious = _suspicious_labels(folder, dataset_json, unlabelled)
     rest = [entry for entry in unused if not (entry.folder == LABELS_LABELLED and entry.name in suspicious)]
     return [
-        *_hidden_in_plain_sight(folder, suspicious),
+        *_warn_of_labels_of_unlabelled_cases(folder, suspicious),
         *_missing_spacing_files(folder, labelled, unlabelled),
         *describe_unused(folder, rest),
     ]
@@ -246,7 +246,7 @@ def _suspicious_labels(folder: Path, dataset_json: dict, unlabelled: Cases) -> l
     return [f"{case}{ending}" for case in unlabelled if f"{case}{ending}" in names]
 
 
-def _hidden_in_plain_sight(folder: Path, labels: list[str]) -> list[str]:
+def _warn_of_labels_of_unlabelled_cases(folder: Path, labels: list[str]) -> list[str]:
     if not labels:
         return []
     return [

@@ -67,7 +67,7 @@ def trained(dataset, monkeypatch):
             (validation.parent / "checkpoint_final.pth").write_bytes(b"")
             write_json({}, command.result)
 
-    cost = {"seconds": 0.1, "memory_gb": 1.0, "steps": 100.0}
+    cost = {"seconds": 0.1, "memory_gib": 1.0, "steps": 100.0}
     monkeypatch.setattr(module, "run_queue", pretend)
     monkeypatch.setattr(module, "measure_methods", lambda todo, *_: {training.method: cost for training in todo})
     return ran
@@ -167,5 +167,5 @@ def test_a_real_comparison_with_the_recipe_is_interrupted_and_goes_on(whole_data
 def test_steps_are_measured(trainer_of):
     result = measure(trainer_of("nnUNetTrainer_MeanTeacher_short", epochs=4))
     assert result["seconds"] > 0
-    assert result["memory_gb"] > 0.01
+    assert result["memory_gib"] > 0.01
     assert result["steps"] == pytest.approx(4 * (3 + 1 / 3))

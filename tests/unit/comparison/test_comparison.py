@@ -12,7 +12,7 @@ from nnunetv2_crln.comparison import estimate
 from nnunetv2_crln.comparison.compare import training_command
 from nnunetv2_crln.comparison.estimate import describe_cost, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
-from nnunetv2_crln.comparison.measure_step import PREFIX
+from nnunetv2_crln.comparison.measure_step import RESULT_MARK
 from nnunetv2_crln.comparison.methods import trainings
 from nnunetv2_crln.comparison.options import CompareOptions
 from nnunetv2_crln.comparison.table import comparison_table
@@ -98,14 +98,14 @@ def test_the_warning_about_five_cases_is_true():
 
 def test_the_cost_counts_trainings_and_places():
     runs = trainings(options(methods=("supervised", "crln")), Path("results"))
-    values = {"seconds": 0.1, "memory_gb": 7.5, "steps": 36_000.0}
+    values = {"seconds": 0.1, "memory_gib": 7.5, "steps": 36_000.0}
     text = describe_cost(runs, {"supervised": values, "crln": {**values, "seconds": 0.2}}, 2, "cuda")
     assert "supervised: 2 training(s) of about 1 h 0 min (0.10 s a step), 7.5 GiB of GPU memory" in text
     assert "crln: 2 training(s) of about 2 h 0 min" in text
     assert "in all about 3 h 0 min, 2 at a time" in text
 
 
-STEP = {"seconds": 0.1, "memory_gb": 1.0, "steps": 10.0}
+STEP = {"seconds": 0.1, "memory_gib": 1.0, "steps": 10.0}
 
 
 def test_a_recipe_costs_what_supervised_training_does_even_alone(monkeypatch, tmp_path):
@@ -123,7 +123,7 @@ def test_a_recipe_costs_what_supervised_training_does_even_alone(monkeypatch, tm
 @pytest.mark.parametrize(
     ("code", "output", "message"),
     [
-        (0, f"noise\n{PREFIX}{json.dumps(STEP)}\n", None),
+        (0, f"noise\n{RESULT_MARK}{json.dumps(STEP)}\n", None),
         (1, "out of memory\n", "supervised cannot be trained.*out of memory"),
         (0, "nothing\n", "supervised cannot be trained"),
     ],

@@ -11,7 +11,7 @@ from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
 from nnunetv2_crln.model_folders import find_folds
 from nnunetv2_crln.reporting.blocks import Paragraph, Table, code, render_page
-from nnunetv2_crln.reporting.model_folder import find_overlays, read_fold
+from nnunetv2_crln.reporting.fold import find_overlays, read_fold
 from nnunetv2_crln.reporting.progress_png import save_progress_png
 from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.reporting.section_training import chosen_epochs
