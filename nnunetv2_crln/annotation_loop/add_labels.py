@@ -22,6 +22,7 @@ from nnunetv2_crln.layout import (
     RAW_LOCK,
     SPLITS_FILE,
     unlabelled_folder,
+    unlabelled_info_file,
 )
 from nnunetv2_crln.plan_and_preprocess.added_cases import (
     PreprocessedData,
@@ -31,7 +32,7 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
 )
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import info_file, remove_case
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import remove_case
 from nnunetv2_crln.raw_dataset.cases import (
     find_labelled_cases,
     find_unlabelled_cases,
@@ -259,7 +260,7 @@ def _update_preprocessed(
                 shutil.copyfile(labelled[case]["label"], temporary)
     for entry in data:
         unlabelled = unlabelled_folder(folders.preprocessed, entry.folder.name)
-        if (info := info_file(unlabelled)).is_file():
+        if (info := unlabelled_info_file(unlabelled)).is_file():
             content = read_json(info)
             write_json({**content, "cases": [case for case in content["cases"] if case not in cases]}, info)
         todo = {case: labelled[case] for case in cases if not _is_preprocessed(entry.folder, case, labelled[case])}

@@ -18,7 +18,7 @@ from nnunetv2_crln.annotation_loop.scan_admission import ADDED, PRESENT, REFUSED
 from nnunetv2_crln.dataset_conversion.common.dicom import read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image, write_image
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, RAW_LOCK
+from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, INCOMING_FOLDER, RAW_LOCK
 from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled
 from nnunetv2_crln.raw_dataset.cases import first_image, labelled_images, number_of_channels
 from nnunetv2_crln.raw_dataset.companions import with_companions
@@ -29,8 +29,6 @@ from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case
 from nnunetv2_crln.utilities.files import csv_text, finished_file, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_parallel
-
-_STAGING = ".crln_incoming"
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
     known = known_images(raw, dataset_json, reader_class, options.processes, options.show_progress)
     admission = ScanAdmission(known, number_of_channels(dataset_json))
     summary = Summary(options.dry_run)
-    staging = raw / _STAGING
+    staging = raw / INCOMING_FOLDER
     shutil.rmtree(staging, ignore_errors=True)
     try:
         for scan, reports, error in _staged(scans, staging, dataset_json["file_ending"], reader_class, options):

@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2_crln.layout import CHECKPOINT_FINAL
 from nnunetv2_crln.model_folders import find_model_folder
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.command_parser import CommandParser
@@ -50,7 +51,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("-o", type=Path, required=True, help="what becomes nnUNet_results on the other computer")
     parser.add_argument("-tr", default="nnUNetTrainer_CRLN", help="trainer (default: %(default)s)")
     parser.add_argument("-p", default="nnUNetPlans", help="plans identifier (default: %(default)s)")
-    parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
+    parser.add_argument("-chk", default=CHECKPOINT_FINAL, help="checkpoint (default: %(default)s)")
     parser.add_argument(
         "--network",
         choices=["deployed", "teacher", "student"],

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import REPORT_FILE
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
-
-DEFAULT_OUTPUT = "report.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,7 +23,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
     from nnunetv2_crln.reporting.report import build_report
     from nnunetv2_crln.utilities.files import write_text
 
-    output = options.o or options.model_folder / DEFAULT_OUTPUT
+    output = options.o or options.model_folder / REPORT_FILE
     _check(options, output)
     page = build_report(
         options.model_folder,
@@ -41,7 +40,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
 
 def _check(options: argparse.Namespace, output: Path) -> None:
     if output.suffix not in (".html", ".htm") or output.is_dir():
-        raise UserError(f"Output {output} must be a file name ending in .html, such as {DEFAULT_OUTPUT}.")
+        raise UserError(f"Output {output} must be a file name ending in .html, such as {REPORT_FILE}.")
     if len(options.baseline_evaluation) > len(options.evaluation):
         raise UserError("--baseline_evaluation names more files than --evaluation: give them in the same order.")
 
@@ -58,7 +57,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "model_folder", type=Path, metavar="MODEL_FOLDER", help="the trainer's folder in nnUNet_results, or its fold_X"
     )
-    parser.add_argument("-o", type=Path, metavar="FILE", help=f"page; default: MODEL_FOLDER/{DEFAULT_OUTPUT}")
+    parser.add_argument("-o", type=Path, metavar="FILE", help=f"page; default: MODEL_FOLDER/{REPORT_FILE}")
     parser.add_argument("--baseline", type=Path, metavar="OTHER_MODEL_FOLDER", help="model to compare with")
     parser.add_argument(
         "--evaluation",

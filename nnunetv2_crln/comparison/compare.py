@@ -17,7 +17,14 @@ from nnunetv2_crln.comparison.table import comparison_table
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
-from nnunetv2_crln.layout import NUM_FOLDS, SHORT_SCHEDULE
+from nnunetv2_crln.layout import (
+    CHECKPOINT_FINAL,
+    COMPARISON_FILE,
+    COMPARISON_LOCK,
+    MEASURED_STEPS_FILE,
+    NUM_FOLDS,
+    SHORT_SCHEDULE,
+)
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
@@ -28,8 +35,6 @@ from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.utilities.files import read_json, write_json, write_json_with_nulls, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.print_warnings import print_warnings
-
-TABLE, LOCK, MEASURED = "comparison.md", ".crln_comparison.lock", "measured_steps.json"
 
 
 def compare(options: CompareOptions) -> str:
@@ -55,7 +60,7 @@ def compare(options: CompareOptions) -> str:
     results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results)
     options.output.mkdir(parents=True, exist_ok=True)
-    with FolderLock(options.output / LOCK) as lock:
+    with FolderLock(options.output / COMPARISON_LOCK) as lock:
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
         _train(runs, options, results)
         return _write_results(runs, options, folders, cases)
@@ -123,7 +128,7 @@ def _train(runs: list[Training], options: CompareOptions, results: Path) -> None
         return
     places = [gpu_environment([gpu]) for gpu in options.gpus] or [{}] * options.at_once
     if options.measure:
-        measured = measure_methods(todo, options, options.output / MEASURED)
+        measured = measure_methods(todo, options, options.output / MEASURED_STEPS_FILE)
         print(describe_cost(todo, measured, min(len(places), len(todo)), options.device))
     print("Interrupt with Ctrl-C at any time; the same command goes on.", flush=True)
     run_queue([training_command(run, options) for run in first], places)
@@ -146,7 +151,7 @@ def training_command(run: Training, options: CompareOptions) -> QueuedCommand:
     arguments = ["nnUNetv2_train", str(options.dataset_id), options.configuration, str(run.fold), "-tr", run.trainer]
     arguments += ["-p", options.plans_name, "-device", options.device]
     # A training that ended before its held-out cases were predicted need not be loaded for training again.
-    arguments.append("--val" if (run.folder / "checkpoint_final.pth").is_file() else "--c")
+    arguments.append("--val" if (run.folder / CHECKPOINT_FINAL).is_file() else "--c")
     log = options.output / "logs" / f"{options.plans_name}_{options.configuration}_{run.method}_fold{run.fold}.log"
     title = f"training {run.method}, fold {run.fold}"
     result, epochs = run.validation / "summary.json", options.epochs or 1000
@@ -161,7 +166,7 @@ def _write_results(runs: list[Training], options: CompareOptions, folders: Datas
     baseline, *others = options.methods
     comparisons = {method: compare_evaluations(evaluations[method], evaluations[baseline]) for method in others}
     table = comparison_table(evaluations, comparisons)
-    write_text(options.output / TABLE, table)
+    write_text(options.output / COMPARISON_FILE, table)
     models = {run.method: run.folder.parent for run in runs}
     for method in others:
         page = build_report(

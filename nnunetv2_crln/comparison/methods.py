@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_crln.comparison.options import RECIPE, SUPERVISED, TRAINERS, CompareOptions
-from nnunetv2_crln.layout import FACTS_FILE
+from nnunetv2_crln.layout import CHECKPOINT_FINAL, FACTS_FILE
 from nnunetv2_crln.utilities.files import read_json
 
 SHORT = "_short"
@@ -40,7 +40,7 @@ class Training:
     @property
     def is_finished(self) -> bool:
         """Check whether the training and the prediction of its held-out cases have ended."""
-        return (self.folder / "checkpoint_final.pth").is_file() and (self.validation / "summary.json").is_file()
+        return (self.folder / CHECKPOINT_FINAL).is_file() and (self.validation / "summary.json").is_file()
 
     @property
     def began_with_trained_weights(self) -> bool:

@@ -11,10 +11,9 @@ from pathlib import Path
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import unlabelled_folder
+from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier, plans_in
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
-    info_file,
     preprocess_unlabelled,
     put_in_place,
 )
@@ -74,7 +73,7 @@ def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_pr
     failed = []
     for data in preprocessed_data(folders):
         unlabelled = unlabelled_folder(folders.preprocessed, data.folder.name)
-        if not info_file(unlabelled).is_file():
+        if not unlabelled_info_file(unlabelled).is_file():
             plans = plans_identifier(folders.preprocessed, data.plans_manager.plans)
             command = preprocess_unlabelled_command(folders.name, [data.configuration], plans)
             print(f"{data.configuration}: no unlabelled case is preprocessed. Do it with {command}")

@@ -23,7 +23,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder
+from nnunetv2_crln.layout import CASE_RECORD, UNFINISHED_CASES_PREFIX, unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.data_locks import unlabelled_data_lock
 from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_image
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, source_record
@@ -125,7 +125,7 @@ def preprocess_unlabelled(
         dataset_json = read_dataset_json(raw_dataset_folder)
         cases = find_unlabelled_cases(raw_dataset_folder, dataset_json)
         key = plan_key(plans_manager, configuration_manager)
-        write_json({"plan_key": key, "cases": list(cases)}, info_file(folder))
+        write_json({"plan_key": key, "cases": list(cases)}, unlabelled_info_file(folder))
         result = PreprocessingResult(folder, removed=remove_other_cases(folder, set(cases)))
 
         # Take every n-th case, as nnUNetv2_predict does: neighbours in a list often have similar sizes.
@@ -155,8 +155,8 @@ def preprocess_unlabelled(
 
 def _fresh_temporary_folder(folder: Path, num_parts: int, part_id: int) -> Path:
     """Make an empty folder per part, because parts that run at the same time must not delete each other's files."""
-    temporary = folder / f"incomplete_{part_id}_of_{num_parts}"
-    for leftover in folder.glob("incomplete_*") if num_parts == 1 else [temporary]:
+    temporary = folder / f"{UNFINISHED_CASES_PREFIX}{part_id}_of_{num_parts}"
+    for leftover in folder.glob(f"{UNFINISHED_CASES_PREFIX}*") if num_parts == 1 else [temporary]:
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()
     return temporary
@@ -316,12 +316,3 @@ def remove_other_cases(folder: Path, cases: set[str]) -> list[str]:
     for case in gone:
         remove_case(folder, case)
     return gone
-
-
-def info_file(folder: str | Path) -> Path:
-    """Return the file that records the expected cases and the plans' hash.
-
-    It is beside the folder, because nnU-Net allows no JSON file in it.
-    """
-    folder = Path(folder)
-    return folder.with_name(f"{folder.name}_info.json")

@@ -10,9 +10,9 @@ from pathlib import Path
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import unlabelled_folder
+from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import case_record, info_file, plan_key
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import case_record, plan_key
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
 from nnunetv2_crln.utilities.files import read_json
@@ -45,14 +45,14 @@ def unlabelled_status(
     """
     configuration_manager = plans_manager.get_configuration(configuration)
     folder = unlabelled_folder(preprocessed_dataset_folder, configuration_manager.data_identifier)
-    if not info_file(folder).is_file():
+    if not unlabelled_info_file(folder).is_file():
         plans = plans_identifier(preprocessed_dataset_folder, plans_manager.plans)
         raise UserError(
             f"{folder} has no preprocessed unlabelled cases. "
             f"Run: {preprocess_unlabelled_command(plans_manager.dataset_name, [configuration], plans)}"
         )
     key = plan_key(plans_manager, configuration_manager)
-    cases = read_json(info_file(folder))["cases"]
+    cases = read_json(unlabelled_info_file(folder))["cases"]
     names = set(os.listdir(folder))
     # Open many files at a time: there may be thousands of small ones on a network drive.
     with ThreadPoolExecutor() as pool:

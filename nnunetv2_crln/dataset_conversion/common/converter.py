@@ -21,14 +21,12 @@ from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import Split
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import DATASET_RECORD
+from nnunetv2_crln.layout import DATASET_RECORD, SPLITS_FILE, UNFINISHED_CONVERSION_FILE
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
 from nnunetv2_crln.utilities.files import remove_leftovers, write_json
 from nnunetv2_crln.utilities.parallel import run_all
 
 FILE_ENDING = ".nii.gz"
-INCOMPLETE = "dataset.json.incomplete"
-SPLITS = "splits_final.json"
 
 
 @dataclass(frozen=True)
@@ -181,12 +179,12 @@ def _check_target(folder: Path, record: dict, dataset_id: int) -> None:
     refuse_other_names(dataset_id, folder.name)
     if not os.path.lexists(folder):
         return
-    unfinished = folder / INCOMPLETE
+    unfinished = folder / UNFINISHED_CONVERSION_FILE
     if not unfinished.is_file():
         raise UserError(f"{folder} exists already and is not overwritten. Remove it or choose another number with -d.")
     if json.loads(unfinished.read_text(encoding="utf-8")) != record:
         raise UserError(
-            f"{folder} holds an unfinished conversion with other settings (see {INCOMPLETE} in it). "
+            f"{folder} holds an unfinished conversion with other settings (see {UNFINISHED_CONVERSION_FILE} in it). "
             "Use the same settings to finish it, or remove it."
         )
 
@@ -200,9 +198,9 @@ def _splits_files(folder: Path, folds: list[dict[str, list[str]]]) -> list[Path]
     """Return the files that tell nnU-Net the folds; an empty list without folds."""
     if not folds:
         return []
-    files = [folder / SPLITS]
+    files = [folder / SPLITS_FILE]
     if nnUNet_preprocessed.is_set():
-        read_by_nnunet = Path(nnUNet_preprocessed.get()) / folder.name / SPLITS
+        read_by_nnunet = Path(nnUNet_preprocessed.get()) / folder.name / SPLITS_FILE
         if read_by_nnunet.exists() and json.loads(read_by_nnunet.read_text(encoding="utf-8")) != folds:
             raise UserError(
                 f"{read_by_nnunet} exists and describes another split. Remove it (and the other preprocessed data of "
@@ -231,7 +229,7 @@ def _prepare(folder: Path, record: dict) -> None:
     for name in {name for role in Role for name in (role.images, role.labels)}:
         (folder / name).mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder / name)
-    write_json(record, folder / INCOMPLETE)
+    write_json(record, folder / UNFINISHED_CONVERSION_FILE)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -290,4 +288,4 @@ def _publish(folder: Path, record: dict, report: Report, splits: dict[Path, list
         DATASET_RECORD: {**record[DATASET_RECORD], "labelled_cases": sorted(labelled)},
     }
     write_json(content, folder / "dataset.json")
-    (folder / INCOMPLETE).unlink()
+    (folder / UNFINISHED_CONVERSION_FILE).unlink()
