@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.evaluation.metrics import mask_metrics
 from nnunetv2_crln.raw_dataset.classes import LabelDefinition
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
@@ -232,7 +232,7 @@ def refuse_unknown_values(path: Path, labels: np.ndarray, known: frozenset[int])
     is_known = np.isin(labels, sorted(known))
     if not is_known.all():
         unknown = np.unique(labels[~is_known])
-        shown = ", ".join(f"{value:g}" for value in unknown[:5]) + (", …" if len(unknown) > 5 else "")
+        shown = listing(f"{value:g}" for value in unknown)
         raise UserError(
             f"{path} holds {len(unknown)} unknown label value(s): {shown} ({np.count_nonzero(~is_known)} voxels). "
             f"dataset.json knows {sorted(known)}. Correct the file, or name the right dataset.json with -djfile."

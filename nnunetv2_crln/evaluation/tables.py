@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping
 
+from nnunetv2_crln.errors import listing
 from nnunetv2_crln.evaluation.formatting import metric_value, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS, Metric
 from nnunetv2_crln.utilities.files import csv_text
 
 ASCII_DASH = "-"  # for terminals without other dashes
 FOREGROUND_MEAN = "foreground mean"
-LISTED_CASES = 5
 
 
 def terminal_table(summary: Mapping) -> str:
@@ -98,8 +98,7 @@ def _empty_notes(summary: Mapping) -> list[str]:
         for key, what in (("n_ref", "label"), ("n_pred", "prediction")):
             cases = [case for case, entry in summary["cases"].items() if not entry["metrics"][name][key]]
             if cases:
-                listing = ", ".join(cases[:LISTED_CASES]) + (", …" if len(cases) > LISTED_CASES else "")
-                notes.append(f"{name}: {len(cases)} empty {what}(s): {listing}")
+                notes.append(f"{name}: {len(cases)} empty {what}(s): {listing(cases)}")
     return notes
 
 
