@@ -1,4 +1,4 @@
-# nnunetv2_crln with CUDA: docker build -t nnunetv2_crln . ; see docs/places.md.
+# nnunetv2_crln with CUDA: docker build -t nnunetv2_crln . ; see docs/platforms.md.
 FROM pytorch/pytorch:2.7.1-cuda12.6-cudnn9-runtime
 
 # torch.compile needs a compiler.

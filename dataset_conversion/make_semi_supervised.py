@@ -1,6 +1,6 @@
-"""Hides most labels of a labelled nnU-Net dataset. Same as python -m nnunetv2_crln.dataset_conversion.<this name>."""
+"""Hides most labels of a labelled nnU-Net dataset. Same as nnUNetv2_crln_hide_labels."""
 
-from nnunetv2_crln.dataset_conversion.make_semi_supervised import main
+from nnunetv2_crln.cli.hide_labels import main
 
 if __name__ == "__main__":
     main()

@@ -8,7 +8,7 @@ from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, did_you_mean
-from nnunetv2_crln.layout import CHECKPOINT_STATE, PLANS_BLOCK
+from nnunetv2_crln.layout import CHECKPOINT_FINAL, CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training import variants
 from nnunetv2_crln.utilities.files import read_users_json, temporary_beside, write_json
@@ -20,7 +20,7 @@ def export_model(
     model_folder: str | Path,
     output_folder: str | Path,
     folds: list[str],
-    checkpoint_name: str = "checkpoint_final.pth",
+    checkpoint_name: str = CHECKPOINT_FINAL,
     network: str = "deployed",
 ) -> Path:
     """Write plans, dataset.json and one checkpoint per fold that can be used without this package.

@@ -17,6 +17,10 @@ RAW_LOCK = ".crln_dataset.lock"
 ADDED_FILE = "crln_added_unlabelled.csv"
 PSEUDO_LABELS_FILE = "crln_pseudo_labels.csv"
 RANKING_LOCK = ".crln_ranking.lock"
+INCOMING_FOLDER = ".crln_incoming"
+"""Scans that are being added, until they are checked."""
+UNFINISHED_CONVERSION_FILE = "dataset.json.incomplete"
+"""dataset.json of a conversion that has not ended."""
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 
@@ -61,6 +65,12 @@ MONITORED = (
 SPLITS_FILE = "splits_final.json"
 NUM_FOLDS = 5
 """Folds of the split that nnU-Net makes by itself."""
+SMALL_PLANS_SUFFIX = "_small"
+"""Behind the name of the plans for CPUs and laptops."""
+REPLACED_SUFFIX = ".replaced"
+"""Behind the file name of plans that were made again, before a number if there are several."""
+UNFINISHED_CASES_PREFIX = "incomplete_"
+"""Folders in that of the preprocessed unlabelled cases, each with what one process is writing."""
 
 
 def unlabelled_folder(preprocessed_dataset_folder: str | Path, data_identifier: str) -> Path:
@@ -74,6 +84,18 @@ def unlabelled_folder(preprocessed_dataset_folder: str | Path, data_identifier: 
         ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>_unlabelled``.
     """
     return Path(preprocessed_dataset_folder) / f"{data_identifier}_unlabelled"
+
+
+def unlabelled_info_file(folder: str | Path) -> Path:
+    """Return the file that records the expected cases and the plans' hash.
+
+    It is beside the folder, because nnU-Net allows no JSON file in it.
+
+    Args:
+        folder: :func:`unlabelled_folder`.
+    """
+    folder = Path(folder)
+    return folder.with_name(f"{folder.name}_info.json")
 
 
 def data_lock_file(preprocessed_data_folder: str | Path) -> Path:
@@ -90,6 +112,11 @@ def data_lock_file(preprocessed_data_folder: str | Path) -> Path:
 
 # --- nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION/fold_X ----------------------------------------------
 
+# nnU-Net's names.
+CHECKPOINT_FINAL = "checkpoint_final.pth"
+CHECKPOINT_LATEST = "checkpoint_latest.pth"
+CHECKPOINT_BEST = "checkpoint_best.pth"
+
 FOLD_LOCK = ".crln_training.lock"
 FACTS_FILE = "crln_training.json"
 OVERLAY_FOLDER = "crln_overlays"
@@ -98,6 +125,9 @@ GROUP_CURVES_FILE = "crln_group_curves.json"
 QUALITY_FILE = "pseudo_label_quality.json"
 PROGRESS_FILE = "progress_crln.png"
 EVALUATION_FILE = "summary_crln.json"
+"""Not summary.json: nnU-Net writes one of that name into its validation folders and reads it again."""
+REPORT_FILE = "report.html"
+"""In the folder of the model."""
 
 
 def refresh_folder(fold: str | Path) -> Path:
@@ -107,6 +137,15 @@ def refresh_folder(fold: str | Path) -> Path:
         fold: ``.../fold_X``.
     """
     return Path(fold) / "crln_refreshes"
+
+
+# --- folder of a comparison -------------------------------------------------------------------------------------------
+
+COMPARISON_FILE = "comparison.md"
+COMPARISON_LOCK = ".crln_comparison.lock"
+MEASURED_STEPS_FILE = "measured_steps.json"
+
+# --- names of datasets ------------------------------------------------------------------------------------------------
 
 
 def dataset_number(dataset_name: str) -> str:

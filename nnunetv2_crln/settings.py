@@ -1,12 +1,11 @@
 """Hyper-parameters of cooperative rectification learning (CRLN): the optional ``"crln"`` block in nnU-Net's plans."""
 
 import dataclasses
-import difflib
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import PLANS_BLOCK
 
 
@@ -144,9 +143,8 @@ class CRLNSettings:
         known = [field.name for field in dataclasses.fields(cls)]
         for key in block:
             if key not in known:
-                near = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}."
-                raise UserError(f'"crln" block of the plans: unknown key {key!r}; {hint}')
+                hint = did_you_mean(str(key), known) or f" Known keys: {', '.join(known)}."
+                raise UserError(f'"crln" block of the plans: unknown key {key!r}.{hint}')
         return cls(**{**block, **overrides})
 
 

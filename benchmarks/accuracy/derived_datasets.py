@@ -89,7 +89,7 @@ def _write_repeated(run: Run, work: Path, folder: Path) -> list[Case]:
 
 def _ranked(run: Run, work: Path) -> list[str]:
     """Return the unlabelled cases in the order of nnUNetv2_crln_rank with the draw's CRLN model."""
-    from nnunetv2_crln.annotation_loop.rank import rank_unlabelled
+    from nnunetv2_crln.annotation_loop.rank_unlabelled import rank_unlabelled
     from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice
 
     model = final_checkpoint(replace(run, method="crln"), work).parents[1]

@@ -22,6 +22,7 @@ from nnunetv2_crln.layout import (
     RAW_LOCK,
     SPLITS_FILE,
     unlabelled_folder,
+    unlabelled_info_file,
 )
 from nnunetv2_crln.plan_and_preprocess.added_cases import (
     PreprocessedData,
@@ -31,14 +32,21 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
 )
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import info_file, remove_case
-from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases, list_files
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import remove_case
+from nnunetv2_crln.raw_dataset.cases import (
+    find_labelled_cases,
+    find_unlabelled_cases,
+    first_image,
+    labelled_images,
+    list_cases,
+    list_files,
+)
+from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
-from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
-from nnunetv2_crln.raw_dataset.survey import image_endings, reader_class_of
+from nnunetv2_crln.raw_dataset.readers import image_endings, reader_class_of
 from nnunetv2_crln.utilities.files import finished_file, read_json, write_json
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
@@ -170,9 +178,8 @@ def _label_files(folder: Path) -> dict[str, Path]:
 
 def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes: int, show_progress: bool) -> None:
     allowed = allowed_values(raw / "dataset.json", dataset_json)
-    labelled = {case: files["images"] for case, files in find_labelled_cases(raw, dataset_json).items()}
-    cases = labelled or {label.case: [str(file) for file in label.images] for label in new}
-    reader_class = reader_class_of(dataset_json, cases)
+    cases = labelled_images(raw, dataset_json) or {label.case: [str(file) for file in label.images] for label in new}
+    reader_class = reader_class_of(dataset_json, first_image(cases))
     ending = dataset_json["file_ending"]
     tasks = {
         label.case: ([str(file) for file in label.images], str(label.label), allowed, reader_class)
@@ -254,7 +261,7 @@ def _update_preprocessed(
                 shutil.copyfile(labelled[case]["label"], temporary)
     for entry in data:
         unlabelled = unlabelled_folder(folders.preprocessed, entry.folder.name)
-        if (info := info_file(unlabelled)).is_file():
+        if (info := unlabelled_info_file(unlabelled)).is_file():
             content = read_json(info)
             write_json({**content, "cases": [case for case in content["cases"] if case not in cases]}, info)
         todo = {case: labelled[case] for case in cases if not _is_preprocessed(entry.folder, case, labelled[case])}

@@ -18,18 +18,17 @@ from nnunetv2_crln.annotation_loop.scan_admission import ADDED, PRESENT, REFUSED
 from nnunetv2_crln.dataset_conversion.common.dicom import read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image, write_image
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, RAW_LOCK
+from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, INCOMING_FOLDER, RAW_LOCK
 from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled
-from nnunetv2_crln.raw_dataset.cases import labelled_images, number_of_channels
-from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
+from nnunetv2_crln.raw_dataset.cases import first_image, labelled_images, number_of_channels
+from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import has_voxels_elsewhere, with_companions
 from nnunetv2_crln.raw_dataset.folders import find_dataset
-from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case, reader_class_of
+from nnunetv2_crln.raw_dataset.readers import reader_class_of
+from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case
 from nnunetv2_crln.utilities.files import csv_text, finished_file, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_parallel
-
-_STAGING = ".crln_incoming"
 
 
 @dataclass(frozen=True)
@@ -108,12 +107,12 @@ def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
         raise UserError(f"{raw / IMAGES_LABELLED} holds no labelled case: nothing tells what a scan must look like.")
     # Some formats hold all channels in one file (RGB, 4D NIfTI): follow the labelled cases.
     files_a_case = max(len(files) for files in labelled.values())
-    reader_class = reader_class_of(dataset_json, labelled)
+    reader_class = reader_class_of(dataset_json, first_image(labelled))
     scans = find_scans(options.folders, files_a_case, options.patterns, options.prefix)
     known = known_images(raw, dataset_json, reader_class, options.processes, options.show_progress)
     admission = ScanAdmission(known, number_of_channels(dataset_json))
     summary = Summary(options.dry_run)
-    staging = raw / _STAGING
+    staging = raw / INCOMING_FOLDER
     shutil.rmtree(staging, ignore_errors=True)
     try:
         for scan, reports, error in _staged(scans, staging, dataset_json["file_ending"], reader_class, options):

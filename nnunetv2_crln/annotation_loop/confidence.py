@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nnunetv2_crln.annotation_loop.ranking import Structure
+from nnunetv2_crln.annotation_loop.order_scans import Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction
 
 

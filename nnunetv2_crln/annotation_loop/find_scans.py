@@ -12,7 +12,7 @@ from pathlib import Path
 from nnunetv2_crln.dataset_conversion.common.dicom import is_dicom
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.raw_dataset.check_names import RESERVED_ENDING
-from nnunetv2_crln.raw_dataset.survey import image_endings
+from nnunetv2_crln.raw_dataset.readers import image_endings
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _DICOM_MAGIC = slice(128, 132)

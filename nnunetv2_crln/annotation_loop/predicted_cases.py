@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunetv2_crln.annotation_loop.confidence import structure_confidences
-from nnunetv2_crln.annotation_loop.ranking import Structure
+from nnunetv2_crln.annotation_loop.order_scans import Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction, VolumePredictor
 from nnunetv2_crln.raw_dataset.classes import foreground_names
 from nnunetv2_crln.utilities.files import read_json, write_json
@@ -25,18 +25,18 @@ class PredictedCase:
     Attributes:
         structures: Confidence and size of each structure, by name.
         descriptor: Vector for comparing scans.
-        extra: Result of the caller's ``also``.
+        details: Result of the caller's ``on_prediction``.
     """
 
     structures: Mapping[str, Structure]
     descriptor: np.ndarray
-    extra: dict
+    details: dict
 
 
 def predict_cases(
     predictor: VolumePredictor,
     kept_in: Path,
-    also: Callable[[VolumePrediction], dict],
+    on_prediction: Callable[[VolumePrediction], dict],
     settings: dict,
     show_progress: bool = True,
 ) -> dict[str, PredictedCase]:
@@ -45,9 +45,9 @@ def predict_cases(
     Args:
         predictor: The model and its cases.
         kept_in: Folder for one file per case, from which an interrupted run continues.
-        also: Called with each prediction; what it returns is kept too. What it writes is there before the case counts
-            as done.
-        settings: What ``also`` depends on: cases kept under others are done again.
+        on_prediction: Called with each new prediction; its result is stored as ``details``. It must have written its
+            files when it returns, because the case then counts as done.
+        settings: Options of ``on_prediction``; cases stored under others are predicted again.
         show_progress: Show a progress bar.
 
     Returns:
@@ -55,7 +55,7 @@ def predict_cases(
     """
     kept_in.mkdir(parents=True, exist_ok=True)
     names = foreground_names(predictor.dataset_json, predictor.label_manager)
-    judged = {}
+    predicted = {}
     for case in tqdm(predictor.cases, desc="Predicting whole scans", unit="case", disable=not show_progress):
         path = kept_in / f"{case}.json"
         made_from = {**predictor.record(case), "settings": settings, "structures": names}
@@ -67,15 +67,15 @@ def predict_cases(
                 "made_from": made_from,
                 "structures": {name: [_none(s.expected_dice), s.volume_ml] for name, s in structures.items()},
                 "descriptor": [float(value) for value in prediction.descriptor],
-                "extra": also(prediction),
+                "extra": on_prediction(prediction),
             }
             write_json(content, path)
-        judged[case] = PredictedCase(
+        predicted[case] = PredictedCase(
             {name: Structure(_nan(dice), volume) for name, (dice, volume) in content["structures"].items()},
             np.array(content["descriptor"]),
             content["extra"],
         )
-    return judged
+    return predicted
 
 
 def _kept(path: Path, made_from: dict) -> dict | None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_crln.annotation_loop.confidence import voxel_confidence
+from nnunetv2_crln.annotation_loop.order_scans import stratified_uncertainty
 from nnunetv2_crln.annotation_loop.predicted_cases import PredictedCase, predict_cases
-from nnunetv2_crln.annotation_loop.ranking import stratified_uncertainty
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, VolumePredictor
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import (
@@ -112,8 +112,10 @@ def write_pseudo_labels(
         lock.acquire(f"{target} is being written by another run. Wait for its end.")
         # Two folders: a result and the spacing of a TIFF label would both be named CASE.json.
         export = _Exporter(predictor, gate.confidence, building / "predicted")
-        judged = predict_cases(predictor, building / "judged", export, {"confidence": gate.confidence}, show_progress)
-        uncertainty = stratified_uncertainty({case: entry.structures for case, entry in judged.items()})
+        predicted = predict_cases(
+            predictor, building / "judged", export, {"confidence": gate.confidence}, show_progress
+        )
+        uncertainty = stratified_uncertainty({case: entry.structures for case, entry in predicted.items()})
         surest_first = sorted(uncertainty, key=lambda case: (uncertainty[case], case))
         number = round(gate.keep * len(surest_first))
         accepted, rejected = surest_first[:number], surest_first[number:]
@@ -123,7 +125,7 @@ def write_pseudo_labels(
             )
         dataset = _Assembly(predictor, building / "dataset", export.ignore_label, export.ending)
         dataset.write(accepted, building / "predicted")
-        write_text(dataset.folder / PSEUDO_LABELS_FILE, gate_table(judged, uncertainty, accepted, rejected))
+        write_text(dataset.folder / PSEUDO_LABELS_FILE, gate_table(predicted, uncertainty, accepted, rejected))
         if root is None:
             _copy_split_for_nnunet(dataset.folder / SPLITS_FILE, target.name)
         dataset.folder.rename(target)
@@ -256,12 +258,12 @@ def _link(source: Path, target: Path) -> None:
 
 
 def gate_table(
-    judged: dict[str, PredictedCase], uncertainty: dict[str, float], accepted: list[str], rejected: list[str]
+    predicted: dict[str, PredictedCase], uncertainty: dict[str, float], accepted: list[str], rejected: list[str]
 ) -> str:
     """Format all unlabelled cases as CSV, the surest first, and which of them were accepted.
 
     Args:
-        judged: Results by case.
+        predicted: Results by case.
         uncertainty: In [0, 1], by case.
         accepted: Cases with a pseudo label, the surest first.
         rejected: Cases without, the surest first.
@@ -272,5 +274,5 @@ def gate_table(
     rows = [["case", "accepted", "uncertainty", "doubtful_voxels"]]
     for case in (*accepted, *rejected):
         outcome = "yes" if case in accepted else "no"
-        rows.append([case, outcome, f"{uncertainty[case]:.4f}", f"{judged[case].extra['doubtful']:.4f}"])
+        rows.append([case, outcome, f"{uncertainty[case]:.4f}", f"{predicted[case].details['doubtful']:.4f}"])
     return csv_text(rows)

@@ -15,11 +15,11 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from torch import Tensor, nn
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_FINAL, dataset_number
 from nnunetv2_crln.model_folders import find_folds
-from nnunetv2_crln.plan_and_preprocess.added_cases import unlabelled_cases_of
+from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.cases import source_record
-from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
+from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 
 
@@ -38,7 +38,7 @@ class ModelChoice:
 
     model: Path
     folds: tuple[str, ...] = ()
-    checkpoint: str = "checkpoint_final.pth"
+    checkpoint: str = CHECKPOINT_FINAL
     device: str = "cuda"
     mirroring: bool = True
     step_size: float = 0.5
@@ -184,7 +184,7 @@ def _trained_folds(choice: ModelChoice) -> list[Path]:
     if not chosen:
         raise UserError(
             f"No fold of {choice.model} has a {choice.checkpoint}. Train it to its end, or name another checkpoint "
-            "with -chk, such as checkpoint_best.pth."
+            f"with -chk, such as {CHECKPOINT_BEST}."
         )
     # Fold "all" was trained on every case: averaging it with the others is meaningless.
     others = [fold for fold in chosen if fold.name != "fold_all"]

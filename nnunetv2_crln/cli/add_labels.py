@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import listing
+from nnunetv2_crln.layout import CHECKPOINT_FINAL
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def command(arguments: Sequence[str] | None = None) -> None:
-    """Run the command with these arguments, those of the command line by default."""
+    """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
     # Imported after parsing: --help need not wait for nnU-Net.
     from nnunetv2_crln.annotation_loop.add_labels import add_labels
@@ -31,7 +32,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
         f"{len(cases)} case(s) are labelled now and belong to the training part of every fold: {listing(cases, 10)}\n"
         "To go on from a trained model without planning again:\n"
         f"  nnUNetv2_train {options.d} CONFIGURATION FOLD -tr nnUNetTrainer_CRLN "
-        "-pretrained_weights OLD_MODEL/fold_X/checkpoint_final.pth\n"
+        f"-pretrained_weights OLD_MODEL/fold_X/{CHECKPOINT_FINAL}\n"
         "nnU-Net writes into the folder of the old model: rename that first to keep it."
     )
 

@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def command(arguments: Sequence[str] | None = None) -> None:
-    """Run the command with these arguments, those of the command line by default."""
+    """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
     # Imported after parsing: --help need not wait for nnU-Net.
     from nnunetv2_crln.annotation_loop.add_unlabelled import AddOptions, add_unlabelled, refuse_unusable

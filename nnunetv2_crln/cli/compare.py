@@ -18,7 +18,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
     options = build_parser().parse_args(arguments)
     # Imported after parsing: --help need not wait for nnU-Net.
     from nnunetv2_crln.comparison.compare import compare
-    from nnunetv2_crln.comparison.methods import CompareOptions
+    from nnunetv2_crln.comparison.options import CompareOptions
 
     chosen = CompareOptions(
         dataset_id=options.d,
@@ -37,7 +37,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
 
 
 def build_parser() -> CommandParser:
-    """Build the parser."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_compare",
         "Train several methods on your dataset and compare them on the labelled cases that the folds hold out: one "

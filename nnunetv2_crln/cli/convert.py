@@ -19,7 +19,7 @@ def conversions() -> dict[str, str]:
 
 
 def build_parser() -> CommandParser:
-    """Return the parser of what all conversions have in common: the name of the dataset."""
+    """Build the parser of what all conversions have in common: the name of the dataset."""
     names = tuple(conversions())
     parser = CommandParser(
         "nnUNetv2_crln_convert",
@@ -32,10 +32,15 @@ def build_parser() -> CommandParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the conversion that the first argument names with the others."""
+    """Run the command."""
+    run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the conversion that the first argument names with the others, and let errors pass."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    dataset = build_parser().parse_args(given[:1]).dataset
-    run(lambda: import_module(conversions()[dataset]).main(given[1:]))
+    options = build_parser().parse_args(given[:1])
+    import_module(conversions()[options.dataset]).main(given[1:])
 
 
 if __name__ == "__main__":

@@ -11,46 +11,47 @@ from nnunetv2_crln.utilities.run_command import run
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
+    run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
-    run(lambda: _demo(options))
-
-
-def _demo(arguments: argparse.Namespace) -> None:
     # Imported after parsing: --help need not wait for SciPy.
     from nnunetv2_crln.demo.pipeline import FAST, Demo, DemoSettings
 
-    if arguments.fast:
-        vars(arguments).update(FAST)
-    _check(arguments)
+    if options.fast:
+        vars(options).update(FAST)
+    _check(options)
     settings = DemoSettings(
-        labelled=arguments.labelled,
-        unlabelled=arguments.unlabelled,
-        held_out=arguments.test,
-        seed=arguments.seed,
-        epochs=arguments.epochs,
-        device=arguments.device,
-        methods=tuple(arguments.methods),
+        labelled=options.labelled,
+        unlabelled=options.unlabelled,
+        held_out=options.test,
+        seed=options.seed,
+        epochs=options.epochs,
+        device=options.device,
+        methods=tuple(options.methods),
     )
-    demo = Demo(arguments.o, settings)
-    if arguments.dataset_only:
+    demo = Demo(options.o, settings)
+    if options.dataset_only:
         demo.write_dataset()
         return
     print(f"\n{demo.run()}")
-    if arguments.fast:
+    if options.fast:
         print("These few steps train nothing worth comparing: run without --fast for that.")
     for method in settings.methods[1:]:
         print(f"Report: {demo.comparison.report_file(method)}")
     print(f"Table, predictions and logs: {demo.comparison.output}\nModels: {demo.results}")
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(options: argparse.Namespace) -> None:
     for name, least in (("labelled", 1), ("unlabelled", 1), ("test", 1), ("epochs", 1), ("seed", 0)):
-        if getattr(arguments, name) < least:
-            raise UserError(f"--{name} {getattr(arguments, name)}: expected {least} or more.")
+        if getattr(options, name) < least:
+            raise UserError(f"--{name} {getattr(options, name)}: expected {least} or more.")
 
 
 def build_parser() -> CommandParser:
-    """Return the options of the command."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_demo",
         "Generate a small dataset of hearts and run the real commands on it: planning, then a comparison of training "

@@ -1,6 +1,5 @@
 """``nnUNetv2_crln_doctor``: check that everything is installed, found and set up."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
@@ -11,12 +10,16 @@ from nnunetv2_crln.utilities.run_command import run
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command; exit with status 1 if there are problems."""
+    run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
-    run(lambda: _doctor(options))
-
-
-def _doctor(arguments: argparse.Namespace) -> None:
-    from nnunetv2_crln.doctor import NOTE, OK, PROBLEM, Finding, examine_dataset, examine_installation
+    # Imported after parsing: --help need not wait for torch.
+    from nnunetv2_crln.doctor.dataset import examine_dataset
+    from nnunetv2_crln.doctor.finding import NOTE, OK, PROBLEM, Finding
+    from nnunetv2_crln.doctor.installation import examine_installation
 
     def show(findings: list[Finding]) -> int:
         for finding in findings:
@@ -27,15 +30,15 @@ def _doctor(arguments: argparse.Namespace) -> None:
         return sum(finding.state == PROBLEM for finding in findings)
 
     problems = show(examine_installation())
-    if arguments.d is not None:
+    if options.d is not None:
         print()
-        problems += show(examine_dataset(arguments.d, arguments.np))
+        problems += show(examine_dataset(options.d, options.np))
     print(f"\n{problems} problem(s) found." if problems else "\nNo problems found.")
     sys.exit(1 if problems else 0)
 
 
 def build_parser() -> CommandParser:
-    """Return the options of the command."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_doctor",
         "Check versions, where nnU-Net finds the trainer, device and environment variables, and say how to fix what is "

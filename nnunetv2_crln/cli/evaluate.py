@@ -1,74 +1,71 @@
 """``nnUNetv2_crln_evaluate``: Dice, Jaccard, ASD and 95HD of a folder of predictions."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import EVALUATION_FILE
 from nnunetv2_crln.utilities.command_parser import CommandParser
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 from nnunetv2_crln.utilities.run_command import run
-
-# Not summary.json: nnU-Net writes one of that name into its validation folders and reads it again.
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
+    run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
-    run(lambda: _evaluate(options))
-
-
-def _evaluate(arguments: argparse.Namespace) -> None:
     # Imported after parsing: --help and typing mistakes need not wait for SciPy.
     from nnunetv2_crln.evaluation.comparison import COMPARISON_RESAMPLES, compare_evaluations
     from nnunetv2_crln.evaluation.folder import check_folders, evaluate_folder
-    from nnunetv2_crln.evaluation.summary_file import save_summary
     from nnunetv2_crln.evaluation.tables import csv_table, markdown_table, terminal_table
-    from nnunetv2_crln.utilities.files import refuse_unwritable, write_text
+    from nnunetv2_crln.utilities.files import refuse_unwritable, write_json_with_nulls, write_text
 
-    output = _output_file(arguments)
-    folders = [arguments.predictions] + ([arguments.compare] if arguments.compare else [])
+    output = _output_file(options)
+    folders = [options.predictions] + ([options.compare] if options.compare else [])
     for folder in folders:  # a mistake in the second folder shows before the first is evaluated
-        check_folders(arguments.labels, folder, arguments.djfile, arguments.chill)
+        check_folders(options.labels, folder, options.djfile, options.chill)
     refuse_unwritable(output)
     summary, *others = [
         evaluate_folder(
-            arguments.labels,
+            options.labels,
             folder,
-            arguments.djfile,
-            arguments.np,
-            resamples=arguments.bootstrap,
-            seed=arguments.seed,
-            allow_missing=arguments.chill,
-            ignore_origin=arguments.ignore_origin,
+            options.djfile,
+            options.np,
+            resamples=options.bootstrap,
+            seed=options.seed,
+            allow_missing=options.chill,
+            ignore_origin=options.ignore_origin,
         )
         for folder in folders
     ]
     for other in others:
-        resamples = max(arguments.bootstrap, COMPARISON_RESAMPLES)
-        summary["comparison"] = compare_evaluations(summary, other, arguments.seed, resamples)
-    for remark in summary.get("remarks", []):
-        print(f"Warning: {remark}", file=sys.stderr)
+        resamples = max(options.bootstrap, COMPARISON_RESAMPLES)
+        summary["comparison"] = compare_evaluations(summary, other, options.seed, resamples)
+    print_warnings(summary.get("remarks", []))
     print(terminal_table(summary))
-    save_summary(summary, output)
+    write_json_with_nulls(summary, output)
     written = [output]
-    for wanted, ending, table in ((arguments.csv, ".csv", csv_table), (arguments.markdown, ".md", markdown_table)):
+    for wanted, ending, table in ((options.csv, ".csv", csv_table), (options.markdown, ".md", markdown_table)):
         if wanted:
             write_text(output.with_suffix(ending), table(summary))
             written.append(output.with_suffix(ending))
     print("Written:", *written)
 
 
-def _output_file(arguments: argparse.Namespace) -> Path:
-    output = arguments.o or arguments.predictions / EVALUATION_FILE
+def _output_file(options: argparse.Namespace) -> Path:
+    output = options.o or options.predictions / EVALUATION_FILE
     if output.suffix != ".json" or output.is_dir():
         raise UserError(f"Output {output} must be a file name ending in .json, such as {output / EVALUATION_FILE}.")
     return output
 
 
 def build_parser() -> CommandParser:
-    """Return the options of the command."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_evaluate",
         "Measure predictions: Dice, Jaccard, average surface distance and 95 % Hausdorff distance for each case and "

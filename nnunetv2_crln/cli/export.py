@@ -1,10 +1,10 @@
 """``nnUNetv2_crln_export``: a model folder for computers without this package."""
 
-import argparse
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+from nnunetv2_crln.layout import CHECKPOINT_FINAL
 from nnunetv2_crln.model_folders import find_model_folder
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.command_parser import CommandParser
@@ -13,31 +13,32 @@ from nnunetv2_crln.utilities.run_command import run
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
+    run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
-    run(lambda: _export(options))
-
-
-def _export(arguments: argparse.Namespace) -> None:
-    model = find_model_folder(arguments.d, arguments.tr, arguments.p, arguments.c)
+    model = find_model_folder(options.d, options.tr, options.p, options.c)
     # Imported after the first check: a typing mistake need not wait for torch.
     from nnunetv2_crln.export import export_model
 
-    output = arguments.o / model.parent.name / model.name
-    export_model(model, output, arguments.f, arguments.chk, arguments.network)
-    folds = " ".join(arguments.f)
+    output = options.o / model.parent.name / model.name
+    export_model(model, output, options.f, options.chk, options.network)
+    folds = " ".join(options.f)
     print(
         f"Written: {output}\n"
         "On a computer with nnU-Net alone:\n"
-        f"  nnUNetv2_predict_from_modelfolder -m {shlex.quote(str(output))} -f {folds} -chk {arguments.chk} "
+        f"  nnUNetv2_predict_from_modelfolder -m {shlex.quote(str(output))} -f {folds} -chk {options.chk} "
         "-i IMAGES -o OUTPUT\n"
-        f"or, with nnUNet_results={shlex.quote(str(arguments.o))}:\n"
-        f"  nnUNetv2_predict -d {arguments.d} -c {arguments.c} -f {folds} -tr {arguments.tr} -p {arguments.p} "
-        f"-chk {arguments.chk} -i IMAGES -o OUTPUT"
+        f"or, with nnUNet_results={shlex.quote(str(options.o))}:\n"
+        f"  nnUNetv2_predict -d {options.d} -c {options.c} -f {folds} -tr {options.tr} -p {options.p} "
+        f"-chk {options.chk} -i IMAGES -o OUTPUT"
     )
 
 
 def build_parser() -> CommandParser:
-    """Return the options of the command."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_export",
         "Export a trained model so that stock nnU-Net, without nnunetv2_crln, predicts with it: the network alone, "
@@ -50,7 +51,7 @@ def build_parser() -> CommandParser:
     parser.add_argument("-o", type=Path, required=True, help="what becomes nnUNet_results on the other computer")
     parser.add_argument("-tr", default="nnUNetTrainer_CRLN", help="trainer (default: %(default)s)")
     parser.add_argument("-p", default="nnUNetPlans", help="plans identifier (default: %(default)s)")
-    parser.add_argument("-chk", default="checkpoint_final.pth", help="checkpoint (default: %(default)s)")
+    parser.add_argument("-chk", default=CHECKPOINT_FINAL, help="checkpoint (default: %(default)s)")
     parser.add_argument(
         "--network",
         choices=["deployed", "teacher", "student"],

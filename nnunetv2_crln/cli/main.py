@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from nnunetv2_crln import __version__
-from nnunetv2_crln.cli.commands import COMMANDS, PREFIX, own_commands
+from nnunetv2_crln.cli.commands import COMMAND_PREFIX, COMMANDS, own_commands
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.utilities.run_command import run
 
@@ -19,7 +19,7 @@ def overview() -> str:
     for title, group in COMMANDS.items():
         lines += ["", title]
         lines += [f"  {command.name:{width}}  {command.summary}" for command in group]
-    lines += ["", "Each one explains itself with -h, e.g.:", f"  {PREFIX}plan_and_preprocess -h"]
+    lines += ["", "Each one explains itself with -h, e.g.:", f"  {COMMAND_PREFIX}plan_and_preprocess -h"]
     return "\n".join(lines)
 
 
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run_command(name: str, arguments: list[str]) -> None:
-    modules = {command.name.removeprefix(PREFIX): command.module for command in own_commands()}
-    short = name.removeprefix(PREFIX)
+    modules = {command.name.removeprefix(COMMAND_PREFIX): command.module for command in own_commands()}
+    short = name.removeprefix(COMMAND_PREFIX)
     if short not in modules:
         raise UserError(f"There is no command {name}.{did_you_mean(short, modules)} nnUNetv2_crln lists all commands.")
     import_module(modules[short]).main(arguments)

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from nnunetv2_crln.layout import CHECKPOINT_FINAL
+
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags to a parser."""
@@ -14,7 +16,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-f", nargs="+", default=[], metavar="FOLD", help="folds to average; default: all trained ones")
     parser.add_argument(
-        "-chk", default="checkpoint_final.pth", metavar="FILE", help="checkpoint of each fold; default: %(default)s"
+        "-chk", default=CHECKPOINT_FINAL, metavar="FILE", help="checkpoint of each fold; default: %(default)s"
     )
     parser.add_argument("-step_size", type=float, default=0.5, help="of the sliding window; default: %(default)s")
     parser.add_argument("--disable_tta", action="store_true", help="without mirroring: up to eight times faster")

@@ -4,18 +4,34 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from nnunetv2_crln.plan_and_preprocess import article
-from nnunetv2_crln.plan_and_preprocess.options import Options
-from nnunetv2_crln.plan_and_preprocess.pipeline import plan_and_preprocess
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.cores import one_per_core
 from nnunetv2_crln.utilities.run_command import run
 
+if TYPE_CHECKING:
+    from nnunetv2_crln.plan_and_preprocess.options import Options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command."""
+    run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and let errors pass."""
+    options = read_options(arguments)
+    # Imported after parsing: --help need not wait for nnU-Net.
+    from nnunetv2_crln.plan_and_preprocess.pipeline import plan_and_preprocess
+
+    plan_and_preprocess(options)
+
 
 def build_parser() -> CommandParser:
-    """Build a parser with all flags and defaults of nnUNetv2_plan_and_preprocess, and with the plugin's."""
+    """Build the parser of the command, with all flags and defaults of nnUNetv2_plan_and_preprocess."""
     parser = CommandParser(
         "nnUNetv2_crln_plan_and_preprocess",
         "Extract the fingerprint, plan and preprocess as nnUNetv2_plan_and_preprocess does, with the unlabelled images "
@@ -139,47 +155,33 @@ def read_options(arguments: Sequence[str] | None = None) -> Options:
     Raises:
         UserError: A value is not allowed.
     """
-    args = build_parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
+    # Imported after parsing: --help need not wait for nnU-Net.
+    from nnunetv2_crln.plan_and_preprocess.options import Options
+
     return Options(
-        datasets=tuple(args.d),
-        configurations=tuple(args.c),
-        verify=args.verify_dataset_integrity,
-        clean=args.clean,
-        preprocessing=not args.no_pp,
-        fingerprint_extractor=args.fpe,
-        planner=args.pl,
-        gpu_memory_target=args.gpu_memory_target,
-        preprocessor=args.preprocessor_name,
-        target_spacing=None if args.overwrite_target_spacing is None else tuple(args.overwrite_target_spacing),
-        plans_name=args.overwrite_plans_name,
-        small=args.small,
-        article=args.article,
-        num_labelled=args.num_labelled,
-        fingerprint_processes=args.npfp,
-        processes=None if args.np is None else tuple(args.np),
-        verbose=args.verbose,
-        show_progress=not args.no_pbar,
-        unlabelled_only=args.unlabelled_only,
-        num_parts=args.num_parts,
-        part_id=args.part_id,
+        datasets=tuple(options.d),
+        configurations=tuple(options.c),
+        verify=options.verify_dataset_integrity,
+        clean=options.clean,
+        preprocessing=not options.no_pp,
+        fingerprint_extractor=options.fpe,
+        planner=options.pl,
+        gpu_memory_target=options.gpu_memory_target,
+        preprocessor=options.preprocessor_name,
+        target_spacing=None if options.overwrite_target_spacing is None else tuple(options.overwrite_target_spacing),
+        plans_name=options.overwrite_plans_name,
+        small=options.small,
+        article=options.article,
+        num_labelled=options.num_labelled,
+        fingerprint_processes=options.npfp,
+        processes=None if options.np is None else tuple(options.np),
+        verbose=options.verbose,
+        show_progress=not options.no_pbar,
+        unlabelled_only=options.unlabelled_only,
+        num_parts=options.num_parts,
+        part_id=options.part_id,
     )
-
-
-def command(arguments: Sequence[str] | None = None) -> None:
-    """Run the command.
-
-    Args:
-        arguments: Arguments to parse; None takes those of this process.
-
-    Raises:
-        UserError: Input is wrong, or cases could not be preprocessed (reported after all others are done).
-    """
-    plan_and_preprocess(read_options(arguments))
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command."""
-    run(lambda: command(arguments))
 
 
 if __name__ == "__main__":

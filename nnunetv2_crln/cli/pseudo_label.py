@@ -34,7 +34,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
 
 
 def build_parser() -> CommandParser:
-    """Build the parser."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_pseudo_label",
         "Write a new, stock nnU-Net dataset: the labelled cases, and the unlabelled ones that the model is surest of "

@@ -19,7 +19,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
     """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
     # Imported after parsing: --help need not wait for nnU-Net.
-    from nnunetv2_crln.annotation_loop.rank import RankingFiles, rank_unlabelled
+    from nnunetv2_crln.annotation_loop.rank_unlabelled import RankingFiles, rank_unlabelled
 
     ranking = rank_unlabelled(model_choice(options), options.o, not options.no_pbar)
     for number, place in enumerate(ranking[:SHOWN], start=1):
@@ -28,7 +28,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
 
 
 def build_parser() -> CommandParser:
-    """Build the parser."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_rank",
         "Rank the unlabelled scans, those that the model understands least first: each is compared with scans whose "

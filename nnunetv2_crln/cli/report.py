@@ -6,43 +6,47 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import REPORT_FILE
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
-
-DEFAULT_OUTPUT = "report.html"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
+    run(lambda: command(arguments))
+
+
+def command(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
-    run(lambda: _report(options))
-
-
-def _report(arguments: argparse.Namespace) -> None:
     # Imported after parsing: --help need not wait for torch.
     from nnunetv2_crln.reporting.report import build_report
     from nnunetv2_crln.utilities.files import write_text
 
-    output = arguments.o or arguments.model_folder / DEFAULT_OUTPUT
-    if output.suffix not in (".html", ".htm") or output.is_dir():
-        raise UserError(f"Output {output} must be a file name ending in .html, such as {DEFAULT_OUTPUT}.")
-    if len(arguments.baseline_evaluation) > len(arguments.evaluation):
-        raise UserError("--baseline_evaluation names more files than --evaluation: give them in the same order.")
+    output = options.o or options.model_folder / REPORT_FILE
+    _check(options, output)
     page = build_report(
-        arguments.model_folder,
-        arguments.baseline,
-        arguments.evaluation,
-        arguments.baseline_evaluation,
+        options.model_folder,
+        options.baseline,
+        options.evaluation,
+        options.baseline_evaluation,
         page_folder=output.parent,
     )
     write_text(output, page)
     print(f"Written: {output} ({len(page) / 1e6:.1f} MB)")
-    if arguments.open and not webbrowser.open(output.resolve().as_uri()):
+    if options.open and not webbrowser.open(output.resolve().as_uri()):
         print("No browser could be started here: copy the file to a computer that has one.")
 
 
+def _check(options: argparse.Namespace, output: Path) -> None:
+    if output.suffix not in (".html", ".htm") or output.is_dir():
+        raise UserError(f"Output {output} must be a file name ending in .html, such as {REPORT_FILE}.")
+    if len(options.baseline_evaluation) > len(options.evaluation):
+        raise UserError("--baseline_evaluation names more files than --evaluation: give them in the same order.")
+
+
 def build_parser() -> CommandParser:
-    """Return the options of the command."""
+    """Build the parser of the command."""
     parser = CommandParser(
         "nnUNetv2_crln_report",
         "Write one self-contained HTML page about a trained model: what was trained on what, curves, pseudo labels "
@@ -53,7 +57,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "model_folder", type=Path, metavar="MODEL_FOLDER", help="the trainer's folder in nnUNet_results, or its fold_X"
     )
-    parser.add_argument("-o", type=Path, metavar="FILE", help=f"page; default: MODEL_FOLDER/{DEFAULT_OUTPUT}")
+    parser.add_argument("-o", type=Path, metavar="FILE", help=f"page; default: MODEL_FOLDER/{REPORT_FILE}")
     parser.add_argument("--baseline", type=Path, metavar="OTHER_MODEL_FOLDER", help="model to compare with")
     parser.add_argument(
         "--evaluation",

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nnunetv2_crln.comparison.command_queue import QueuedCommand, run_queue
 from nnunetv2_crln.comparison.estimate import describe_cost, gpu_environment, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
-from nnunetv2_crln.comparison.methods import RECIPE, CompareOptions, Training, teacher_of, trainings
+from nnunetv2_crln.comparison.methods import Training, teacher_of, trainings
+from nnunetv2_crln.comparison.options import RECIPE, CompareOptions
 from nnunetv2_crln.comparison.recipe import preparing_commands
 from nnunetv2_crln.comparison.table import comparison_table
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
-from nnunetv2_crln.evaluation.summary_file import save_summary
-from nnunetv2_crln.layout import NUM_FOLDS, SHORT_SCHEDULE
+from nnunetv2_crln.layout import (
+    CHECKPOINT_FINAL,
+    COMPARISON_FILE,
+    COMPARISON_LOCK,
+    MEASURED_STEPS_FILE,
+    NUM_FOLDS,
+    SHORT_SCHEDULE,
+)
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
@@ -24,11 +33,9 @@ from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.report import build_report
-from nnunetv2_crln.utilities.command_queue import Command, run_queue
-from nnunetv2_crln.utilities.files import read_json, write_json, write_text
+from nnunetv2_crln.utilities.files import read_json, write_json, write_json_with_nulls, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
-
-TABLE, LOCK, MEASURED = "comparison.md", ".crln_comparison.lock", "measured_steps.json"
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 
 def compare(options: CompareOptions) -> str:
@@ -49,18 +56,18 @@ def compare(options: CompareOptions) -> str:
     cases = held_out_cases(folders.preprocessed, labelled, options.folds, leave_out=partly)
     print(f"{folders.name}: {len(cases)} held-out cases in fold(s) {', '.join(map(str, options.folds))}")
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
-        print(warning)
-    plans_name = _plans(folders, options)
+        print_warnings([warning])
+    options = dataclasses.replace(options, plans_name=_plans_to_train_with(folders, options))
     results = required_folder("nnUNet_results") / folders.name
-    runs = trainings(options, results, plans_name)
+    runs = trainings(options, results)
     options.output.mkdir(parents=True, exist_ok=True)
-    with FolderLock(options.output / LOCK) as lock:
+    with FolderLock(options.output / COMPARISON_LOCK) as lock:
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
-        _train(runs, options, results, plans_name)
+        _train(runs, options, results)
         return _write_results(runs, options, folders, cases)
 
 
-def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
+def _plans_to_train_with(folders: DatasetFolders, options: CompareOptions) -> str:
     """Return the name of the plans to train with; for a given number of epochs, that of a copy with this number.
 
     Raises:
@@ -100,18 +107,20 @@ def _plans(folders: DatasetFolders, options: CompareOptions) -> str:
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
-def _train(runs: list[Training], options: CompareOptions, results: Path, plans_name: str) -> None:
+def _train(runs: list[Training], options: CompareOptions, results: Path) -> None:
     """Train what is missing; recipes come last, because they need the predictions of supervised models."""
     for run in runs:
         if run.is_finished:
             print(f"{run.method}, fold {run.fold}: trained already ({run.folder})")
         if run.began_with_trained_weights:
-            print(
-                f"WARNING: {run.method}, fold {run.fold} began with trained weights (-pretrained_weights), while this "
-                "command's own trainings begin with random ones: the comparison is not fair. Rename "
-                f"{run.folder.parent} to have it trained anew."
+            print_warnings(
+                [
+                    f"{run.method}, fold {run.fold} began with trained weights (-pretrained_weights), while this "
+                    "command's own trainings begin with random ones: the comparison is not fair. Rename "
+                    f"{run.folder.parent} to have it trained anew."
+                ]
             )
-    recipes = {run: teacher_of(run, options, results, plans_name) for run in runs if run.method == RECIPE}
+    recipes = {run: teacher_of(run, options, results) for run in runs if run.method == RECIPE}
     recipes = {run: teacher for run, teacher in recipes.items() if not run.is_finished}
     first = [*(run for run in runs if run.method != RECIPE), *recipes.values()]
     first = [run for run in dict.fromkeys(first) if not run.is_finished]
@@ -120,35 +129,34 @@ def _train(runs: list[Training], options: CompareOptions, results: Path, plans_n
         return
     places = [gpu_environment([gpu]) for gpu in options.gpus] or [{}] * options.at_once
     if options.measure:
-        measured = measure_methods(todo, options, plans_name, options.output / MEASURED)
+        measured = measure_methods(todo, options, options.output / MEASURED_STEPS_FILE)
         print(describe_cost(todo, measured, min(len(places), len(todo)), options.device))
     print("Interrupt with Ctrl-C at any time; the same command goes on.", flush=True)
-    run_queue([training_command(run, options, plans_name) for run in first], places)
+    run_queue([training_command(run, options) for run in first], places)
     if recipes:
         for run, teacher in recipes.items():
-            run_queue(preparing_commands(run, teacher, options, plans_name), places[:1])
-        run_queue([training_command(run, options, plans_name) for run in recipes], places)
+            run_queue(preparing_commands(run, teacher, options), places[:1])
+        run_queue([training_command(run, options) for run in recipes], places)
 
 
-def training_command(run: Training, options: CompareOptions, plans_name: str) -> Command:
+def training_command(run: Training, options: CompareOptions) -> QueuedCommand:
     """Return nnU-Net's command for a training or for its remaining part.
 
     Args:
         run: Training that has not ended.
         options: Options of the command.
-        plans_name: Name of the plans to train with.
 
     Returns:
         The command and its log file.
     """
     arguments = ["nnUNetv2_train", str(options.dataset_id), options.configuration, str(run.fold), "-tr", run.trainer]
-    arguments += ["-p", plans_name, "-device", options.device]
+    arguments += ["-p", options.plans_name, "-device", options.device]
     # A training that ended before its held-out cases were predicted need not be loaded for training again.
-    arguments.append("--val" if (run.folder / "checkpoint_final.pth").is_file() else "--c")
-    log = options.output / "logs" / f"{plans_name}_{options.configuration}_{run.method}_fold{run.fold}.log"
+    arguments.append("--val" if (run.folder / CHECKPOINT_FINAL).is_file() else "--c")
+    log = options.output / "logs" / f"{options.plans_name}_{options.configuration}_{run.method}_fold{run.fold}.log"
     title = f"training {run.method}, fold {run.fold}"
     result, epochs = run.validation / "summary.json", options.epochs or 1000
-    return Command(title, arguments, log, result, epochs, run.environment)
+    return QueuedCommand(title, arguments, log, result, epochs, run.environment)
 
 
 # --- results ----------------------------------------------------------------------------------------------------------
@@ -159,7 +167,7 @@ def _write_results(runs: list[Training], options: CompareOptions, folders: Datas
     baseline, *others = options.methods
     comparisons = {method: compare_evaluations(evaluations[method], evaluations[baseline]) for method in others}
     table = comparison_table(evaluations, comparisons)
-    write_text(options.output / TABLE, table)
+    write_text(options.output / COMPARISON_FILE, table)
     models = {run.method: run.folder.parent for run in runs}
     for method in others:
         page = build_report(
@@ -192,5 +200,5 @@ def _evaluate(
     summary = evaluate_folder(labels, folder, dataset_json, allow_missing=True, by_index=True)
     for remark in summary.get("remarks", ()):
         print(f"{method}: {remark}")
-    save_summary(summary, options.evaluation_file(method))
+    write_json_with_nulls(summary, options.evaluation_file(method))
     return summary

@@ -64,9 +64,9 @@ def warn_about_few(number: int, all_folds: bool) -> str:
     more = "" if all_folds else " More folds (-f 0 1 2 3 4) hold out more cases."
     if number < FEWEST_FOR_A_TEST:
         return (
-            f"Warning: {number} held-out case(s) cannot tell two methods apart: even if one is better on every case, "
+            f"{number} held-out case(s) cannot tell two methods apart: even if one is better on every case, "
             f"the signed-rank test does not fall below p = 0.05.{more}"
         )
     if number < FEW:
-        return f"Warning: with {number} held-out cases only large differences show. Look at the intervals.{more}"
+        return f"With {number} held-out cases only large differences show. Look at the intervals.{more}"
     return ""

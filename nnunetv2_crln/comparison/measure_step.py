@@ -14,7 +14,7 @@ from nnunetv2_crln.training.hooks.progress_line import VALIDATION_SHARE
 from nnunetv2_crln.utilities.memory import peak_ram_gib
 
 WARM_UP, STEPS = 2, 4
-PREFIX = "measured: "
+RESULT_MARK = "measured: "
 
 
 def measure(trainer: Any) -> dict[str, float]:
@@ -24,7 +24,7 @@ def measure(trainer: Any) -> dict[str, float]:
         trainer: New trainer; its weights and its output folder are changed.
 
     Returns:
-        ``seconds`` of a step with its batch, ``memory_gb`` at its peak (of the GPU; on a CPU of the process), and
+        ``seconds`` of a step with its batch, ``memory_gib`` at its peak (of the GPU; on a CPU of the process), and
         ``steps`` of the whole training; a validation step counts as a third of one.
     """
     cuda = trainer.device.type == "cuda"
@@ -43,7 +43,7 @@ def measure(trainer: Any) -> dict[str, float]:
     memory = torch.cuda.max_memory_reserved(trainer.device) / 2**30 if cuda else peak_ram_gib()
     validation = VALIDATION_SHARE * trainer.num_val_iterations_per_epoch
     steps = trainer.num_epochs * (trainer.num_iterations_per_epoch + validation)
-    return {"seconds": seconds, "memory_gb": memory, "steps": float(steps)}
+    return {"seconds": seconds, "memory_gib": memory, "steps": float(steps)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         options.d, options.c, int(options.f), options.tr, options.p, device=torch.device(options.device)
     )
     result = measure(trainer)
-    print(PREFIX + json.dumps(result), flush=True)
+    print(RESULT_MARK + json.dumps(result), flush=True)
     # Loader workers need not end properly: there is nothing left to lose.
     for loader in (trainer.dataloader_train, trainer.dataloader_val):
         if hasattr(loader, "_finish"):

@@ -12,38 +12,41 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_crln.comparison.methods import CompareOptions, Training
+from nnunetv2_crln.comparison.command_queue import QueuedCommand
+from nnunetv2_crln.comparison.methods import Training
+from nnunetv2_crln.comparison.options import CompareOptions
 from nnunetv2_crln.layout import SPLITS_FILE, dataset_title
-from nnunetv2_crln.utilities.command_queue import Command
+from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry
+from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 
-def preparing_commands(recipe: Training, teacher: Training, options: CompareOptions, plans_name: str) -> list[Command]:
+def preparing_commands(recipe: Training, teacher: Training, options: CompareOptions) -> list[QueuedCommand]:
     """Return the commands that make the data of a recipe, in their order.
 
     Args:
         recipe: Training of the method ``recipe``.
         teacher: Finished supervised training of the same fold.
         options: Options of the command.
-        plans_name: Name of the plans to train with.
 
     Returns:
         Commands that predict the unlabelled cases and preprocess the result.
     """
     raw, preprocessed = (Path(recipe.environment[name]) for name in ("nnUNet_raw", "nnUNet_preprocessed"))
     dataset = recipe.folder.parents[1].name
-    logs, name = options.output / "logs", f"{plans_name}_{options.configuration}_recipe_fold{recipe.fold}"
+    logs, name = options.output / "logs", f"{options.plans_name}_{options.configuration}_recipe_fold{recipe.fold}"
     module = [sys.executable, "-m", "nnunetv2_crln.comparison.recipe"]
-    predict = [*module, str(teacher.folder), "-f", str(recipe.fold), "-d", str(options.dataset_id), "-p", plans_name]
-    predict += ["-device", options.device, "--raw", str(raw), "--preprocessed", str(preprocessed)]
-    preprocess = ["nnUNetv2_preprocess", "-d", str(options.dataset_id), "-plans_name", plans_name]
+    predict = [*module, str(teacher.folder), "-f", str(recipe.fold), "-d", str(options.dataset_id)]
+    predict += ["-p", options.plans_name, "-device", options.device]
+    predict += ["--raw", str(raw), "--preprocessed", str(preprocessed)]
+    preprocess = ["nnUNetv2_preprocess", "-d", str(options.dataset_id), "-plans_name", options.plans_name]
     preprocess += ["-c", options.configuration, "-np", "2"]
     fold = f"recipe, fold {recipe.fold}"
     return [
-        Command(
+        QueuedCommand(
             f"predicting the unlabelled cases for the {fold}", predict, logs / f"{name}_predict.log", raw / dataset
         ),
-        Command(
+        QueuedCommand(
             f"preprocessing for the {fold}",
             preprocess,
             logs / f"{name}_preprocess.log",
@@ -67,11 +70,10 @@ def write_recipe(
         raw: Folder in place of nnUNet_raw.
         preprocessed: Folder in place of nnUNet_preprocessed.
     """
+    # Imported here: a comparison without this method need not wait for what predicts.
     from nnunetv2_crln.annotation_loop.pseudo_label import Gate, write_pseudo_labels
     from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice
     from nnunetv2_crln.plan_and_preprocess.fingerprint import FINGERPRINT
-    from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry
-    from nnunetv2_crln.raw_dataset.folders import find_dataset
 
     source = find_dataset(dataset_id)
     name = dataset_title(source.name)

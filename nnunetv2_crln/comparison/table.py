@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from nnunetv2_crln.evaluation.formatting import UNKNOWN, metric_with_sd, p_value
+from nnunetv2_crln.evaluation.formatting import DASH, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS
 
 SHOWN = ("Dice", "HD95_mm")
@@ -31,7 +31,7 @@ def comparison_table(evaluations: Mapping[str, Mapping], comparisons: Mapping[st
         row = [method, str(evaluation["num_cases"])]
         for metric in metrics:
             values = evaluation["foreground_mean"][metric.key]
-            row.append(UNKNOWN if math.isnan(values["mean"]) else metric_with_sd(metric, values))
+            row.append(DASH if math.isnan(values["mean"]) else metric_with_sd(metric, values))
             row.append(
                 _difference(comparisons[method]["foreground_mean"][metric.key], metric.factor)
                 if method in comparisons
@@ -48,6 +48,6 @@ def comparison_table(evaluations: Mapping[str, Mapping], comparisons: Mapping[st
 
 def _difference(test: Mapping, factor: float) -> str:
     if math.isnan(test["difference"]):
-        return UNKNOWN
+        return DASH
     low, high = test["ci_low"] * factor, test["ci_high"] * factor
     return f"{test['difference'] * factor:+.2f} [{low:+.2f}, {high:+.2f}], {p_value(test['p_value'])}"

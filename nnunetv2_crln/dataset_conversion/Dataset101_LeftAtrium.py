@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from nnunetv2_crln.dataset_conversion.common.command import build_parser, convert_dataset
 from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase, SourceCase, check_scan, recoded
-from nnunetv2_crln.dataset_conversion.common.converter import Recipe
+from nnunetv2_crln.dataset_conversion.common.converter import Conversion
 from nnunetv2_crln.dataset_conversion.common.hdf5 import read_arrays, require_h5py
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image
 from nnunetv2_crln.dataset_conversion.common.label_crop import add_crop_option, crop_around_label, crop_options
@@ -68,7 +68,7 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
 
     Args:
         source: Files of the case.
-        options: Options of the recipe.
+        options: Options of the conversion.
 
     Returns:
         The case in memory.
@@ -107,9 +107,9 @@ def _binary(label: sitk.Image, where: object) -> sitk.Image:
     return recoded(label, {0: 0, 255 if 255 in values else 1: 1}, where)
 
 
-def make_recipe(options: argparse.Namespace) -> Recipe:
-    """Return the recipe of this dataset."""
-    return Recipe(
+def make_conversion(options: argparse.Namespace) -> Conversion:
+    """Return the conversion of this dataset."""
+    return Conversion(
         channels=("LGE_MRI",),
         labels=("background", "left atrium"),
         read=read,
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the conversion."""
     parser = build_parser(DESCRIPTION, 101, "LeftAtrium", 8)
     add_crop_option(parser)
-    convert_dataset(parser, arguments, published_split("left_atrium"), find, make_recipe)
+    convert_dataset(parser, arguments, published_split("left_atrium"), find, make_conversion)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 from nnunetv2_crln.dataset_conversion.common.command import build_parser, convert_dataset
 from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase, SourceCase, check_scan, recoded
-from nnunetv2_crln.dataset_conversion.common.converter import Recipe
+from nnunetv2_crln.dataset_conversion.common.converter import Conversion
 from nnunetv2_crln.dataset_conversion.common.dicom import is_dicom, read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image
 from nnunetv2_crln.dataset_conversion.common.label_crop import add_crop_option, crop_around_label, crop_options
@@ -94,7 +94,7 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
 
     Args:
         source: Files of the case.
-        options: Options of the recipe.
+        options: Options of the conversion.
 
     Returns:
         The case in memory.
@@ -176,9 +176,9 @@ def _flip(text: str) -> str:
     raise argparse.ArgumentTypeError(f"{text!r} is none of auto, none, or some of the letters xyz")
 
 
-def make_recipe(options: argparse.Namespace) -> Recipe:
-    """Return the recipe of this dataset."""
-    return Recipe(
+def make_conversion(options: argparse.Namespace) -> Conversion:
+    """Return the conversion of this dataset."""
+    return Conversion(
         channels=("CT",),
         labels=("background", "pancreas"),
         read=read,
@@ -212,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="clip to [-125, 275] HU and resample to 1 mm, as the paper does; not needed for nnU-Net",
     )
     add_crop_option(parser)
-    convert_dataset(parser, arguments, published_split("pancreas_ct"), find, make_recipe)
+    convert_dataset(parser, arguments, published_split("pancreas_ct"), find, make_conversion)
 
 
 if __name__ == "__main__":

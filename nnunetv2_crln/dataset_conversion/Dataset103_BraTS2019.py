@@ -15,7 +15,7 @@ from nnunetv2_crln.dataset_conversion.common.converted_case import (
     on_one_grid,
     recoded,
 )
-from nnunetv2_crln.dataset_conversion.common.converter import Recipe
+from nnunetv2_crln.dataset_conversion.common.converter import Conversion
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image
 from nnunetv2_crln.dataset_conversion.common.orientation import align_label
 from nnunetv2_crln.dataset_conversion.common.search import Found, walk
@@ -85,7 +85,7 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
 
     Args:
         source: Files of the case.
-        options: Options of the recipe.
+        options: Options of the conversion.
 
     Returns:
         The case in memory.
@@ -102,9 +102,9 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
     return ConvertedCase(images, recoded(label, codes, source.label), notes + more)
 
 
-def make_recipe(options: argparse.Namespace) -> Recipe:
-    """Return the recipe of this dataset."""
-    return Recipe(
+def make_conversion(options: argparse.Namespace) -> Conversion:
+    """Return the conversion of this dataset."""
+    return Conversion(
         channels=tuple(modality.upper() for modality in options.modalities),
         labels=TARGETS[options.labels][0],
         read=read,
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="whole_tumour: one class, as in the paper (default); all: 1, 2 and 4 as the classes 1, 2, 3; regions: "
         "whole tumour, tumour core and enhancing tumour, which overlap",
     )
-    convert_dataset(parser, arguments, published_split("brats2019"), find, make_recipe)
+    convert_dataset(parser, arguments, published_split("brats2019"), find, make_conversion)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 from nnunetv2_crln.dataset_conversion.common.command import build_parser, convert_dataset
 from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase, SourceCase, check_scan, recoded
-from nnunetv2_crln.dataset_conversion.common.converter import Recipe
+from nnunetv2_crln.dataset_conversion.common.converter import Conversion
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image
 from nnunetv2_crln.dataset_conversion.common.orientation import align_label
 from nnunetv2_crln.dataset_conversion.common.search import Found, walk
@@ -156,7 +156,7 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
 
     Args:
         source: Files of the case.
-        options: Options of the recipe; none of them concerns reading.
+        options: Options of the conversion; none of them concerns reading.
 
     Returns:
         The case in memory.
@@ -172,9 +172,9 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
     return ConvertedCase((scan,), recoded(label, {value: value for value in range(len(CLASSES))}, source.label), notes)
 
 
-def make_recipe(options: argparse.Namespace) -> Recipe:
-    """Return the recipe of this dataset."""
-    return Recipe(
+def make_conversion(options: argparse.Namespace) -> Conversion:
+    """Return the conversion of this dataset."""
+    return Conversion(
         channels=("cine_MRI",),
         labels=CLASSES,
         read=read,
@@ -188,7 +188,7 @@ def make_recipe(options: argparse.Namespace) -> Recipe:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the conversion."""
     parser = build_parser(DESCRIPTION, 104, "ACDC", 3, counted="patients")
-    convert_dataset(parser, arguments, published_split("acdc"), find, make_recipe)
+    convert_dataset(parser, arguments, published_split("acdc"), find, make_conversion)
 
 
 if __name__ == "__main__":

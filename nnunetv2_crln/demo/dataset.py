@@ -1,6 +1,5 @@
 """Write the generated patients as a raw nnU-Net dataset with unlabelled images, and the split of its labelled cases."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,7 @@ def write_demo_dataset(
         "name": folder.name,
         "description": f"Generated hearts, seed {seed}: no patient's data. Written by nnUNetv2_crln_demo.",
     }
-    (folder / "dataset.json").write_text(json.dumps(description, indent=4) + "\n", encoding="utf-8")
+    write_json(description, folder / "dataset.json")
     return folder
 
 

@@ -16,13 +16,15 @@ from pathlib import Path
 from unittest import mock
 
 from nnunetv2_crln import __version__
-from nnunetv2_crln.comparison.methods import CompareOptions
+from nnunetv2_crln.comparison.command_queue import QueuedCommand, run_queue
+from nnunetv2_crln.comparison.options import CompareOptions
 from nnunetv2_crln.demo.dataset import DATASET_NAME, write_demo_dataset, write_demo_split
 from nnunetv2_crln.demo.plans import DEMO_PLANS, write_demo_plans
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.command_queue import Command, run_queue
+from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.utilities.files import write_json
 
-DATASET_ID = DATASET_NAME.removeprefix("Dataset").split("_")[0]
+DATASET_ID = dataset_number(DATASET_NAME)
 CONFIGURATION = "3d_fullres"
 STAMP = "demo.json"
 _FOLDERS = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")
@@ -147,7 +149,7 @@ class Demo:
                 "Choose another folder with -o."
             )
         self.output.mkdir(parents=True, exist_ok=True)
-        stamp.write_text(json.dumps(wanted, indent=4) + "\n", encoding="utf-8")
+        write_json(wanted, stamp)
 
     def _plan(self) -> None:
         """Plan and preprocess, then write the demo's split and plans."""
@@ -155,7 +157,7 @@ class Demo:
         # One process: starting another one takes longer than these small images.
         arguments += ["-np", "1", "-npfp", "1", "--verify_dataset_integrity"]
         log = self.output / _LOGS / "plan_and_preprocess.log"
-        run_queue([Command("planning and preprocessing", arguments, log, self.preprocessed)], [{}])
+        run_queue([QueuedCommand("planning and preprocessing", arguments, log, self.preprocessed)], [{}])
         write_demo_split(self.preprocessed, self.settings.labelled, self.settings.held_out)
         write_demo_plans(self.preprocessed, self.settings.seed)
 

@@ -1,9 +1,9 @@
 """Make the demo's plans: nnU-Net's own, with a network and a schedule that a CPU finishes in minutes."""
 
-import json
 from pathlib import Path
 
 from nnunetv2_crln.layout import PLANS_BLOCK, SHORT_SCHEDULE
+from nnunetv2_crln.utilities.files import read_json, write_json
 
 DEMO_PLANS = "nnUNetPlans_demo"
 
@@ -27,7 +27,7 @@ def write_demo_plans(preprocessed_dataset_folder: str | Path, seed: int) -> Path
         Path of the new plans, for ``-p nnUNetPlans_demo``.
     """
     folder = Path(preprocessed_dataset_folder)
-    plans = json.loads((folder / "nnUNetPlans.json").read_text(encoding="utf-8"))
+    plans = read_json(folder / "nnUNetPlans.json")
     full_resolution = plans["configurations"]["3d_fullres"]
     full_resolution["patch_size"] = _PATCH
     full_resolution["batch_size"] = 2
@@ -44,5 +44,5 @@ def write_demo_plans(preprocessed_dataset_folder: str | Path, seed: int) -> Path
     plans["plans_name"] = DEMO_PLANS
     plans["configurations"] = {"3d_fullres": full_resolution}
     path = folder / f"{DEMO_PLANS}.json"
-    path.write_text(json.dumps(plans, indent=4) + "\n", encoding="utf-8")
+    write_json(plans, path)
     return path

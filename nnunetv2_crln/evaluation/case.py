@@ -7,9 +7,9 @@ from typing import NoReturn
 
 import numpy as np
 
-from nnunetv2_crln.errors import UserError, exact
-from nnunetv2_crln.evaluation.classes import LabelDefinition
+from nnunetv2_crln.errors import UserError, exact, listing
 from nnunetv2_crln.evaluation.metrics import mask_metrics
+from nnunetv2_crln.raw_dataset.classes import LabelDefinition
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.utilities.nifti import check_nifti_is_complete
 
@@ -79,8 +79,8 @@ def evaluate_case(
     reference = read_segmentation(case.reference_file, reader_class)
     prediction = read_segmentation(case.prediction_file, reader_class)
     remark = check_geometry(case, reference, prediction, reader_class, ignore_origin, by_index)
-    check_labels(case.reference_file, reference.labels, definition.known_in_reference)
-    check_labels(case.prediction_file, prediction.labels, definition.known_labels)
+    refuse_unknown_values(case.reference_file, reference.labels, definition.known_in_reference)
+    refuse_unknown_values(case.prediction_file, prediction.labels, definition.known_labels)
     # A 2D image is read as a volume of one slice, in which every voxel would be border.
     axes = [axis for axis, size in enumerate(reference.labels.shape) if size > 1] or [0]
     reference_labels, predicted_labels = (_keep_axes(item.labels, axes) for item in (reference, prediction))
@@ -218,8 +218,8 @@ def _at_fault(case: Case, reference: Segmentation, prediction: Segmentation, rea
     return off[0] if len(off) == 1 else ""
 
 
-def check_labels(path: Path, labels: np.ndarray, known: frozenset[int]) -> None:
-    """Check that every voxel has a label value of dataset.json.
+def refuse_unknown_values(path: Path, labels: np.ndarray, known: frozenset[int]) -> None:
+    """Refuse a label map with values that dataset.json does not know.
 
     Args:
         path: Path of the file, for the message.
@@ -232,7 +232,7 @@ def check_labels(path: Path, labels: np.ndarray, known: frozenset[int]) -> None:
     is_known = np.isin(labels, sorted(known))
     if not is_known.all():
         unknown = np.unique(labels[~is_known])
-        shown = ", ".join(map(exact, unknown[:5])) + (", …" if len(unknown) > 5 else "")
+        shown = listing(map(exact, unknown))
         raise UserError(
             f"{path} holds {len(unknown)} unknown label value(s): {shown} ({np.count_nonzero(~is_known)} voxels). "
             f"dataset.json knows {sorted(known)}. Correct the file, or name the right dataset.json with -djfile."

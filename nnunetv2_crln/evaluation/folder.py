@@ -1,7 +1,5 @@
 """Evaluate a folder of predictions against a folder of labels, in parallel."""
 
-import contextlib
-import io
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -11,10 +9,9 @@ import numpy as np
 from nnunetv2_crln.errors import UserError, did_you_mean_path, listing
 from nnunetv2_crln.evaluation.bootstrap import CONFIDENCE_LEVEL, bootstrap_mean
 from nnunetv2_crln.evaluation.case import Case, Measured, evaluate_case
-from nnunetv2_crln.evaluation.classes import LabelDefinition, find_dataset_json, label_definition, required_entry
 from nnunetv2_crln.evaluation.metrics import METRICS
-from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
-from nnunetv2_crln.raw_dataset.reading import explain_read_error
+from nnunetv2_crln.raw_dataset.classes import LabelDefinition, label_definition
+from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json, required_entry
 from nnunetv2_crln.utilities.cores import one_per_core
 from nnunetv2_crln.utilities.names import with_hint
 from nnunetv2_crln.utilities.parallel import run_parallel
@@ -63,7 +60,10 @@ def evaluate_folder(
     content, source = _dataset_json(dataset_json, labels, predictions)
     definition = label_definition(content)
     cases, missing = pair_cases(labels, predictions, required_entry(content, "file_ending"), allow_missing)
-    reader_class = _reader_class(content, cases[0])
+    # Imported here, because nnU-Net's readers take 0.7 s, which the metrics alone need not spend.
+    from nnunetv2_crln.raw_dataset.readers import reader_class_of
+
+    reader_class = reader_class_of(content, cases[0].reference_file, is_label=True)
     measured = _evaluate_cases(cases, reader_class, definition, num_processes, show_progress, ignore_origin, by_index)
     remarks = [measured[case.name].remark for case in cases if measured[case.name].remark]
     result = {
@@ -107,6 +107,29 @@ def check_folders(
     content, _ = _dataset_json(dataset_json, Path(labels), Path(predictions))
     label_definition(content)
     pair_cases(Path(labels), Path(predictions), required_entry(content, "file_ending"), allow_missing)
+
+
+def find_dataset_json(labels_folder: Path, predictions_folder: Path) -> Path:
+    """Find the dataset.json beside the labels folder (as in nnUNet_raw), or else nnU-Net's copy with the predictions.
+
+    Args:
+        labels_folder: Folder of label files.
+        predictions_folder: Folder of predictions.
+
+    Returns:
+        Path of the file.
+
+    Raises:
+        UserError: Neither place has a dataset.json.
+    """
+    candidates = [labels_folder.resolve().parent / "dataset.json", predictions_folder / "dataset.json"]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise UserError(
+        f"No dataset.json found; looked for {candidates[0]} and {candidates[1]}. "
+        f"Name it with -djfile PATH (dataset_json=... in Python)."
+    )
 
 
 def values_of(summary: Mapping, metric: str, classes: list[str], cases: Iterable[str] | None = None) -> np.ndarray:
@@ -196,22 +219,6 @@ def _dataset_json(given: str | Path | Mapping | None, labels: Path, predictions:
         return given, "given as a dictionary"
     path = find_dataset_json(labels, predictions) if given is None else Path(given)
     return read_dataset_json(path), str(path.resolve())
-
-
-def _reader_class(dataset_json: Mapping, example: Case) -> type:
-    # Imported here, because it takes 0.7 s, which the metrics alone need not spend.
-    from nnunetv2.imageio.reader_writer_registry import determine_reader_writer_from_dataset_json
-
-    try:
-        # nnU-Net prints the traceback of every reader that it tries in vain.
-        with contextlib.redirect_stderr(io.StringIO()):
-            return determine_reader_writer_from_dataset_json(dataset_json, str(example.reference_file), verbose=False)
-    except RuntimeError as error:
-        raise UserError(
-            f"No nnU-Net reader can open {example.reference_file}: "
-            f"{explain_read_error(example.reference_file, error, is_label=True)} "
-            f"Check the file, and file_ending and overwrite_image_reader_writer in dataset.json."
-        ) from None
 
 
 def _evaluate_cases(

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from nnunetv2_crln.evaluation.metrics import Metric
 
-UNKNOWN = "–"
+DASH = "–"
 
 
-def metric_value(metric: Metric, value: float, unknown: str = UNKNOWN) -> str:
+def metric_value(metric: Metric, value: float, unknown: str = DASH) -> str:
     """Format the value of a metric in its unit.
 
     Args:
@@ -24,7 +24,7 @@ def metric_value(metric: Metric, value: float, unknown: str = UNKNOWN) -> str:
     return unknown if math.isnan(value) else f"{value * metric.factor:.2f}"
 
 
-def metric_with_sd(metric: Metric, values: Mapping, unknown: str = UNKNOWN) -> str:
+def metric_with_sd(metric: Metric, values: Mapping, unknown: str = DASH) -> str:
     """Format mean and standard deviation of a metric.
 
     Args:
@@ -38,7 +38,7 @@ def metric_with_sd(metric: Metric, values: Mapping, unknown: str = UNKNOWN) -> s
     return f"{metric_value(metric, values['mean'], unknown)} ± {metric_value(metric, values['sd'], unknown)}"
 
 
-def p_value(value: float, unknown: str = UNKNOWN) -> str:
+def p_value(value: float, unknown: str = DASH) -> str:
     """Format a p value; one that would be rounded to zero is given as a bound.
 
     Args:

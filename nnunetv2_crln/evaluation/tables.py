@@ -3,13 +3,13 @@
 import math
 from collections.abc import Mapping
 
+from nnunetv2_crln.errors import listing
 from nnunetv2_crln.evaluation.formatting import metric_value, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS, Metric
 from nnunetv2_crln.utilities.files import csv_text
 
-UNKNOWN = "-"  # for terminals without other dashes
+ASCII_DASH = "-"  # for terminals without other dashes
 FOREGROUND_MEAN = "foreground mean"
-LISTED_CASES = 5
 
 
 def terminal_table(summary: Mapping) -> str:
@@ -75,7 +75,7 @@ def _mean_cells(metric: Metric, values: Mapping) -> list[str]:
         f"{metric.title} [{metric.unit}]",
         _mean_with_spread(metric, values),
         _interval(metric, values),
-        metric_value(metric, values["median"], UNKNOWN),
+        metric_value(metric, values["median"], ASCII_DASH),
         str(values["n"]),
         str(values["n_nan"]),
     ]
@@ -83,11 +83,12 @@ def _mean_cells(metric: Metric, values: Mapping) -> list[str]:
 
 def _mean_with_spread(metric: Metric, values: Mapping, count_nan: bool = False) -> str:
     undefined = f" ({values['n_nan']} NaN)" if count_nan and values["n_nan"] else ""
-    return f"{metric_with_sd(metric, values, UNKNOWN)}{undefined}"
+    return f"{metric_with_sd(metric, values, ASCII_DASH)}{undefined}"
 
 
 def _interval(metric: Metric, values: Mapping) -> str:
-    return f"{metric_value(metric, values['ci_low'], UNKNOWN)} to {metric_value(metric, values['ci_high'], UNKNOWN)}"
+    low, high = (metric_value(metric, values[key], ASCII_DASH) for key in ("ci_low", "ci_high"))
+    return f"{low} to {high}"
 
 
 def _empty_notes(summary: Mapping) -> list[str]:
@@ -97,8 +98,7 @@ def _empty_notes(summary: Mapping) -> list[str]:
         for key, what in (("n_ref", "label"), ("n_pred", "prediction")):
             cases = [case for case, entry in summary["cases"].items() if not entry["metrics"][name][key]]
             if cases:
-                listing = ", ".join(cases[:LISTED_CASES]) + (", …" if len(cases) > LISTED_CASES else "")
-                notes.append(f"{name}: {len(cases)} empty {what}(s): {listing}")
+                notes.append(f"{name}: {len(cases)} empty {what}(s): {listing(cases)}")
     return notes
 
 
@@ -115,11 +115,11 @@ def _comparison_lines(comparison: Mapping) -> list[str]:
 def _difference_cells(metric: Metric, values: Mapping) -> list[str]:
     return [
         f"{metric.title} [{metric.unit}]",
-        metric_value(metric, values["mean_a"], UNKNOWN),
-        metric_value(metric, values["mean_b"], UNKNOWN),
-        metric_value(metric, values["difference"], UNKNOWN),
+        metric_value(metric, values["mean_a"], ASCII_DASH),
+        metric_value(metric, values["mean_b"], ASCII_DASH),
+        metric_value(metric, values["difference"], ASCII_DASH),
         _interval(metric, values),
-        p_value(values["p_value"], UNKNOWN),
+        p_value(values["p_value"], ASCII_DASH),
         str(values["n"]),
     ]
 

@@ -11,13 +11,11 @@ from pathlib import Path
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import unlabelled_folder
+from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier, plans_in
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
-    info_file,
     preprocess_unlabelled,
     put_in_place,
-    unlabelled_status,
 )
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
@@ -75,7 +73,7 @@ def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_pr
     failed = []
     for data in preprocessed_data(folders):
         unlabelled = unlabelled_folder(folders.preprocessed, data.folder.name)
-        if not info_file(unlabelled).is_file():
+        if not unlabelled_info_file(unlabelled).is_file():
             plans = plans_identifier(folders.preprocessed, data.plans_manager.plans)
             command = preprocess_unlabelled_command(folders.name, [data.configuration], plans)
             print(f"{data.configuration}: no unlabelled case is preprocessed. Do it with {command}")
@@ -174,32 +172,3 @@ def preprocess_labelled_case(
         str(temporary / case), files["images"], files["label"], plans_manager, configuration_manager, dataset_json
     )
     put_in_place(temporary, folder, case)
-
-
-def unlabelled_cases_of(
-    folders: DatasetFolders, plans_manager: PlansManager, configuration: str
-) -> tuple[Path, list[str]]:
-    """Find the unlabelled cases that are preprocessed for a configuration.
-
-    Args:
-        folders: Folders of the dataset.
-        plans_manager: nnU-Net's plans.
-        configuration: Name of a configuration in them.
-
-    Returns:
-        Their folder and their names.
-
-    Raises:
-        UserError: There are none, or some are missing or were made under other plans.
-    """
-    status = unlabelled_status(folders.preprocessed, plans_manager, configuration)
-    if status.stale or status.missing or not status.ready:
-        raise UserError(
-            f"Of the unlabelled cases of {folders.name}, {len(status.ready)} are preprocessed for {configuration} "
-            f"under these plans, {len(status.stale)} under others, {len(status.missing)} not at all. Run: "
-            + preprocess_unlabelled_command(
-                folders.name, [configuration], plans_identifier(folders.preprocessed, plans_manager.plans)
-            )
-        )
-    identifier = plans_manager.get_configuration(configuration).data_identifier
-    return unlabelled_folder(folders.preprocessed, identifier), status.ready

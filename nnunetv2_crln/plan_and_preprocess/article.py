@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import DATASET_RECORD, PLANS_BLOCK
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.utilities.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 CONFIGURATION = "3d_article"
 PARENT = "3d_fullres"
@@ -196,6 +198,9 @@ def write_article_configuration(plans_file: str | Path, protocol: Protocol) -> l
     Returns:
         Keys of an existing configuration that differ from the paper, as ``key`` or ``crln.key``.
     """
+    # Imported here: the help of the command, which names the protocols, need not wait for nnU-Net.
+    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
     plans = read_json(plans_file)
     wanted = article_configuration(protocol, PlansManager(str(plans_file)))
     present = plans["configurations"].get(CONFIGURATION)

@@ -16,10 +16,16 @@ from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ANNOTATED_LABELS, FINGERPRINT_RECORD
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry
-from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, labelled_images, source_record
+from nnunetv2_crln.raw_dataset.cases import (
+    find_labelled_cases,
+    find_unlabelled_cases,
+    first_image,
+    labelled_images,
+    source_record,
+)
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
-from nnunetv2_crln.raw_dataset.survey import reader_class_of
 from nnunetv2_crln.utilities.files import read_json, write_json
 from nnunetv2_crln.utilities.nifti import find_header_fault
 from nnunetv2_crln.utilities.parallel import run_parallel
@@ -171,7 +177,7 @@ def _read_known(path: Path) -> dict | None:
 
 def _reader_class(raw_dataset_folder: str | Path) -> type[BaseReaderWriter]:
     dataset_json = read_dataset_json(raw_dataset_folder)
-    return reader_class_of(dataset_json, labelled_images(raw_dataset_folder, dataset_json))
+    return reader_class_of(dataset_json, first_image(labelled_images(raw_dataset_folder, dataset_json)))
 
 
 def _labelled_record(raw_dataset_folder: str | Path) -> dict[str, dict]:

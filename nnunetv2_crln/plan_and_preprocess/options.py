@@ -105,7 +105,7 @@ class Options:
         if min([self.fingerprint_processes, *(self.processes or [])]) < 1:
             raise UserError("-np and -npfp count processes: give numbers above 0.")
 
-    def processes_of(self) -> dict[str, int]:
+    def processes_by_configuration(self) -> dict[str, int]:
         """Return the number of processes of each configuration, including that of the paper's protocol."""
         if self.processes is None:
             numbers = {name: one_per_core(DEFAULT_PROCESSES.get(name, 4)) for name in self.configurations}

@@ -11,14 +11,6 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError, did_you_mean, listing
 from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.plan_and_preprocess import article
-from nnunetv2_crln.plan_and_preprocess.checked_steps import (
-    check_written_labelled,
-    explaining_nnunet_errors,
-    one_configuration_per_data,
-    print_warnings,
-    refuse_no_process,
-    verify,
-)
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_own_entries
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
@@ -27,16 +19,19 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     labelled_cases_are_known,
     labelled_fingerprint_is_stale,
 )
+from nnunetv2_crln.plan_and_preprocess.nnunet_steps import explaining_nnunet_errors, refuse_no_process, verify
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
+from nnunetv2_crln.plan_and_preprocess.plans import check_plans, one_configuration_per_data, read_checked_plans
 from nnunetv2_crln.plan_and_preprocess.replaced_plans import keep_replaced_plans
 from nnunetv2_crln.plan_and_preprocess.small_plans import write_small_plans
 from nnunetv2_crln.plan_and_preprocess.summary import print_summary
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
+from nnunetv2_crln.plan_and_preprocess.written_cases import check_written_labelled
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 ADD_ALONE = "--unlabelled_only adds unlabelled cases without touching the labelled ones."
 
@@ -76,11 +71,11 @@ def _one_dataset(
     """Do all steps after the checks and return a text for each case that failed."""
     with LabelledDataLocks(ADD_ALONE) as locks:
         plans_manager = _plans_with_labelled_cases(dataset_id, folders, protocol, options, locks)
-    configurations = available_configurations(plans_manager, options.processes_of())
+    configurations = available_configurations(plans_manager, options.processes_by_configuration())
     failed: list[str] = []
     if options.preprocessing:
         if options.part_id == 0:
-            failed += check_written_labelled(folders, plans_manager, configurations, options)
+            failed += check_written_labelled(folders, plans_manager, configurations, options.show_progress)
         failed += preprocess_all_unlabelled(folders, plans_manager, configurations, options)
     print_summary(dataset_id, folders, plans_manager, list(configurations), options)
     return failed
@@ -94,7 +89,7 @@ def _plans_with_labelled_cases(
     locks: LabelledDataLocks,
 ) -> PlansManager:
     """Make the plans and preprocess the labelled cases for them, unless only unlabelled cases are wanted."""
-    requested = options.processes_of()
+    requested = options.processes_by_configuration()
     plans_name = options.expected_plans_name()
     if options.unlabelled_only:
         return read_plans(folders, plans_name, list(requested))
@@ -102,7 +97,8 @@ def _plans_with_labelled_cases(
         # Before the plans are replaced: a refused command must leave those that fit the data.
         for data in existing_data(folders.preprocessed, plans_name, requested):
             locks.acquire(data)
-    plans_name = plan(dataset_id, folders, options)
+    extract_fingerprint(dataset_id, folders, options)
+    plans_name = make_plans(dataset_id, folders, options)
     if protocol is not None:
         add_article_configuration(folders, plans_name, protocol)
     plans_manager = read_plans(folders, plans_name, list(requested))
@@ -112,18 +108,20 @@ def _plans_with_labelled_cases(
     return plans_manager
 
 
-def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
-    """Extract the fingerprint and make the plans.
+def extract_fingerprint(dataset_id: int, folders: DatasetFolders, options: Options) -> None:
+    """Extract the fingerprint of the labelled cases and add the shapes and spacings of the unlabelled ones.
 
     Args:
         dataset_id: Number of the dataset.
         folders: Folders of the dataset.
         options: Options of the command.
 
-    Returns:
-        Name of the plans.
+    Raises:
+        UserError: nnU-Net's step failed, or unlabelled cases cannot be read: all of them, or some of them if no
+            preprocessing follows, which names them at its end.
     """
-    # nnU-Net plans with labels of any value, and fails on some with an error of NumPy. One look is enough.
+    # nnU-Net plans with invalid label values, or fails with an error of NumPy. Labels are checked again only if the
+    # labelled cases changed.
     if not options.verify and not labelled_cases_are_known(folders.raw, folders.preprocessed):
         processes, show = options.fingerprint_processes, options.show_progress
         print_warnings(verify_labels(folders.raw, processes, show, strict=False))
@@ -150,6 +148,19 @@ def plan(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
             raise
         # Preprocessing names them again at its end; until then all others go on.
         print_warnings([str(error)])
+
+
+def make_plans(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
+    """Make the plans from the fingerprint; what the user has added to former ones is kept.
+
+    Args:
+        dataset_id: Number of the dataset.
+        folders: Folders of the dataset.
+        options: Options of the command.
+
+    Returns:
+        Name of the plans.
+    """
     print("Experiment planning ...")
     with (
         keep_replaced_plans(folders.preprocessed) as warnings,
@@ -266,7 +277,7 @@ def preprocess_labelled(
         UserError: A training is running, or another command is preprocessing the same data.
     """
     print("Preprocessing of the labelled cases ...")
-    names = one_configuration_per_data(plans_manager, configurations)
+    names = list(one_configuration_per_data(plans_manager, configurations))
     processes = [configurations[name] for name in names]
     for name in names:
         locks.acquire(folders.preprocessed / plans_manager.get_configuration(name).data_identifier)
@@ -289,29 +300,25 @@ def preprocess_all_unlabelled(
         Text for each case that failed.
     """
     failed: list[str] = []
-    finished: dict[str, str] = {}
     cases = find_unlabelled_cases(folders.raw)
-    for configuration, processes in configurations.items():
-        identifier = plans_manager.get_configuration(configuration).data_identifier
-        if identifier in finished:
-            print(f"{configuration} uses the data of {finished[identifier]}.")
-            continue
-        finished[identifier] = configuration
+    for configuration, others in one_configuration_per_data(plans_manager, configurations).items():
         result = preprocess_unlabelled(
             folders.raw,
             folders.preprocessed,
             plans_manager,
             configuration,
-            processes,
-            options.num_parts,
-            options.part_id,
-            options.clean,
-            options.show_progress,
-            options.verbose,
+            configurations[configuration],
+            num_parts=options.num_parts,
+            part_id=options.part_id,
+            clean=options.clean,
+            show_progress=options.show_progress,
+            verbose=options.verbose,
         )
         if result.removed:
             print(f"Removed {len(result.removed)} case(s) whose images left imagesUl: {listing(result.removed)}.")
         print(f"{configuration}: {len(result.done)} unlabelled cases preprocessed, {len(result.kept)} already there.")
+        for other in others:
+            print(f"{other} uses the data of {configuration}.")
         print_warnings([f"{Path(cases[case][0]).name} ({configuration}): {odd}" for case, odd in result.odd.items()])
         for case, error in sorted(result.failed.items()):
             text = f"{Path(cases[case][0]).name} ({configuration}): {error}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -133,3 +133,19 @@ def is_second_stage(plans: dict, configuration: str) -> bool:
         True if it is one.
     """
     return PlansManager(plans).get_configuration(configuration).previous_stage_name is not None
+
+
+def one_configuration_per_data(plans_manager: PlansManager, configurations: Iterable[str]) -> dict[str, list[str]]:
+    """Select the configurations that need preprocessed data of their own.
+
+    Args:
+        plans_manager: nnU-Net's plans.
+        configurations: Names of configurations.
+
+    Returns:
+        The first configuration for each folder of preprocessed data, with the others that use it.
+    """
+    by_data: dict[str, list[str]] = {}
+    for name in configurations:
+        by_data.setdefault(plans_manager.get_configuration(name).data_identifier, []).append(name)
+    return {first: others for first, *others in by_data.values()}

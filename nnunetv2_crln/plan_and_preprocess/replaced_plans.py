@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from nnunetv2_crln.layout import REPLACED_SUFFIX
 from nnunetv2_crln.plan_and_preprocess.plans import configurations_of
 
 # A network that was trained under other values does not fit.
@@ -69,5 +70,5 @@ def _by(values: list[float] | None) -> str:
 
 
 def _free_name(path: Path) -> Path:
-    names = (path.with_name(f"{path.name}.replaced{number or ''}") for number in itertools.count())
+    names = (path.with_name(f"{path.name}{REPLACED_SUFFIX}{number or ''}") for number in itertools.count())
     return next(name for name in names if not name.exists())

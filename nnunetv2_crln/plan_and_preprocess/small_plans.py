@@ -6,9 +6,9 @@ import copy
 from math import prod
 from pathlib import Path
 
+from nnunetv2_crln.layout import SMALL_PLANS_SUFFIX
 from nnunetv2_crln.utilities.files import read_json, write_json
 
-SUFFIX = "_small"
 TRAINER = "nnUNetTrainer_CRLN_short"
 LARGEST_PATCH = {2: 128, 3: 64}
 SMALLEST_FEATURE_MAP = 4
@@ -27,7 +27,7 @@ def write_small_plans(plans_file: str | Path) -> Path:
     """
     plans_file = Path(plans_file)
     plans = read_json(plans_file)
-    plans["plans_name"] += SUFFIX
+    plans["plans_name"] += SMALL_PLANS_SUFFIX
     # The others inherit, such as the second stage of a cascade, which cannot be trained here.
     plans["configurations"] = {
         name: small_configuration(configuration)

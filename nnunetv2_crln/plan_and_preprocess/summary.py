@@ -5,17 +5,17 @@ from __future__ import annotations
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SPLITS_FILE
+from nnunetv2_crln.layout import CHECKPOINT_FINAL, NUM_FOLDS, PLANS_BLOCK, SMALL_PLANS_SUFFIX, SPLITS_FILE
 from nnunetv2_crln.plan_and_preprocess import article
-from nnunetv2_crln.plan_and_preprocess.checked_steps import print_warnings
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block
 from nnunetv2_crln.plan_and_preprocess.options import Options
 from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage
-from nnunetv2_crln.plan_and_preprocess.small_plans import SUFFIX, TRAINER
+from nnunetv2_crln.plan_and_preprocess.small_plans import TRAINER
 from nnunetv2_crln.plan_and_preprocess.splits import unused_cases
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import command_line
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 
 def print_summary(
@@ -70,10 +70,10 @@ def print_summary(
         print(
             "Better with few labels: begin with supervised training,\n"
             f"  {command_line(*train, 'nnUNetTrainer', *plans)}\n"
-            f"  and add to the command above -pretrained_weights $nnUNet_results/{model}/checkpoint_final.pth"
+            f"  and add to the command above -pretrained_weights $nnUNet_results/{model}/{CHECKPOINT_FINAL}"
         )
         if options.small:
-            small = f"{plans_manager.plans_name}{SUFFIX}"
+            small = f"{plans_manager.plans_name}{SMALL_PLANS_SUFFIX}"
             print("On a CPU:", command_line(*train, TRAINER, "-p", small, "-device", "cpu"))
     if options.article:
         # The paper trains on all labelled cases; BraTS has validation cases of its own.

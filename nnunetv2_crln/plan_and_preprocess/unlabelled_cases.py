@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 from collections.abc import Container
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,15 +23,13 @@ from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnU
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder
+from nnunetv2_crln.layout import CASE_RECORD, UNFINISHED_CASES_PREFIX, unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.data_locks import unlabelled_data_lock
-from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
 from nnunetv2_crln.plan_and_preprocess.written_cases import channel_fault, inspect_image
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, number_of_channels, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
-from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.files import write_json
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_parallel
 
@@ -67,15 +64,6 @@ class PreprocessingResult:
     failed: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     odd: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class UnlabelledStatus:
-    """State of a folder of preprocessed unlabelled cases, by case identifier."""
-
-    ready: list[str]
-    stale: list[str]
-    missing: list[str]
 
 
 def plan_key(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> str:
@@ -137,7 +125,7 @@ def preprocess_unlabelled(
         dataset_json = read_dataset_json(raw_dataset_folder)
         cases = find_unlabelled_cases(raw_dataset_folder, dataset_json)
         key = plan_key(plans_manager, configuration_manager)
-        write_json({"plan_key": key, "cases": list(cases)}, info_file(folder))
+        write_json({"plan_key": key, "cases": list(cases)}, unlabelled_info_file(folder))
         result = PreprocessingResult(folder, removed=remove_other_cases(folder, set(cases)))
 
         # Take every n-th case, as nnUNetv2_predict does: neighbours in a list often have similar sizes.
@@ -167,8 +155,8 @@ def preprocess_unlabelled(
 
 def _fresh_temporary_folder(folder: Path, num_parts: int, part_id: int) -> Path:
     """Make an empty folder per part, because parts that run at the same time must not delete each other's files."""
-    temporary = folder / f"incomplete_{part_id}_of_{num_parts}"
-    for leftover in folder.glob("incomplete_*") if num_parts == 1 else [temporary]:
+    temporary = folder / f"{UNFINISHED_CASES_PREFIX}{part_id}_of_{num_parts}"
+    for leftover in folder.glob(f"{UNFINISHED_CASES_PREFIX}*") if num_parts == 1 else [temporary]:
         shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir()
     return temporary
@@ -214,9 +202,9 @@ def preprocess_case(
         image, nonzero, properties = configuration_manager.preprocessor_class(verbose=verbose).run_case(
             files, None, plans_manager, configuration_manager, dataset_json
         )
-        written = inspect_image(image, number_of_channels(dataset_json))
-        if written.fault:
-            raise UserError(written.fault)
+        found = inspect_image(image, number_of_channels(dataset_json))
+        if found.fault:
+            raise UserError(found.fault)
     except Exception as error:
         remove_case(folder, case)  # of another version of the image
         raise UserError(
@@ -227,7 +215,7 @@ def preprocess_case(
     # Only now, because a training may be reading the case as it was.
     remove_case(folder, case)
     put_in_place(temporary, folder, case)
-    return written.oddity
+    return found.oddity
 
 
 def _surplus_channels(files: list[str], plans_manager: PlansManager, dataset_json: dict) -> str:
@@ -339,49 +327,3 @@ def remove_other_cases(folder: Path, cases: set[str]) -> list[str]:
     for case in gone:
         remove_case(folder, case)
     return gone
-
-
-def info_file(folder: str | Path) -> Path:
-    """Return the file that records the expected cases and the plans' hash.
-
-    It is beside the folder, because nnU-Net allows no JSON file in it.
-    """
-    folder = Path(folder)
-    return folder.with_name(f"{folder.name}_info.json")
-
-
-def unlabelled_status(
-    preprocessed_dataset_folder: str | Path, plans_manager: PlansManager, configuration: str
-) -> UnlabelledStatus:
-    """Find out which unlabelled cases are ready for training, without the raw data.
-
-    Args:
-        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
-        plans_manager: nnU-Net's plans.
-        configuration: Name of a configuration in them.
-
-    Returns:
-        Cases that are complete and match the plans, those made under other plans, and those not preprocessed (yet).
-
-    Raises:
-        UserError: The unlabelled cases were never preprocessed.
-    """
-    configuration_manager = plans_manager.get_configuration(configuration)
-    folder = unlabelled_folder(preprocessed_dataset_folder, configuration_manager.data_identifier)
-    if not info_file(folder).is_file():
-        plans = plans_identifier(preprocessed_dataset_folder, plans_manager.plans)
-        raise UserError(
-            f"{folder} has no preprocessed unlabelled cases. "
-            f"Run: {preprocess_unlabelled_command(plans_manager.dataset_name, [configuration], plans)}"
-        )
-    key = plan_key(plans_manager, configuration_manager)
-    cases = read_json(info_file(folder))["cases"]
-    names = set(os.listdir(folder))
-    # Open many files at a time: there may be thousands of small ones on a network drive.
-    with ThreadPoolExecutor() as pool:
-        records = dict(zip(cases, pool.map(lambda case: case_record(folder, case, names), cases), strict=True))
-    return UnlabelledStatus(
-        ready=[case for case, record in records.items() if record and record["plan_key"] == key],
-        stale=[case for case, record in records.items() if record and record["plan_key"] != key],
-        missing=[case for case, record in records.items() if not record],
-    )

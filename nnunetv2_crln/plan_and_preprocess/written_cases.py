@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import exact, listing
+from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.parallel import run_all
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 NOT_FINITE = (
     "the preprocessed image has NaN or infinite voxels: look in the file for NaN, infinity, or a huge value that marks "
@@ -23,14 +28,14 @@ CONSTANT = "the preprocessed image is constant: nothing can be learned from it"
 
 
 @dataclass(frozen=True)
-class WrittenCase:
+class Inspection:
     """Fault and oddity of one preprocessed case; both may be empty."""
 
     fault: str = ""
     oddity: str = ""
 
 
-def inspect_image(image: np.ndarray, channels: int) -> WrittenCase:
+def inspect_image(image: np.ndarray, channels: int) -> Inspection:
     """Check a preprocessed image.
 
     Args:
@@ -41,11 +46,11 @@ def inspect_image(image: np.ndarray, channels: int) -> WrittenCase:
         Its fault and oddity.
     """
     if fault := channel_fault(len(image), channels):
-        return WrittenCase(fault=fault)
+        return Inspection(fault=fault)
     if not np.isfinite(image).all():
         # One such voxel turns the loss of its batch, and then the network's weights, into NaN.
-        return WrittenCase(fault=NOT_FINITE)
-    return WrittenCase(oddity=CONSTANT if image.min() == image.max() else "")
+        return Inspection(fault=NOT_FINITE)
+    return Inspection(oddity=CONSTANT if image.min() == image.max() else "")
 
 
 def channel_fault(found: int, expected: int) -> str:
@@ -66,7 +71,7 @@ def channel_fault(found: int, expected: int) -> str:
     )
 
 
-def inspect_labelled_case(folder: str, case: str, allowed: Collection[int], channels: int) -> WrittenCase:
+def inspect_labelled_case(folder: str, case: str, allowed: Collection[int], channels: int) -> Inspection:
     """Read and check one preprocessed labelled case.
 
     Args:
@@ -81,11 +86,36 @@ def inspect_labelled_case(folder: str, case: str, allowed: Collection[int], chan
     image, labels, *_ = infer_dataset_class(folder)(folder, [case]).load_case(case)
     unknown = np.setdiff1d(np.unique(labels[:]), [-1, *allowed])
     if unknown.size:
-        return WrittenCase(
+        return Inspection(
             f"its label holds the value(s) {listing(map(exact, unknown))}, but dataset.json knows "
             f"{sorted(allowed)}: correct the label"
         )
     return inspect_image(image[:], channels)
+
+
+def check_written_labelled(
+    folders: DatasetFolders, plans_manager: PlansManager, configurations: dict[str, int], show_progress: bool
+) -> list[str]:
+    """Check the labelled cases as they were written, by this command or by nnU-Net's own.
+
+    Args:
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configurations: Number of processes by configuration.
+        show_progress: bool of the command.
+
+    Returns:
+        Text for each case that would spoil a training.
+    """
+    failed = []
+    for name in one_configuration_per_data(plans_manager, configurations):
+        data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
+        faults, oddities = check_labelled_cases(folders.raw, data, configurations[name], show_progress)
+        print_warnings([f"{text} ({name})" for text in oddities])
+        for text in faults:
+            print(f"Failed: {text} ({name})", file=sys.stderr)
+        failed += [f"{text} ({name})" for text in faults]
+    return failed
 
 
 def check_labelled_cases(
@@ -113,8 +143,8 @@ def check_labelled_cases(
     sources = find_labelled_cases(raw_dataset_folder, dataset_json)
     present = [case for case in infer_dataset_class(str(folder)).get_identifiers(str(folder)) if case in sources]
     tasks = {case: (str(folder), case, allowed, number_of_channels(dataset_json)) for case in present}
-    written, unreadable = run_all(inspect_labelled_case, tasks, processes, "Checking what was written", show_progress)
+    found, unreadable = run_all(inspect_labelled_case, tasks, processes, "Checking what was written", show_progress)
     files = {case: "imagesTr/" + Path(sources[case]["images"][0]).name for case in present}
-    faults = [f"{files[case]}: {item.fault}" for case, item in written.items() if item.fault]
+    faults = [f"{files[case]}: {item.fault}" for case, item in found.items() if item.fault]
     faults += [f"{files[case]}: cannot be read after preprocessing ({text})" for case, text in unreadable.items()]
-    return faults, [f"{files[case]}: {item.oddity}" for case, item in written.items() if item.oddity]
+    return faults, [f"{files[case]}: {item.oddity}" for case, item in found.items() if item.oddity]

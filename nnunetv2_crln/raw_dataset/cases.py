@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnunetv2.utilities.utils import get_filenames_of_train_images_and_targets
 
-from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_TEST, IMAGES_UNLABELLED
+from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_TEST, IMAGES_UNLABELLED, LABELS_LABELLED
 from nnunetv2_crln.raw_dataset.companions import companions_of_image, companions_of_label
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 
@@ -88,8 +88,8 @@ def find_labelled_cases(raw_dataset_folder: str | Path, dataset_json: dict | Non
         return get_filenames_of_train_images_and_targets(str(folder), copy.deepcopy(dataset_json))
     ending = dataset_json["file_ending"]
     return {
-        case: {"images": files, "label": str(folder / "labelsTr" / f"{case}{ending}")}
-        for case, files in list_cases(folder / "imagesTr", ending).items()
+        case: {"images": files, "label": str(folder / LABELS_LABELLED / f"{case}{ending}")}
+        for case, files in list_cases(folder / IMAGES_LABELLED, ending).items()
     }
 
 
@@ -123,6 +123,11 @@ def all_images(raw_dataset_folder: str | Path, dataset_json: dict) -> Cases:
         IMAGES_TEST: list_cases(folder / IMAGES_TEST, dataset_json["file_ending"]),
     }
     return {f"{name}/{case}": files for name, cases in sets.items() for case, files in cases.items()}
+
+
+def first_image(cases: Cases) -> str:
+    """Return the first file of the first case, as an example for what is equal in all of them."""
+    return next(iter(cases.values()))[0]
 
 
 def number_of_channels(dataset_json: dict) -> int:

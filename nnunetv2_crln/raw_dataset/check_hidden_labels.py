@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import LABELS_UNLABELLED
-from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, labelled_images
+from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, first_image, labelled_images
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
-from nnunetv2_crln.raw_dataset.survey import reader_class_of
+from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.utilities.parallel import run_all
 
 
-def verify_hidden_labels(
-    raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = True
-) -> Iterator[str]:
+def verify_hidden_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = True) -> list[str]:
     """Open every label of labelsUl and compare it with dataset.json and its image.
 
     Planning, preprocessing and training never do this.
@@ -26,28 +23,29 @@ def verify_hidden_labels(
         processes: Number of processes that read images.
         show_progress: Show a progress bar.
 
-    Yields:
+    Returns:
         One warning, or none.
     """
     folder = Path(raw_dataset_folder)
     dataset_json = read_dataset_json(folder)
     ending = dataset_json["file_ending"]
-    labels = {case: folder / LABELS_UNLABELLED / f"{case}{ending}" for case in find_unlabelled_cases(folder)}
+    images = find_unlabelled_cases(folder, dataset_json)
+    labels = {case: folder / LABELS_UNLABELLED / f"{case}{ending}" for case in images}
     present = {case: path for case, path in labels.items() if path.is_file()}
     if not present:
-        return
-    images = find_unlabelled_cases(folder, dataset_json)
+        return []
     try:
         allowed = allowed_values(folder / "dataset.json", dataset_json)
-        reader_class = reader_class_of(dataset_json, labelled_images(folder, dataset_json))
+        reader_class = reader_class_of(dataset_json, first_image(labelled_images(folder, dataset_json)))
     except UserError:  # an error of its own, told by the checks of labelsTr
-        return
+        return []
     tasks = {case: (images[case], str(path), allowed, reader_class) for case, path in present.items()}
     reports, failures = run_all(check_label, tasks, processes, "Opening every hidden label", show_progress)
     faults = [text for report in reports.values() for text in report.all_faults] + list(failures.values())
-    if faults:
-        yield (
-            f"{folder / LABELS_UNLABELLED} has {len(faults)} wrong label(s) among {len(present)}: "
-            f"{listing(sorted(faults))}. "
-            "Pseudo labels of these cases are not measured; training does without. Correct or remove these files."
-        )
+    if not faults:
+        return []
+    return [
+        f"{folder / LABELS_UNLABELLED} has {len(faults)} wrong label(s) among {len(present)}: "
+        f"{listing(sorted(faults))}. "
+        "Pseudo labels of these cases are not measured; training does without. Correct or remove these files."
+    ]

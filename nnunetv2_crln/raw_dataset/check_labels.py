@@ -15,8 +15,9 @@ from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels, class_n
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
-from nnunetv2_crln.raw_dataset.survey import direction_of, reader_class_of
+from nnunetv2_crln.raw_dataset.survey import direction_of
 from nnunetv2_crln.utilities.nifti import find_header_fault, nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_all
 
@@ -65,7 +66,7 @@ def verify_labels(
     dataset_json = read_dataset_json(folder)
     allowed = allowed_values(folder / "dataset.json", dataset_json)
     labelled = find_labelled_cases(folder, dataset_json)
-    reader_class = reader_class_of(dataset_json, {case: files["images"] for case, files in labelled.items()})
+    reader_class = reader_class_of(dataset_json, next(iter(labelled.values()))["images"][0])
     annotated = annotated_labels(dataset_json, list(labelled))
     tasks = {case: (files["images"], files["label"], allowed, reader_class) for case, files in labelled.items()}
     reports, failures = run_all(check_label, tasks, processes, "Opening every label", show_progress)

@@ -1,8 +1,7 @@
-"""Check dataset.json and the file names of a raw dataset, without opening images or labels."""
+"""Check the file names of a raw dataset against its dataset.json, without opening images or labels."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from pathlib import Path
 
@@ -24,20 +23,14 @@ from nnunetv2_crln.raw_dataset.cases import (
     list_files,
     number_of_channels,
 )
-from nnunetv2_crln.raw_dataset.classes import class_values
+from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import spacing_file
-from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.unlabelled_groups import unlabelled_groups
 from nnunetv2_crln.raw_dataset.unused import Kind, Unused, describe_unused, find_unused, how_to_remove_mac_files
-from nnunetv2_crln.utilities.names import explain_near_name, with_hint
+from nnunetv2_crln.utilities.names import explain_near_name
 
 RESERVED_ENDING = "_seg"
 """Ending that no case name may have: nnU-Net writes the mask of case ``p`` as ``p_seg.b2nd`` beside the images."""
-
-_FROM_VERSION_1 = (
-    " It looks like a dataset.json of nnU-Net version 1: nnUNetv2_convert_old_nnUNet_dataset converts such a dataset, "
-    "nnUNetv2_convert_MSD_dataset one of the Medical Segmentation Decathlon."
-)
 
 # Where a broken link means a case that silently takes no part.
 _NEEDED = (IMAGES_LABELLED, LABELS_LABELLED, IMAGES_UNLABELLED)
@@ -71,28 +64,10 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
     suspicious = _suspicious_labels(folder, dataset_json, unlabelled)
     rest = [entry for entry in unused if not (entry.folder == LABELS_LABELLED and entry.name in suspicious)]
     return [
-        *_hidden_in_plain_sight(folder, suspicious),
+        *_warn_of_labels_of_unlabelled_cases(folder, suspicious),
         *_missing_spacing_files(folder, labelled, unlabelled),
         *describe_unused(folder, rest),
     ]
-
-
-def read_checked_dataset_json(raw_dataset_folder: str | Path) -> dict:
-    """Read a dataset.json and check that what nnU-Net needs is there and of the right kind.
-
-    Args:
-        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
-
-    Returns:
-        Its content.
-
-    Raises:
-        UserError: The file is missing or damaged, or entries are missing or wrong; the message names them.
-    """
-    path = Path(raw_dataset_folder) / "dataset.json"
-    dataset_json = read_dataset_json(path)
-    _check_dataset_json(path, dataset_json)
-    return dataset_json
 
 
 def _check_broken_links(folder: Path, unused: list[Unused]) -> None:
@@ -101,7 +76,7 @@ def _check_broken_links(folder: Path, unused: list[Unused]) -> None:
     if broken:
         raise UserError(
             f"{folder} has {len(broken)} broken link(s): "
-            f"{listing((f'{entry.folder}/{entry.name} → {entry.hint[3:]}' for entry in broken), 3)}. Their targets "
+            f"{listing((f'{entry.folder}/{entry.name} → {entry.target}' for entry in broken), 3)}. Their targets "
             "were moved or removed: move them back, or remove the links and make the dataset again "
             "(nnUNetv2_crln_hide_labels makes such links, or copies with --copy)."
         )
@@ -147,85 +122,6 @@ def _spacing_files(images: list[str], label: str | None = None) -> list[Path]:
     return [path for path in files if path is not None]
 
 
-def _check_dataset_json(path: Path, dataset_json: dict) -> None:
-    channels = "modality" if "modality" in dataset_json and "channel_names" not in dataset_json else "channel_names"
-    required = ("labels", channels, "numTraining", "file_ending")
-    missing = [key for key in required if key not in dataset_json]
-    if missing:
-        version_1 = {"file_ending", "channel_names"}.isdisjoint(dataset_json) and "modality" in dataset_json
-        raise UserError(
-            f"{path} has no {listing(missing)}; nnU-Net needs {', '.join(required)}. Add what is missing."
-            f"{_FROM_VERSION_1 if version_1 else ''}"
-        )
-    expected = {
-        "labels": (_is_label_map(dataset_json["labels"]), 'names to numbers, such as {"background": 0, "heart": 1}'),
-        channels: (_is_channel_map(dataset_json[channels]), 'numbers to names, such as {"0": "CT"}'),
-        "numTraining": (_is_count(dataset_json["numTraining"]), "the number of labelled cases, an integer above 0"),
-        "file_ending": (_is_ending(dataset_json["file_ending"]), 'a text such as ".nii.gz", with the leading dot'),
-    }
-    for key, (valid, text) in expected.items():
-        if not valid:
-            raise UserError(f"{path}: {key!r} is {dataset_json[key]!r}; expected {text}. Correct that entry.")
-    _check_regions(path, dataset_json)
-    _check_listed_cases(path, dataset_json.get("dataset", {}))
-
-
-def _check_listed_cases(path: Path, listed: object) -> None:
-    """Check the cases that dataset.json lists itself: their names become file names and must not leave their folder."""
-    if not isinstance(listed, dict):
-        raise UserError(f"{path}: 'dataset' is a {type(listed).__name__}; expected cases with images and label.")
-    if unsafe := [name for name in listed if name in ("", ".", "..") or re.search(r"[/\\:]", name)]:
-        raise UserError(
-            f"{path}: 'dataset' names {listing(map(repr, unsafe))}. Case names become file names: rename these "
-            "without slash, backslash and colon."
-        )
-    for name, files in listed.items():
-        if not _is_listed_case(files):
-            raise UserError(
-                f"{path}: case {name!r} of 'dataset' is {files!r}; expected {{'images': [files], 'label': file}}. "
-                "Correct that entry."
-            )
-
-
-def _is_listed_case(value: object) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("images"), list) or not value["images"]:
-        return False
-    return all(isinstance(file, str) for file in (*value["images"], value.get("label")))
-
-
-def _check_regions(path: Path, dataset_json: dict) -> None:
-    """Check the entry that regions need, which nnU-Net misses only after the images were read."""
-    regions = class_values(dataset_json)
-    order = dataset_json.get("regions_class_order")
-    if any(len(values) > 1 for values in regions.values()) and not (
-        isinstance(order, list) and len(order) == len(regions)
-    ):
-        raise UserError(
-            f"{path}: 'regions_class_order' is {order!r}, but 'labels' has the {len(regions)} regions "
-            f"{listing(regions)}. nnU-Net needs one number for each, in this order: the value that a voxel of the "
-            "region gets, where later regions overwrite earlier ones. Add or correct the entry."
-        )
-
-
-def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
-
-
-def _is_ending(value: object) -> bool:
-    return isinstance(value, str) and value.startswith(".")
-
-
-def _is_channel_map(value: object) -> bool:
-    return isinstance(value, dict) and bool(value) and all(isinstance(name, str) for name in value.values())
-
-
-def _is_label_map(value: object) -> bool:
-    if not isinstance(value, dict) or "background" not in value:
-        return False
-    numbers = [number for entry in value.values() for number in (entry if isinstance(entry, list) else [entry])]
-    return all(isinstance(number, int) and not isinstance(number, bool) for number in numbers)
-
-
 def _check_labelled(folder: Path, dataset_json: dict, labelled: dict[str, dict], unused: list[Unused]) -> None:
     ending = dataset_json["file_ending"]
     if not labelled:
@@ -243,7 +139,8 @@ def _check_labelled(folder: Path, dataset_json: dict, labelled: dict[str, dict],
     without_label = [case for case, files in labelled.items() if not Path(files["label"]).is_file()]
     if without_label:
         names = {entry.name for entry in unused if entry.folder == LABELS_LABELLED}
-        cases = [with_hint(f"{case}{ending}", names).replace(f"{case}{ending}", case, 1) for case in without_label]
+        hints = {case: explain_near_name(f"{case}{ending}", names) for case in without_label}
+        cases = [f"{case} ({hint})" if hint else case for case, hint in hints.items()]
         raise UserError(
             f"{folder / IMAGES_LABELLED} has {len(without_label)} case(s) without a label in labelsTr: "
             f"{listing(cases)}. Move the images of unlabelled cases to {IMAGES_UNLABELLED} "
@@ -355,7 +252,7 @@ def _suspicious_labels(folder: Path, dataset_json: dict, unlabelled: Cases) -> l
     return [f"{case}{ending}" for case in unlabelled if f"{case}{ending}" in names]
 
 
-def _hidden_in_plain_sight(folder: Path, labels: list[str]) -> list[str]:
+def _warn_of_labels_of_unlabelled_cases(folder: Path, labels: list[str]) -> list[str]:
     if not labels:
         return []
     return [

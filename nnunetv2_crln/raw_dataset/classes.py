@@ -3,7 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.raw_dataset.dataset_json import required_entry
+
+
+@dataclass(frozen=True)
+class LabelDefinition:
+    """Entry ``labels`` of a dataset.json.
+
+    Attributes:
+        classes: Label values that form each foreground class or region, by name.
+        ignore_label: Value of unannotated voxels; None if the dataset has none.
+        known_labels: All values that may occur in a prediction.
+    """
+
+    classes: dict[str, tuple[int, ...]]
+    ignore_label: int | None
+    known_labels: frozenset[int]
+
+    @property
+    def known_in_reference(self) -> frozenset[int]:
+        """All values that may occur in a label file."""
+        return self.known_labels if self.ignore_label is None else self.known_labels | {self.ignore_label}
 
 
 def class_values(dataset_json: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -80,6 +104,44 @@ def names_by_value(dataset_json: Mapping[str, Any], num_classes: int) -> list[st
     by_value = {values[0]: name for name, values in classes.items() if len(values) == 1}
     by_value |= dict(zip(dataset_json.get("regions_class_order") or (), classes, strict=False))
     return ["background", *(by_value.get(value, str(value)) for value in range(1, num_classes))]
+
+
+def label_definition(dataset_json: Mapping) -> LabelDefinition:
+    """Read the classes of a dataset.json by the rules of nnU-Net's ``LabelManager``, but with their names.
+
+    Args:
+        dataset_json: Content of the file; only ``labels`` is used.
+
+    Returns:
+        The classes.
+
+    Raises:
+        UserError: An entry is not a label value, or no class is foreground.
+    """
+    # nnU-Net's LabelManager drops the names and imports torch, which takes seconds.
+    listed = required_entry(dataset_json, "labels")
+    values = {name: _label_values(name, entry) for name, entry in listed.items()}
+    ignored = values.pop("ignore", None)
+    classes = {name: value for name, value in values.items() if set(value) != {0}}
+    if not classes:
+        raise UserError(f"dataset.json lists no foreground class: labels = {dict(listed)}. Add one.")
+    if ignored is not None and len(ignored) != 1:
+        raise UserError(f"The ignore label in dataset.json must be one integer, found {list(ignored)}. Correct it.")
+    known = frozenset(label for value in values.values() for label in value) | {0}
+    return LabelDefinition(classes, ignored[0] if ignored else None, known)
+
+
+def _label_values(name: str, entry: object) -> tuple[int, ...]:
+    try:
+        values = tuple(int(value) for value in _as_tuple(entry))
+    except (TypeError, ValueError):
+        values = ()
+    if not values:
+        raise UserError(
+            f"labels in dataset.json: {name!r} is {entry!r}, expected a label value or a list of label values. "
+            f'nnU-Net v2 writes {{"background": 0, "liver": 1}} (v1 had it the other way round).'
+        )
+    return values
 
 
 def _as_tuple(entry: Any) -> tuple[int, ...]:

@@ -37,6 +37,27 @@ def read_dataset_json(path: str | Path) -> dict:
     return content
 
 
+def required_entry(dataset_json: Mapping, key: str) -> Any:
+    """Return an entry that every dataset.json of nnU-Net v2 has.
+
+    Args:
+        dataset_json: Content of the file.
+        key: Name of the entry.
+
+    Returns:
+        Its value.
+
+    Raises:
+        UserError: The entry is missing.
+    """
+    if key not in dataset_json:
+        raise UserError(
+            f"dataset.json has no entry {key!r}, only {sorted(dataset_json)}. "
+            f"nnU-Net v2 needs it: add it, or name the right file."
+        )
+    return dataset_json[key]
+
+
 def record_entry(dataset_json: Mapping[str, Any], key: str) -> Any:
     """Look up an entry of the ``"crln"`` block of dataset.json.
 

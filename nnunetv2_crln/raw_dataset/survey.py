@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
-from nnunetv2.imageio.reader_writer_registry import LIST_OF_IO_CLASSES, determine_reader_writer_from_dataset_json
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import IMAGES_LABELLED
-from nnunetv2_crln.raw_dataset.cases import (
-    Cases,
-    all_images,
-    number_of_channels,
-)
+from nnunetv2_crln.raw_dataset.cases import all_images, first_image, number_of_channels
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_parallel
@@ -140,7 +134,7 @@ class Survey:
         self.channels = number_of_channels(dataset_json)
         images = all_images(self.folder, dataset_json)
         labelled = {name: files for name, files in images.items() if name.startswith(f"{IMAGES_LABELLED}/")}
-        reader_class = reader_class_of(dataset_json, labelled)
+        reader_class = reader_class_of(dataset_json, first_image(labelled))
         tasks = {name: (files, reader_class) for name, files in images.items()}
         self.reports: dict[str, list[ChannelReport]] = {}
         self.unreadable: dict[str, str] = {}
@@ -163,52 +157,6 @@ class Survey:
             if not all(report.constant for report in reports):
                 groups[tuple(report.digest for report in reports)].append(name)
         return [names for names in groups.values() if len(names) > 1]
-
-
-def reader_class_of(dataset_json: dict, labelled: Cases) -> type[BaseReaderWriter]:
-    """Return nnU-Net's reader for a dataset.
-
-    Args:
-        dataset_json: Content of dataset.json.
-        labelled: Labelled cases; the first one is opened to try the reader.
-
-    Returns:
-        Class of the reader.
-
-    Raises:
-        UserError: No reader supports this file ending, or none can open the first labelled image.
-    """
-    example = next(iter(labelled.values()))[0]
-    try:
-        # nnU-Net prints the traceback of every reader that it tries in vain.
-        with contextlib.redirect_stderr(io.StringIO()):
-            return determine_reader_writer_from_dataset_json(dataset_json, example, verbose=False)
-    except RuntimeError as error:
-        ending = dataset_json["file_ending"]
-        if ending.lower() in image_endings():
-            raise UserError(
-                f"No reader of nnU-Net opens {example}: {_why_unreadable(example, ending)}. Correct or replace it."
-            ) from error
-        raise UserError(
-            f"No reader of nnU-Net opens {example} (file_ending {ending!r}). "
-            f"Expected a valid image in one of {', '.join(sorted(image_endings()))}. Convert or replace it."
-        ) from error
-
-
-def _why_unreadable(example: str, ending: str) -> str:
-    for reader in LIST_OF_IO_CLASSES:
-        if ending.lower() in reader.supported_file_endings:
-            try:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    reader().read_images((example,))
-            except Exception as error:
-                return explain_read_error(example, error)
-    return "unknown reason"
-
-
-def image_endings() -> tuple[str, ...]:
-    """Return the file endings that nnU-Net's readers support."""
-    return tuple({ending for reader in LIST_OF_IO_CLASSES for ending in reader.supported_file_endings})
 
 
 def short_name(report: ChannelReport) -> str:

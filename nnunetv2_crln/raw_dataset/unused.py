@@ -20,7 +20,7 @@ from nnunetv2_crln.layout import (
 )
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
 from nnunetv2_crln.raw_dataset.companions import companions_of_image, companions_of_label
-from nnunetv2_crln.utilities.names import with_hint
+from nnunetv2_crln.utilities.names import explain_near_name
 
 # Also what nnU-Net has no reader for, but people keep images in.
 _IMAGE_ENDINGS = (
@@ -49,16 +49,19 @@ class Unused:
         folder: Folder such as ``imagesUl``.
         name: Name of the entry.
         kind: Kind of the entry.
-        hint: A name that looks alike and is used, or where a broken link points to; may be empty.
+        hint: Explanation of a name that looks alike and is used; empty without one.
+        target: Place that a broken link points to; empty for all others.
     """
 
     folder: str
     name: str
     kind: Kind
     hint: str = ""
+    target: str = ""
 
     def __str__(self) -> str:
-        return f"{self.name} ({self.hint})" if self.hint else self.name
+        remark = f"to {self.target}" if self.target else self.hint
+        return f"{self.name} ({remark})" if remark else self.name
 
 
 def find_unused(raw_dataset_folder: str | Path, dataset_json: dict) -> list[Unused]:
@@ -121,11 +124,10 @@ def _describe(folder: str, entry: os.DirEntry, known: set[str], ending: str) -> 
     if name.startswith("._") or name in (".DS_Store", "__MACOSX"):
         return Unused(folder, name, Kind.MAC)
     if _is_broken_link(entry):
-        return Unused(folder, name, Kind.LINK, f"to {os.readlink(entry.path)}")
+        return Unused(folder, name, Kind.LINK, target=os.readlink(entry.path))
     if entry.is_dir():
         return Unused(folder, f"{name}/", Kind.FOLDER if _holds_images(entry.path) else Kind.OTHER)
-    hinted = with_hint(name, known)
-    hint = hinted[len(name) + 2 : -1] if hinted != name else ""
+    hint = explain_near_name(name, known)
     if folder.startswith("labels") and name.endswith(ending):
         return Unused(folder, name, Kind.LABEL, hint)
     if name.lower().endswith(_IMAGE_ENDINGS):

@@ -18,7 +18,7 @@ from nnunetv2_crln.layout import CURVE_PREFIX, dataset_number
 from nnunetv2_crln.reporting.blocks import Answer, Picture, code
 from nnunetv2_crln.reporting.curves import finite_points
 from nnunetv2_crln.reporting.figures import bytes_uri
-from nnunetv2_crln.reporting.model_folder import Fold
+from nnunetv2_crln.reporting.fold import Fold
 from nnunetv2_crln.reporting.overlay import DPI, PANEL_INCHES
 from nnunetv2_crln.reporting.remarks import FEWEST_EPOCHS, remarks
 from nnunetv2_crln.reporting.section_groups import far_groups
@@ -173,7 +173,9 @@ def annotate_next(fold: Fold) -> Answer:
     if not cases:
         return Answer(question, "Known at the end of the training", "open")
     shown = [case for case in cases if case in fold.overlays][:THUMBNAILS]
-    pictures = [Picture(thumbnail(fold.overlays[case][max(fold.overlays[case])]), case, code(case)) for case in shown]
+    pictures = [
+        Picture(overlay_preview(fold.overlays[case][max(fold.overlays[case])]), case, code(case)) for case in shown
+    ]
     verdict = ", ".join(cases[:THUMBNAILS])
     details = [
         f"The teacher is least confident in these of {len(cases)} cases. All of them are ranked below. Where it was "
@@ -184,7 +186,7 @@ def annotate_next(fold: Fold) -> Answer:
     return Answer(question, verdict, "open", details, pictures)
 
 
-def thumbnail(picture: Path) -> str:
+def overlay_preview(picture: Path) -> str:
     """Return a small copy of the left part of an overlay, from the whole slice to the rectified pseudo label.
 
     Args:

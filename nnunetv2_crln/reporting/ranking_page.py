@@ -15,7 +15,7 @@ SHOWN = 30
 
 @dataclass(frozen=True)
 class RankedScan:
-    """Place in the ranking.
+    """Entry of the page: a place in the ranking, with the structures and the thumbnail of its scan.
 
     Attributes:
         case: Name of the case.

@@ -10,7 +10,7 @@ from nnunetv2_crln.evaluation.summary_file import load_summary
 from nnunetv2_crln.model_folders import find_folds
 from nnunetv2_crln.reporting.answers import answers
 from nnunetv2_crln.reporting.blocks import Block, Heading, Link, Remarks, code, render_page
-from nnunetv2_crln.reporting.model_folder import Fold, read_fold
+from nnunetv2_crln.reporting.fold import Fold, read_fold
 from nnunetv2_crln.reporting.section_annotation import quality_section
 from nnunetv2_crln.reporting.section_groups import groups_section
 from nnunetv2_crln.reporting.section_scores import (

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from scipy import stats
 
 from nnunetv2_crln.reporting.blocks import Block, Folded, Heading, Paragraph, Table, code
+from nnunetv2_crln.reporting.fold import Fold
 from nnunetv2_crln.reporting.formatting import plain_number
-from nnunetv2_crln.reporting.model_folder import Fold
 
 RANKED_CASES = 15
 FEWEST_FOR_CORRELATION = 5

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nnunetv2_crln.reporting.blocks import Block, Heading, Paragraph, Picture, Remarks
 from nnunetv2_crln.reporting.figures import png_uri
-from nnunetv2_crln.reporting.model_folder import Fold
+from nnunetv2_crln.reporting.fold import Fold
 from nnunetv2_crln.reporting.style import LINE_COLOURS, LINE_STYLES, plain_style
 
 SHOWN = {

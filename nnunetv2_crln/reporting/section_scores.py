@@ -13,8 +13,8 @@ from nnunetv2_crln.evaluation.metrics import METRICS, Metric
 from nnunetv2_crln.evaluation.summary_file import load_summary
 from nnunetv2_crln.reporting.blocks import Block, Heading, Paragraph, Picture, Remarks, Table, code
 from nnunetv2_crln.reporting.figures import draw_comparison, png_uri
+from nnunetv2_crln.reporting.fold import Fold
 from nnunetv2_crln.reporting.formatting import class_name, plain_number
-from nnunetv2_crln.reporting.model_folder import Fold
 
 
 def validation_section(fold: Fold) -> list[Block]:

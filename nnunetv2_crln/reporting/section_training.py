@@ -11,7 +11,7 @@ from nnunetv2_crln.layout import CURVE_PREFIX, PLANS_BLOCK
 from nnunetv2_crln.raw_dataset.classes import class_values
 from nnunetv2_crln.reporting.blocks import Block, Facts, Folded, Heading, Paragraph, Picture, Remarks
 from nnunetv2_crln.reporting.figures import file_uri, png_uri
-from nnunetv2_crln.reporting.model_folder import Fold
+from nnunetv2_crln.reporting.fold import Fold
 from nnunetv2_crln.reporting.progress_png import draw_progress
 from nnunetv2_crln.reporting.remarks import FEWEST_EPOCHS, remarks
 from nnunetv2_crln.settings import CRLNSettings

@@ -1,1 +1,1 @@
-"""Foundations that know nothing of datasets and methods: files, processes, locks, seeds."""
+"""Foundations below all other packages: files, processes, locks, seeds, advised commands."""

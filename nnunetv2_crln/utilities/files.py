@@ -6,11 +6,12 @@ import codecs
 import csv
 import io
 import json
+import math
 import os
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,24 @@ def write_json(content: Any, path: str | Path) -> None:
     """
     with finished_file(path) as temporary:
         temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
+
+
+def write_json_with_nulls(content: Mapping, path: str | Path) -> None:
+    """Write results as JSON and create their folder; NaN becomes ``null``, because JSON has no NaN.
+
+    Args:
+        content: Anything that JSON can represent, and NaN.
+        path: File to write.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    write_text(path, json.dumps(_nan_to_none(content), indent=2, allow_nan=False) + "\n")
+
+
+def _nan_to_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nan_to_none(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

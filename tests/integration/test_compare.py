@@ -67,7 +67,7 @@ def trained(dataset, monkeypatch):
             (validation.parent / "checkpoint_final.pth").write_bytes(b"")
             write_json({}, command.result)
 
-    cost = {"seconds": 0.1, "memory_gb": 1.0, "steps": 100.0}
+    cost = {"seconds": 0.1, "memory_gib": 1.0, "steps": 100.0}
     monkeypatch.setattr(module, "run_queue", pretend)
     monkeypatch.setattr(module, "measure_methods", lambda todo, *_: {training.method: cost for training in todo})
     return ran
@@ -76,8 +76,8 @@ def trained(dataset, monkeypatch):
 def test_a_comparison_ends_in_one_table_and_trains_nothing_twice(dataset, trained, tmp_path, capsys):
     output = tmp_path / "out"
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
-    shown = capsys.readouterr().out
-    assert "2 held-out cases in fold(s) 0" in shown and "cannot tell two methods apart" in shown
+    shown, warnings = capsys.readouterr()
+    assert "2 held-out cases in fold(s) 0" in shown and "cannot tell two methods apart" in warnings
     assert "in all about 20.0 s" in shown
     table = (output / "comparison.md").read_text(encoding="utf-8")
     assert table in shown
@@ -99,12 +99,12 @@ def test_a_comparison_ends_in_one_table_and_trains_nothing_twice(dataset, traine
 def test_a_model_that_began_with_trained_weights_is_named(dataset, trained, tmp_path, capsys):
     output = tmp_path / "out"
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
-    assert "not fair" not in capsys.readouterr().out
+    assert "not fair" not in capsys.readouterr().err
     for checkpoint in (tmp_path / "results").glob("*/nnUNetTrainer_CRLN_short__*/fold_0/checkpoint_final.pth"):
         facts = {"trainer": "T", "num_cases": {}, "epochs": 1, "iterations_per_epoch": 1, "seed": 1, "pretrained": True}
         write_facts(checkpoint.parent, CRLNSettings(), torch.device("cpu"), labelled_patches=2, **facts)
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
-    assert "WARNING: crln, fold 0 began with trained weights" in capsys.readouterr().out
+    assert "Warning: crln, fold 0 began with trained weights" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
@@ -154,7 +154,7 @@ def test_a_real_comparison_with_the_recipe_is_interrupted_and_goes_on(whole_data
     second = subprocess.run(command, env=whole_dataset, capture_output=True, text=True, encoding="utf-8")
     assert second.returncode == 0, second.stdout + second.stderr
     assert "supervised, fold 0: trained already" in second.stdout
-    assert "cannot tell two methods apart" in second.stdout
+    assert "cannot tell two methods apart" in second.stderr
     rows = [line.strip("| ").split(" | ") for line in (out / "comparison.md").read_text("utf-8").splitlines()]
     assert [row[0] for row in rows[2:4]] == ["supervised", "recipe"]
     assert re.search(r"\[[+-].*, [+-].*\]", rows[3][3])
@@ -167,5 +167,5 @@ def test_a_real_comparison_with_the_recipe_is_interrupted_and_goes_on(whole_data
 def test_steps_are_measured(trainer_of):
     result = measure(trainer_of("nnUNetTrainer_MeanTeacher_short", epochs=4))
     assert result["seconds"] > 0
-    assert result["memory_gb"] > 0.01
+    assert result["memory_gib"] > 0.01
     assert result["steps"] == pytest.approx(4 * (3 + 1 / 3))

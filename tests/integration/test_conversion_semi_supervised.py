@@ -16,7 +16,7 @@ import tifffile
 from conversion_sources import files_in, truncate, voxels, write_list
 from synthetic import write_dataset
 
-from nnunetv2_crln.dataset_conversion import make_semi_supervised as script
+from nnunetv2_crln.cli import hide_labels as script
 from nnunetv2_crln.raw_dataset.check_images import verify_images
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
 from nnunetv2_crln.raw_dataset.survey import Survey

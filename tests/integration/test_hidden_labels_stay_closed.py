@@ -10,7 +10,7 @@ from opened_files import OpenedFiles
 from tiny_training import NAME, train_epochs
 
 from nnunetv2_crln.cli.plan_and_preprocess import command
-from nnunetv2_crln.doctor import examine_dataset
+from nnunetv2_crln.doctor.dataset import examine_dataset
 from nnunetv2_crln.training.monitoring.hidden_labels import HiddenLabels
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")

@@ -120,7 +120,7 @@ PLANS_FILE = {
     "no patch size": (configuration(patch_size=None), "has no patch_size"),
     "patch size as text": (configuration(patch_size="16"), "patch_size of '3d_fullres' is '16'"),
     "batch of nothing": (configuration(batch_size=0), "batch_size of '3d_fullres' is 0"),
-    "unknown setting": (configuration(crln={"cps_wieght": 1}), "did you mean 'cps_weight'"),
+    "unknown setting": (configuration(crln={"cps_wieght": 1}), "Did you mean cps_weight"),
     "setting of the wrong type": (configuration(crln={"ema_decay": "0.9"}), "ema_decay is '0.9'"),
     "settings as a list": (configuration(crln=[]), "expected a dictionary"),
 }
@@ -128,7 +128,7 @@ TRAINING = {
     "unknown network": (network(network_class_name="no.such.Network"), "no.such.Network"),
     "network without an argument": (network(arch_kwargs={}), "cannot be built"),
     "no patch size": (configuration(patch_size=None), "has no patch_size"),
-    "unknown setting": (configuration(crln={"cps_wieght": 1}), "did you mean 'cps_weight'"),
+    "unknown setting": (configuration(crln={"cps_wieght": 1}), "Did you mean cps_weight"),
     "setting out of range": (configuration(crln={"confidence_threshold": 2}), "confidence_threshold is 2"),
 }
 SPLITS = {
@@ -172,7 +172,7 @@ def test_plans_when_preprocessing(dataset, monkeypatch, capsys, name):
     damage(dataset / "preprocessed" / NAME / PLANS)
     message = refused(monkeypatch, capsys, dataset, "--unlabelled_only")
     assert re_search(text, message) and PLANS in message
-    assert says_how_to_fix(message, "did you mean", "expected", "Make the plans again")
+    assert says_how_to_fix(message, "Did you mean", "expected", "Make the plans again")
 
 
 @pytest.mark.parametrize("name", TRAINING)

@@ -35,8 +35,9 @@ from damage import (
     voxels,
 )
 
-from nnunetv2_crln.dataset_conversion import make_semi_supervised
-from nnunetv2_crln.doctor import OK, examine_dataset
+from nnunetv2_crln.cli import hide_labels
+from nnunetv2_crln.doctor.dataset import examine_dataset
+from nnunetv2_crln.doctor.finding import OK
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.folder import evaluate_folder
 from nnunetv2_crln.raw_dataset.check_hidden_labels import verify_hidden_labels
@@ -370,7 +371,7 @@ def test_sources_of_a_conversion(dataset, capsys, name):
     damage(raw(dataset) / file)
     before = contents(dataset)
     with pytest.raises(SystemExit) as caught:
-        make_semi_supervised.main(["-d", "999", "-o", "998", "--num_labelled", "1", "-np", "1"])
+        hide_labels.main(["-d", "999", "-o", "998", "--num_labelled", "1", "-np", "1"])
     message = capsys.readouterr().err
     assert caught.value.code == 2 and "Traceback" not in message
     assert re_search(text, message) and says_how_to_fix(message, "Download", "Add")
@@ -381,7 +382,7 @@ def test_a_draw_without_foreground_is_refused(dataset, capsys):
     for path in (raw(dataset) / "labelsTr").iterdir():
         voxels(np.zeros_like)(path)
     with pytest.raises(SystemExit):
-        make_semi_supervised.main(["-d", "999", "-o", "998", "--num_labelled", "1", "-np", "1"])
+        hide_labels.main(["-d", "999", "-o", "998", "--num_labelled", "1", "-np", "1"])
     assert re_search("None of the chosen labelled cases .*has foreground.*--seed", capsys.readouterr().err)
 
 

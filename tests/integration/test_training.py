@@ -236,7 +236,7 @@ def test_too_few_decoder_stages_are_refused(trainer_of):
 
 
 def test_a_bad_block_names_its_key(trainer_of):
-    with pytest.raises(UserError, match="'cps_wieght'; did you mean 'cps_weight'"):
+    with pytest.raises(UserError, match=r"'cps_wieght'\. Did you mean cps_weight\?"):
         trainer_of(cps_wieght=1)
 
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nnunetv2_crln.dataset_conversion.common.converter import Recipe, convert
+from nnunetv2_crln.dataset_conversion.common.converter import Conversion, convert
 from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import Split, split_from_lists
 from nnunetv2_crln.dataset_conversion.common.summary import summarise
@@ -61,7 +61,7 @@ def convert_dataset(
     arguments: Sequence[str] | None,
     published: Split,
     find: Callable[[argparse.Namespace], Found],
-    make_recipe: Callable[[argparse.Namespace], Recipe],
+    make_conversion: Callable[[argparse.Namespace], Conversion],
 ) -> None:
     """Parse the options, convert the dataset and print a summary; exit with status 1 if any case failed.
 
@@ -70,21 +70,22 @@ def convert_dataset(
         arguments: Arguments of the command line; None takes ``sys.argv``.
         published: Split to use unless the user gives lists.
         find: Function that searches the folders.
-        make_recipe: Function that returns the recipe for the parsed options.
+        make_conversion: Function that returns the conversion for the parsed options.
     """
-    options = parser.parse_args(arguments)
-    run(lambda: _convert(options, published, find, make_recipe))
+    run(lambda: _convert(parser, arguments, published, find, make_conversion))
 
 
 def _convert(
-    options: argparse.Namespace,
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
     published: Split,
     find: Callable[[argparse.Namespace], Found],
-    make_recipe: Callable[[argparse.Namespace], Recipe],
+    make_conversion: Callable[[argparse.Namespace], Conversion],
 ) -> None:
+    options = parser.parse_args(arguments)
     split = split_from_lists(published, options.train_list, options.val_list, options.test_list)
     folder = raw_root() / dataset_folder_name(options.d, options.name)
-    report = convert(options, make_recipe(options), split, find(options))
+    report = convert(options, make_conversion(options), split, find(options))
     print(summarise(report))
     if options.dry_run:
         print(f"Dry run: nothing was written. The dataset would be {folder}.")

@@ -21,18 +21,16 @@ from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import Split
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import DATASET_RECORD
+from nnunetv2_crln.layout import DATASET_RECORD, SPLITS_FILE, UNFINISHED_CONVERSION_FILE
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
 from nnunetv2_crln.utilities.files import remove_leftovers, write_json
 from nnunetv2_crln.utilities.parallel import run_all
 
 FILE_ENDING = ".nii.gz"
-INCOMPLETE = "dataset.json.incomplete"
-SPLITS = "splits_final.json"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Conversion:
     """Properties of one dataset that its conversion needs.
 
     Attributes:
@@ -60,13 +58,13 @@ class Job:
     role: Role
     source: SourceCase
     folder: Path
-    recipe: Recipe
+    conversion: Conversion
 
     @property
     def images(self) -> list[Path]:
         """Paths of the converted channels."""
         folder = self.folder / self.role.images
-        return [folder / f"{self.name}_{channel:04d}{FILE_ENDING}" for channel in range(len(self.recipe.channels))]
+        return [folder / f"{self.name}_{channel:04d}{FILE_ENDING}" for channel in range(len(self.conversion.channels))]
 
     @property
     def label(self) -> Path:
@@ -109,12 +107,12 @@ class Report:
         return [case for case, own in self.roles.items() if own is role and (cases is None or case in cases)]
 
 
-def convert(options: argparse.Namespace, recipe: Recipe, split: Split, found: Found) -> Report:
+def convert(options: argparse.Namespace, conversion: Conversion, split: Split, found: Found) -> Report:
     """Convert the cases of a split that were found.
 
     Args:
         options: Options of the parser from ``common.command.build_parser``.
-        recipe: Properties of the dataset.
+        conversion: Properties of the dataset.
         split: Cases of the dataset, and their roles.
         found: Files of the cases.
 
@@ -126,14 +124,14 @@ def convert(options: argparse.Namespace, recipe: Recipe, split: Split, found: Fo
     """
     report = _plan(split.roles(options.num_labelled), found)
     folder = raw_root() / dataset_folder_name(options.d, options.name)
-    record = _dataset_json(recipe, split, len(report.of(Role.LABELLED)), folder.name)
+    record = _dataset_json(conversion, split, len(report.of(Role.LABELLED)), folder.name)
     _check_target(folder, record, options.d)
     splits_files = _splits_files(folder, _folds(split, report, report.sources))
     if options.dry_run:
         return report
-    _check_complete(report, recipe, options.allow_partial)
+    _check_complete(report, conversion, options.allow_partial)
     _prepare(folder, record)
-    _convert_cases(report, folder, recipe, options.np)
+    _convert_cases(report, folder, conversion, options.np)
     if options.allow_partial or len(report.written) == len(report.roles):
         folds = _folds(split, report, report.written)
         _publish(folder, record, report, dict.fromkeys(splits_files, folds) if folds else {})
@@ -160,18 +158,18 @@ def _plan(roles: dict[str, Role], found: Found) -> Report:
     return report
 
 
-def _dataset_json(recipe: Recipe, split: Split, num_labelled: int, name: str) -> dict:
+def _dataset_json(conversion: Conversion, split: Split, num_labelled: int, name: str) -> dict:
     return {
         "name": name,
-        "channel_names": {str(index): channel for index, channel in enumerate(recipe.channels)},
-        "labels": {label: index for index, label in enumerate(recipe.labels)},
+        "channel_names": {str(index): channel for index, channel in enumerate(conversion.channels)},
+        "labels": {label: index for index, label in enumerate(conversion.labels)},
         "numTraining": 0,
         "file_ending": FILE_ENDING,
-        **recipe.about,
+        **conversion.about,
         DATASET_RECORD: {
             "split": split.source,
             "num_labelled": num_labelled,
-            "conversion": recipe.options,
+            "conversion": conversion.options,
             "labelled_cases": [],
         },
     }
@@ -181,12 +179,12 @@ def _check_target(folder: Path, record: dict, dataset_id: int) -> None:
     refuse_other_names(dataset_id, folder.name)
     if not os.path.lexists(folder):
         return
-    unfinished = folder / INCOMPLETE
+    unfinished = folder / UNFINISHED_CONVERSION_FILE
     if not unfinished.is_file():
         raise UserError(f"{folder} exists already and is not overwritten. Remove it or choose another number with -d.")
     if json.loads(unfinished.read_text(encoding="utf-8")) != record:
         raise UserError(
-            f"{folder} holds an unfinished conversion with other settings (see {INCOMPLETE} in it). "
+            f"{folder} holds an unfinished conversion with other settings (see {UNFINISHED_CONVERSION_FILE} in it). "
             "Use the same settings to finish it, or remove it."
         )
 
@@ -200,9 +198,9 @@ def _splits_files(folder: Path, folds: list[dict[str, list[str]]]) -> list[Path]
     """Return the files that tell nnU-Net the folds; an empty list without folds."""
     if not folds:
         return []
-    files = [folder / SPLITS]
+    files = [folder / SPLITS_FILE]
     if nnUNet_preprocessed.is_set():
-        read_by_nnunet = Path(nnUNet_preprocessed.get()) / folder.name / SPLITS
+        read_by_nnunet = Path(nnUNet_preprocessed.get()) / folder.name / SPLITS_FILE
         if read_by_nnunet.exists() and json.loads(read_by_nnunet.read_text(encoding="utf-8")) != folds:
             raise UserError(
                 f"{read_by_nnunet} exists and describes another split. Remove it (and the other preprocessed data of "
@@ -212,7 +210,7 @@ def _splits_files(folder: Path, folds: list[dict[str, list[str]]]) -> list[Path]
     return files
 
 
-def _check_complete(report: Report, recipe: Recipe, allow_partial: bool) -> None:
+def _check_complete(report: Report, conversion: Conversion, allow_partial: bool) -> None:
     for role in (Role.LABELLED, Role.UNLABELLED):
         if not report.of(role, report.sources):
             raise UserError(
@@ -222,7 +220,7 @@ def _check_complete(report: Report, recipe: Recipe, allow_partial: bool) -> None
     if report.missing and not allow_partial:
         raise UserError(
             f"{len(report.missing)} of {len(report.roles)} cases of the split were not found: "
-            f"{listing(report.missing)}. {recipe.missing_hint + ' ' if recipe.missing_hint else ''}"
+            f"{listing(report.missing)}. {conversion.missing_hint + ' ' if conversion.missing_hint else ''}"
             "Add the folder that holds them (-i takes several), or give --allow_partial to make a smaller dataset."
         )
 
@@ -231,15 +229,15 @@ def _prepare(folder: Path, record: dict) -> None:
     for name in {name for role in Role for name in (role.images, role.labels)}:
         (folder / name).mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder / name)
-    write_json(record, folder / INCOMPLETE)
+    write_json(record, folder / UNFINISHED_CONVERSION_FILE)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def _convert_cases(report: Report, folder: Path, recipe: Recipe, processes: int) -> None:
+def _convert_cases(report: Report, folder: Path, conversion: Conversion, processes: int) -> None:
     jobs = {
-        case: Job(case, role, report.sources[case], folder, recipe)
+        case: Job(case, role, report.sources[case], folder, conversion)
         for case, role in report.roles.items()
         if case in report.sources and case not in report.errors
     }
@@ -258,7 +256,7 @@ def convert_case(job: Job) -> list[str]:
     Raises:
         UserError: The case cannot be used.
     """
-    case = job.recipe.read(job.source, job.recipe.options)
+    case = job.conversion.read(job.source, job.conversion.options)
     if case.label is None and job.role.needs_label:
         raise UserError(f"{job.source.images[0]} is of a {job.role.value} case, but has no label. Add the label.")
     try:
@@ -290,4 +288,4 @@ def _publish(folder: Path, record: dict, report: Report, splits: dict[Path, list
         DATASET_RECORD: {**record[DATASET_RECORD], "labelled_cases": sorted(labelled)},
     }
     write_json(content, folder / "dataset.json")
-    (folder / INCOMPLETE).unlink()
+    (folder / UNFINISHED_CONVERSION_FILE).unlink()

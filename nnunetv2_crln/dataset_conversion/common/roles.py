@@ -2,7 +2,14 @@
 
 from enum import Enum
 
-from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_TEST, IMAGES_UNLABELLED, LABELS_UNLABELLED
+from nnunetv2_crln.layout import (
+    IMAGES_LABELLED,
+    IMAGES_TEST,
+    IMAGES_UNLABELLED,
+    LABELS_LABELLED,
+    LABELS_TEST,
+    LABELS_UNLABELLED,
+)
 
 
 class Role(Enum):
@@ -21,7 +28,7 @@ class Role(Enum):
     @property
     def labels(self) -> str:
         """Folder of the labels. Those of unlabelled cases are hidden from training, for measuring only."""
-        return {Role.UNLABELLED: LABELS_UNLABELLED, Role.TEST: "labelsTs"}.get(self, "labelsTr")
+        return {Role.UNLABELLED: LABELS_UNLABELLED, Role.TEST: LABELS_TEST}.get(self, LABELS_LABELLED)
 
     @property
     def needs_label(self) -> bool:

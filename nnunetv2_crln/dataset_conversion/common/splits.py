@@ -10,8 +10,7 @@ from pathlib import Path
 from nnunetv2_crln.dataset_conversion.common.case_names import check_case_name, read_case_list
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError, listing
-
-CROSS_VALIDATION = 5  # folds, as in nnU-Net
+from nnunetv2_crln.layout import NUM_FOLDS
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,8 @@ class Split:
         patients = self.patients(labelled)
         if not self.patient or len(patients) < 2:
             return folds
-        for first in range(min(CROSS_VALIDATION, len(patients))):
-            held_out = set(patients[first::CROSS_VALIDATION])
+        for first in range(min(NUM_FOLDS, len(patients))):
+            held_out = set(patients[first::NUM_FOLDS])
             parts: dict[str, list[str]] = {"train": [], "val": []}
             for case in labelled:
                 parts["val" if self.patient_of(case) in held_out else "train"].append(case)

@@ -12,7 +12,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import unlabelled_folder
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import unlabelled_status
+from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
 from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
 
 

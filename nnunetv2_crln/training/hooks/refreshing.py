@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from nnunetv2_crln.layout import CHECKPOINT_FINAL, CHECKPOINT_LATEST
 from nnunetv2_crln.training.whole_volume_refresh.refresh import WholeVolumeRefresh
 from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce, RefreshSchedule
 from nnunetv2_crln.training.whole_volume_refresh.store import RefreshStore
@@ -83,5 +84,5 @@ class Refreshing:
         """Remove the refreshes that no checkpoint needs any more."""
         super().save_checkpoint(filename)  # type: ignore[misc]
         name = os.path.basename(filename)
-        if self.volume_refresh is not None and name in ("checkpoint_latest.pth", "checkpoint_final.pth"):
-            self.volume_refresh.saved(self.current_epoch + 1, final=name == "checkpoint_final.pth")
+        if self.volume_refresh is not None and name in (CHECKPOINT_LATEST, CHECKPOINT_FINAL):
+            self.volume_refresh.saved(self.current_epoch + 1, final=name == CHECKPOINT_FINAL)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import CHECKPOINT_STATE
+from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_LATEST, CHECKPOINT_STATE
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training.checkpoint_changes import (
     changed_architecture,
@@ -61,7 +61,7 @@ class Resuming:
             self._best_ema = score
             text = f"Yayy! New best EMA pseudo Dice: {np.round(score, decimals=4)}"
             self.print_to_log_file(text, also_print_to_console=False)
-            self.save_checkpoint(join(self.output_folder, "checkpoint_best.pth"))
+            self.save_checkpoint(join(self.output_folder, CHECKPOINT_BEST))
 
     def save_checkpoint(self: Any, filename: str) -> None:
         """Write the deployed network and the state that a continued training needs, in one step."""
@@ -89,13 +89,13 @@ class Resuming:
                 "deploy": self.settings.deploy,
             },
         }
-        latest = os.path.basename(filename) == "checkpoint_latest.pth"
+        latest = os.path.basename(filename) == CHECKPOINT_LATEST
         checkpoints.save(checkpoints.plain(checkpoint), filename, keep_previous=latest)
 
     def remove_spare_checkpoint(self: Any) -> None:
         """Remove the previous checkpoint, which is only needed as long as the training may be killed."""
         if self.local_rank == 0:
-            checkpoints.previous_file(join(self.output_folder, "checkpoint_latest.pth")).unlink(missing_ok=True)
+            checkpoints.previous_file(join(self.output_folder, CHECKPOINT_LATEST)).unlink(missing_ok=True)
 
     def load_checkpoint(self: Any, filename_or_checkpoint: dict | str) -> None:
         """Load the state of a training; nnU-Net's own method would load the teacher's weights into the student.

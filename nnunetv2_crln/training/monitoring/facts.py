@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import FACTS_FILE
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.utilities.files import write_json_with_nulls as save_summary
 
 PACKAGES = ("nnunetv2_crln", "nnunetv2", "torch", "dynamic_network_architectures")
 

@@ -14,7 +14,6 @@ import numpy as np
 from tqdm import tqdm
 
 from nnunetv2_crln.evaluation.pseudo_label_quality import confidence_summary, mean_dice
-from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import MONITORED, OVERLAY_FOLDER, QUALITY_FILE
 from nnunetv2_crln.reporting.overlay import DPI, PseudoLabelPicture, choose_slices, draw_overlay, slice_axis
 from nnunetv2_crln.reporting.progress_png import save_progress_png
@@ -23,6 +22,7 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring.groups import Groups
 from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher, TeacherPrediction
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader
+from nnunetv2_crln.utilities.files import write_json_with_nulls
 from nnunetv2_crln.utilities.seeding import derive_seed
 from nnunetv2_crln.utilities.share_of_time import ShareOfTime
 
@@ -193,7 +193,7 @@ class Monitor:
             "num_unlabelled": len(self._cases),
             "cases": dict(sorted(quality.items(), key=lambda item: (_rank(item[1]), item[0]))),
         }
-        save_summary(content, self._folder / QUALITY_FILE)
+        write_json_with_nulls(content, self._folder / QUALITY_FILE)
         self._print_line(f"CRLN: the teacher's confidence for {len(quality)} unlabelled cases: {QUALITY_FILE}")
 
     def _quality(self, patch: Patch, rectifying: bool) -> dict[str, float]:

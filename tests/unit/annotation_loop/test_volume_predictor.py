@@ -1,17 +1,11 @@
-"""Which networks predict, and the numbers of a ranking that users read."""
+"""Which networks predict, and the volume of a voxel."""
 
-import csv
-import io
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from nnunetv2_crln.annotation_loop.predicted_cases import PredictedCase
-from nnunetv2_crln.annotation_loop.rank import ranking_table
-from nnunetv2_crln.annotation_loop.ranking import Ranked, Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, _trained_folds
 from nnunetv2_crln.errors import UserError
 
@@ -51,24 +45,3 @@ def test_finished_folds_are_averaged_and_fold_all_is_not_one_of_them(model):
 def test_folds_that_are_not_finished_are_named(model):
     with pytest.raises(UserError, match=r"no checkpoint_final\.pth for fold\(s\) 2 .*fold_0, fold_1, fold_all"):
         _trained_folds(ModelChoice(model, ("0", "2")))
-
-
-def test_a_ranking_holds_the_numbers_of_its_scans():
-    judged = {
-        "a": PredictedCase({"liver": Structure(0.9, 1400.0), "tumour": Structure(math.nan, 0.0)}, np.zeros(0), {}),
-        "b": PredictedCase({"liver": Structure(0.5, 1200.5), "tumour": Structure(0.25, 3.125)}, np.zeros(0), {}),
-    }
-    text = ranking_table([Ranked("b", 1.0, 1.0, ""), Ranked("a", 0.125, 0.5, "b")], judged)
-    first, second = csv.DictReader(io.StringIO(text))
-    assert first == {
-        "rank": "1",
-        "case": "b",
-        "uncertainty": "1.0000",
-        "novelty": "1.0000",
-        "most_like": "",
-        "expected Dice liver": "0.5000",
-        "ml liver": "1200.5000",
-        "expected Dice tumour": "0.2500",
-        "ml tumour": "3.1250",
-    }
-    assert second["case"] == "a" and second["most_like"] == "b" and second["expected Dice tumour"] == ""

@@ -1,7 +1,9 @@
 """Every command is in the table and in pyproject.toml, says what it does, and ends its help with an example."""
 
+import io
 import re
 import shlex
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -35,6 +37,27 @@ def test_help_says_what_the_command_does_and_ends_with_an_example(command):
         known = parser._option_string_actions
         unknown = [option for option in options if option.startswith("-") and option not in known]
         assert name != command.name or not unknown or command.name == "nnUNetv2_crln_convert"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *([command.name] for command in own_commands()),
+        *(["convert", dataset] for dataset in conversions()),
+    ],
+    ids=" ".join,
+)
+def test_help_is_printed_on_a_terminal_that_lacks_its_characters(arguments, monkeypatch):
+    """argparse prints it, so that parsing must happen where the terminal has been made tolerant."""
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    name, *others = arguments
+    module = {command.name: command.module for command in own_commands()}.get(name, "nnunetv2_crln.cli.convert")
+    with pytest.raises(SystemExit) as ended:
+        import_module(module).main([*others, "-h"])
+    assert ended.value.code == 0
+    sys.stdout.flush()
+    assert raw.getvalue().startswith(b"usage: ")
 
 
 def test_the_overview_shows_every_command_with_its_line(capsys):

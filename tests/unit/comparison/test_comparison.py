@@ -13,8 +13,9 @@ from nnunetv2_crln.comparison import estimate
 from nnunetv2_crln.comparison.compare import _evaluate, training_command
 from nnunetv2_crln.comparison.estimate import describe_cost, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
-from nnunetv2_crln.comparison.measure_step import PREFIX
-from nnunetv2_crln.comparison.methods import CompareOptions, trainings
+from nnunetv2_crln.comparison.measure_step import RESULT_MARK
+from nnunetv2_crln.comparison.methods import trainings
+from nnunetv2_crln.comparison.options import CompareOptions
 from nnunetv2_crln.comparison.table import comparison_table
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
@@ -43,24 +44,24 @@ def test_wrong_options_are_named(changes, text):
 
 
 def test_every_method_is_trained_on_every_fold():
-    runs = trainings(options(), Path("results"), "nnUNetPlans")
+    runs = trainings(options(), Path("results"))
     assert [(run.method, run.fold) for run in runs] == [
         (method, fold) for fold in (0, 2) for method in ("supervised", "mean_teacher", "crln")
     ]
     assert runs[-1].folder == Path("results/nnUNetTrainer_CRLN__nnUNetPlans__3d_fullres/fold_2")
-    short = trainings(options(epochs=3), Path("results"), "nnUNetPlans_3epochs")
+    short = trainings(options(epochs=3, plans_name="nnUNetPlans_3epochs"), Path("results"))
     assert short[0].trainer == "nnUNetTrainer_short"
 
 
 def test_a_training_is_continued_and_one_without_validation_is_validated(tmp_path):
-    run = trainings(options(output=tmp_path), tmp_path, "nnUNetPlans")[0]
-    command = training_command(run, options(output=tmp_path), "nnUNetPlans")
+    run = trainings(options(output=tmp_path), tmp_path)[0]
+    command = training_command(run, options(output=tmp_path))
     assert command.arguments[:7] == ["nnUNetv2_train", "104", "3d_fullres", "0", "-tr", "nnUNetTrainer", "-p"]
     assert command.arguments[-1] == "--c"
     run.folder.mkdir(parents=True)
     (run.folder / "checkpoint_final.pth").touch()
     assert not run.is_finished
-    assert training_command(run, options(output=tmp_path), "nnUNetPlans").arguments[-1] == "--val"
+    assert training_command(run, options(output=tmp_path)).arguments[-1] == "--val"
     run.validation.mkdir()
     (run.validation / "summary.json").touch()
     assert run.is_finished
@@ -98,15 +99,15 @@ def test_the_warning_about_five_cases_is_true():
 
 
 def test_the_cost_counts_trainings_and_places():
-    runs = trainings(options(methods=("supervised", "crln")), Path("results"), "nnUNetPlans")
-    values = {"seconds": 0.1, "memory_gb": 7.5, "steps": 36_000.0}
+    runs = trainings(options(methods=("supervised", "crln")), Path("results"))
+    values = {"seconds": 0.1, "memory_gib": 7.5, "steps": 36_000.0}
     text = describe_cost(runs, {"supervised": values, "crln": {**values, "seconds": 0.2}}, 2, "cuda")
     assert "supervised: 2 training(s) of about 1 h 0 min (0.10 s a step), 7.5 GiB of GPU memory" in text
     assert "crln: 2 training(s) of about 2 h 0 min" in text
     assert "in all about 3 h 0 min, 2 at a time" in text
 
 
-STEP = {"seconds": 0.1, "memory_gb": 1.0, "steps": 10.0}
+STEP = {"seconds": 0.1, "memory_gib": 1.0, "steps": 10.0}
 
 
 def test_a_recipe_costs_what_supervised_training_does_even_alone(monkeypatch, tmp_path):
@@ -114,9 +115,9 @@ def test_a_recipe_costs_what_supervised_training_does_even_alone(monkeypatch, tm
     measured = []
     monkeypatch.setattr(estimate, "_measure", lambda training, *_: measured.append(training.trainer) or STEP)
     chosen = options(methods=("supervised", "recipe"), epochs=1)
-    todo = [run for run in trainings(chosen, tmp_path, "nnUNetPlans") if run.method == "recipe"]
+    todo = [run for run in trainings(chosen, tmp_path) if run.method == "recipe"]
     for _ in range(2):
-        costs = measure_methods(todo, chosen, "nnUNetPlans", tmp_path / "kept.json")
+        costs = measure_methods(todo, chosen, tmp_path / "kept.json")
     assert measured == ["nnUNetTrainer_short"]
     assert "recipe: 2 training(s) of about 1.0 s" in describe_cost(todo, costs, 1, "cpu")
 
@@ -124,7 +125,7 @@ def test_a_recipe_costs_what_supervised_training_does_even_alone(monkeypatch, tm
 @pytest.mark.parametrize(
     ("code", "output", "message"),
     [
-        (0, f"noise\n{PREFIX}{json.dumps(STEP)}\n", None),
+        (0, f"noise\n{RESULT_MARK}{json.dumps(STEP)}\n", None),
         (1, "out of memory\n", "supervised cannot be trained.*out of memory"),
         (0, "nothing\n", "supervised cannot be trained"),
     ],
@@ -132,9 +133,9 @@ def test_a_recipe_costs_what_supervised_training_does_even_alone(monkeypatch, tm
 def test_a_measurement_is_read_or_explained(monkeypatch, tmp_path, code, output, message):
     monkeypatch.setattr(estimate.subprocess, "run", lambda *_, **__: CompletedProcess([], code, output, ""))
     chosen = options(folds=(0,))
-    todo = trainings(chosen, tmp_path, "nnUNetPlans")[:1]
+    todo = trainings(chosen, tmp_path)[:1]
     with pytest.raises(UserError, match=f"(?s){message}") if message else contextlib.nullcontext():
-        assert measure_methods(todo, chosen, "nnUNetPlans", tmp_path / "kept.json")["supervised"] == STEP
+        assert measure_methods(todo, chosen, tmp_path / "kept.json")["supervised"] == STEP
 
 
 def evaluation(values):

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from nnunetv2_crln.cli.evaluate import main as evaluate_command
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.evaluation.folder import evaluate_folder, values_of
+from nnunetv2_crln.evaluation.folder import evaluate_folder, find_dataset_json, values_of
 from nnunetv2_crln.evaluation.metrics import mask_metrics
 
 LABELS = {"background": 0, "a": 1, "b": 2}
@@ -265,3 +265,15 @@ def test_a_place_where_nothing_can_be_written_is_named_before_the_work(dataset: 
             [str(dataset.labels), str(dataset.predictions), "-o", str(dataset.predictions / "file/x.json")]
         )
     assert "Cannot write" in capsys.readouterr().err
+
+
+def test_dataset_json_is_found_beside_the_labels_first(tmp_path: Path) -> None:
+    labels, predictions = tmp_path / "data" / "labelsTr", tmp_path / "predictions"
+    labels.mkdir(parents=True)
+    predictions.mkdir()
+    with pytest.raises(UserError, match="-djfile"):
+        find_dataset_json(labels, predictions)
+    (predictions / "dataset.json").touch()
+    assert find_dataset_json(labels, predictions) == predictions / "dataset.json"
+    (labels.parent / "dataset.json").touch()
+    assert find_dataset_json(labels, predictions) == labels.parent / "dataset.json"

@@ -17,7 +17,7 @@ from nnunetv2_crln.plan_and_preprocess.article import (
     protocol_for,
     write_article_configuration,
 )
-from nnunetv2_crln.plan_and_preprocess.checked_steps import one_configuration_per_data
+from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data
 from nnunetv2_crln.settings import CRLNSettings
 
 
@@ -100,12 +100,12 @@ def test_data_of_the_articles_spacing_are_shared_and_others_are_not(plans_file):
     same = plans_file()
     write_article_configuration(same, find_protocol("left_atrium", 8))
     plans = PlansManager(str(same))
-    assert one_configuration_per_data(plans, ["3d_fullres", CONFIGURATION]) == ["3d_fullres"]
+    assert one_configuration_per_data(plans, ["3d_fullres", CONFIGURATION]) == {"3d_fullres": [CONFIGURATION]}
     other = plans_file(spacing=(1.0, 0.8, 0.8))
     write_article_configuration(other, find_protocol("pancreas_ct", 6))
     plans = PlansManager(str(other))
     assert plans.get_configuration(CONFIGURATION).spacing == [1.0, 1.0, 1.0]
-    assert one_configuration_per_data(plans, ["3d_fullres", CONFIGURATION]) == ["3d_fullres", CONFIGURATION]
+    assert one_configuration_per_data(plans, ["3d_fullres", CONFIGURATION]) == {"3d_fullres": [], CONFIGURATION: []}
 
 
 def test_a_changed_configuration_is_kept_and_its_changes_are_named(plans_file):

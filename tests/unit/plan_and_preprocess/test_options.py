@@ -23,13 +23,13 @@ def options(flags: str = ""):
 
 def test_no_more_processes_than_cores_by_default(cores):
     expected = {"2d": 8, "3d_fullres": 4, "3d_lowres": 8, "other": 4}
-    assert options(ALL).processes_of() == {name: min(number, cores) for name, number in expected.items()}
+    assert options(ALL).processes_by_configuration() == {name: min(number, cores) for name, number in expected.items()}
     assert options().fingerprint_processes == min(8, cores)
 
 
 def test_a_given_number_is_obeyed(cores):
     given = options(f"{ALL} -np 16 -npfp 32")
-    assert set(given.processes_of().values()) == {16} and given.fingerprint_processes == 32
+    assert set(given.processes_by_configuration().values()) == {16} and given.fingerprint_processes == 32
 
 
 @pytest.mark.parametrize("flags", ["-np 0", "-npfp 0", "-npfp -1"])

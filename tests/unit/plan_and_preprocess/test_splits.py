@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from nnunetv2_crln import doctor
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.plan_and_preprocess.splits import (
     cases_of_other_folds,
@@ -114,14 +113,3 @@ def test_cases_of_no_fold_are_told_from_those_of_another_fold(tmp_path):
     assert "fold 0, 2, leaves out 1 of 5 labelled case(s): d." in text
     write(tmp_path, ("abcd", "e"), ("abce", "d"))
     assert not unused_cases(tmp_path, CASES) and not cases_of_other_folds(tmp_path, CASES)
-
-
-def test_the_doctor_names_them(make_dataset, nnunet_folders):
-    name = make_dataset(labelled=3).name
-    (nnunet_folders.preprocessed / name).mkdir()
-    split = [{"train": ["lab_000"], "val": ["lab_001"]}]
-    (nnunet_folders.preprocessed / name / "splits_final.json").write_text(json.dumps(split))
-    (finding,) = doctor._split(999, 1)
-    assert (
-        finding.state == doctor.WARNING and "every fold, leaves out 1 of 3 labelled case(s): lab_002." in finding.found
-    )

@@ -11,14 +11,13 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from synthetic import write_image
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import unlabelled_folder
+from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess import unlabelled_cases as module
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
-    info_file,
     plan_key,
     preprocess_unlabelled,
-    unlabelled_status,
 )
+from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
 from nnunetv2_crln.utilities.files import read_json, write_json
 
 CASES = ["unl_000", "unl_001", "unl_002", "unl_003"]
@@ -236,7 +235,7 @@ def test_status_before_any_preprocessing(dataset):
 
 def test_info_file_lies_beside_the_folder(dataset):
     preprocess(dataset)
-    assert info_file(folder_of(dataset)).parent == dataset[1]
+    assert unlabelled_info_file(folder_of(dataset)).parent == dataset[1]
 
 
 @pytest.mark.parametrize(("found", "expected"), [(2, 1), (1, 2)])

@@ -8,14 +8,14 @@ import torch
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.metrics import METRICS
-from nnunetv2_crln.evaluation.summary_file import save_summary
 from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
 from nnunetv2_crln.model_folders import find_folds
 from nnunetv2_crln.reporting.blocks import Paragraph, Table, code, render_page
-from nnunetv2_crln.reporting.model_folder import find_overlays, read_fold
+from nnunetv2_crln.reporting.fold import find_overlays, read_fold
 from nnunetv2_crln.reporting.progress_png import save_progress_png
 from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.reporting.section_training import chosen_epochs
+from nnunetv2_crln.utilities.files import write_json_with_nulls
 
 NASTY = "<script>alert('x')</script>"
 STATISTICS = {"mean": 0.9, "sd": 0.01, "ci_low": 0.88, "ci_high": 0.92, "n": 4, "n_nan": 1}
@@ -70,7 +70,7 @@ def write_evaluation(path, factor=1.0):
         for i in range(4)
     }
     tests = {m.key: STATISTICS for m in METRICS}
-    save_summary(
+    write_json_with_nulls(
         {
             "format_version": 1,
             "predictions_folder": str(path.parent),
@@ -145,7 +145,7 @@ def test_evaluations_are_found_shown_and_compared(tmp_path):
 
 def test_ranked_cases_show_what_was_not_found_and_how_far_to_trust_them(tmp_path):
     model = write_model(tmp_path)
-    save_summary(quality(20), model / "fold_0" / "pseudo_label_quality.json")
+    write_json_with_nulls(quality(20), model / "fold_0" / "pseudo_label_quality.json")
     page = build_report(model).split("The scans worth annotating next")[1]
     assert page.index("nothing found") < page.index("case&lt;01&gt;")
     assert "The other 5 cases" in page
@@ -227,7 +227,7 @@ def test_an_evaluation_counts_more_than_the_validation(tmp_path):
 
 def test_the_panel_names_the_cases_to_annotate(tmp_path):
     model = write_model(tmp_path)
-    save_summary(quality(20), model / "fold_0" / "pseudo_label_quality.json")
+    write_json_with_nulls(quality(20), model / "fold_0" / "pseudo_label_quality.json")
     save_progress_png({}, model / "fold_0" / "crln_overlays")
     overlays = model / "fold_0" / "crln_overlays"
     (overlays / "progress_crln.png").rename(overlays / "epoch_0009_case<01>.png")

@@ -87,3 +87,35 @@ def test_json_goes_round(tmp_path):
     write_json({"a": [1, None, "ä"]}, tmp_path / "a.json")
     assert read_json(tmp_path / "a.json") == {"a": [1, None, "ä"]}
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["a"][2] == "ä"
+
+
+def test_files_follow_the_umask_and_leave_nothing_behind(tmp_path):
+    previous = os.umask(0o027)
+    try:
+        write_text(tmp_path / "table.md", "one\n")
+        write_text(tmp_path / "table.md", "two\n")
+    finally:
+        os.umask(previous)
+    assert [path.name for path in tmp_path.iterdir()] == ["table.md"]
+    assert (tmp_path / "table.md").read_text(encoding="utf-8") == "two\n"
+    if os.name == "posix":
+        assert (tmp_path / "table.md").stat().st_mode & 0o777 == 0o640
+
+
+def test_an_interrupted_write_keeps_the_old_file(tmp_path, monkeypatch):
+    write_text(tmp_path / "summary.json", "old")
+
+    def full_disk(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(UserError, match="No space left on device"):
+        write_text(tmp_path / "summary.json", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+    assert (tmp_path / "summary.json").read_text(encoding="utf-8") == "old"
+
+
+def test_unwritable_place(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="or choose another place"):
+        write_text(tmp_path / "file" / "summary.json", "")

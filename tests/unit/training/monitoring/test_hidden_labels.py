@@ -120,7 +120,7 @@ def test_a_label_that_cannot_be_used_is_named_once_and_left_out(tmp_path, label,
     ("module", "readers"),
     [
         ("training.monitoring.hidden_labels", {"build.py", "patches.py"}),
-        ("raw_dataset.check_hidden_labels", {"checked_steps.py", "doctor.py"}),
+        ("raw_dataset.check_hidden_labels", {"nnunet_steps.py", "dataset.py"}),
     ],
 )
 def test_nothing_but_monitoring_and_checks_reads_hidden_labels(module, readers):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nnunetv2_crln.annotation_loop.ranking import Structure, rank, stratified_uncertainty
+from nnunetv2_crln.annotation_loop.order_scans import Structure, rank, stratified_uncertainty
 
 NOTHING = Structure(float("nan"), 0.0)
 

@@ -14,7 +14,7 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD, UNLABELLED_GROUPS, dataset_title
 from nnunetv2_crln.raw_dataset.annotated_labels import AnnotatedLabels, annotated_entry, annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
-from nnunetv2_crln.raw_dataset.check_names import read_checked_dataset_json
+from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
 from nnunetv2_crln.raw_dataset.dataset_json import record_entry
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
@@ -23,7 +23,7 @@ from nnunetv2_crln.utilities.names import with_hint
 
 
 @dataclass(frozen=True)
-class Choice:
+class LabelChoice:
     """Choice of the labels that stay visible.
 
     Attributes:
@@ -42,8 +42,8 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class LabelledCase:
-    """One case of the source dataset."""
+class PlannedCase:
+    """Case of the source dataset with its role in the new one; without a label to write, ``label`` is None."""
 
     name: str
     images: tuple[str, ...]
@@ -52,16 +52,16 @@ class LabelledCase:
 
 
 @dataclass(frozen=True)
-class Plan:
+class HidingPlan:
     """Plan of the dataset to write."""
 
     source: Path
     target: Path
     dataset_json: dict
-    cases: tuple[LabelledCase, ...]
+    cases: tuple[PlannedCase, ...]
     left_out: tuple[str, ...]
 
-    def of(self, role: Role) -> list[LabelledCase]:
+    def of(self, role: Role) -> list[PlannedCase]:
         """Return the cases of one role."""
         return [case for case in self.cases if case.role is role]
 
@@ -69,7 +69,7 @@ class Plan:
 # --- choosing ---------------------------------------------------------------------------------------------------------
 
 
-def make_plan(source_id: int, target_id: int, choice: Choice, name: str | None = None) -> Plan:
+def make_plan(source_id: int, target_id: int, choice: LabelChoice, name: str | None = None) -> HidingPlan:
     """Decide the role of each case of a dataset in ``nnUNet_raw``, without writing anything.
 
     Args:
@@ -105,7 +105,7 @@ def make_plan(source_id: int, target_id: int, choice: Choice, name: str | None =
         )
     entries = {**_annotated_entries(dataset_json, labelled, partly, shown), **_group_entries(dataset_json, unlabelled)}
     content = _new_dataset_json(dataset_json, source, target, choice, shown, entries)
-    return Plan(source, target, content, tuple(cases), left_out)
+    return HidingPlan(source, target, content, tuple(cases), left_out)
 
 
 def _find_source(root: Path, dataset_id: int) -> Path:
@@ -137,7 +137,7 @@ def _check_labels_exist(source: Path, labelled: dict[str, dict]) -> None:
         )
 
 
-def _labelled_names(choice: Choice, labelled: dict[str, dict], test_names: list[str], source: Path) -> list[str]:
+def _labelled_names(choice: LabelChoice, labelled: dict[str, dict], test_names: list[str], source: Path) -> list[str]:
     if choice.labelled_cases is not None:
         names = _names_from_file(choice.labelled_cases, labelled, source)
         both = sorted(set(names) & set(test_names))
@@ -176,13 +176,11 @@ def _assign_roles(
     shown: list[str],
     test_names: list[str],
     add_test_images: bool,
-) -> tuple[list[LabelledCase], tuple[str, ...]]:
+) -> tuple[list[PlannedCase], tuple[str, ...]]:
     ending = dataset_json["file_ending"]
     roles = dict.fromkeys(labelled, Role.UNLABELLED)
     roles |= dict.fromkeys(shown, Role.LABELLED) | dict.fromkeys(test_names, Role.TEST)
-    cases = [
-        LabelledCase(name, tuple(files["images"]), files["label"], roles[name]) for name, files in labelled.items()
-    ]
+    cases = [PlannedCase(name, tuple(files["images"]), files["label"], roles[name]) for name, files in labelled.items()]
     cases += _image_folder_cases(
         find_unlabelled_cases(source, dataset_json), source / Role.UNLABELLED.labels, ending, Role.UNLABELLED
     )
@@ -194,15 +192,15 @@ def _assign_roles(
     return cases + _image_folder_cases(test, source / Role.TEST.labels, ending, role), ()
 
 
-def _image_folder_cases(images: dict[str, list[str]], labels: Path, ending: str, role: Role) -> list[LabelledCase]:
+def _image_folder_cases(images: dict[str, list[str]], labels: Path, ending: str, role: Role) -> list[PlannedCase]:
     def label(name: str) -> str | None:
         path = labels / f"{name}{ending}"
         return str(path) if path.is_file() else None
 
-    return [LabelledCase(name, tuple(files), label(name), role) for name, files in images.items()]
+    return [PlannedCase(name, tuple(files), label(name), role) for name, files in images.items()]
 
 
-def _refuse_leaks(source: Path, cases: Iterable[LabelledCase]) -> None:
+def _refuse_leaks(source: Path, cases: Iterable[PlannedCase]) -> None:
     twice = [name for name, count in Counter(case.name for case in cases).items() if count > 1]
     if twice:
         raise UserError(
@@ -212,7 +210,7 @@ def _refuse_leaks(source: Path, cases: Iterable[LabelledCase]) -> None:
         )
 
 
-def _without_incomplete_labels(cases: list[LabelledCase], partly: AnnotatedLabels) -> list[LabelledCase]:
+def _without_incomplete_labels(cases: list[PlannedCase], partly: AnnotatedLabels) -> list[PlannedCase]:
     """Drop the labels of unlabelled cases in which classes are missing: they would be measured as if complete."""
     if test := [case.name for case in cases if case.role is Role.TEST and case.name in partly]:
         raise UserError(
@@ -258,7 +256,7 @@ def _group_entries(old: dict, unlabelled: list[str]) -> dict[str, dict]:
 
 
 def _new_dataset_json(
-    old: dict, source: Path, target: Path, choice: Choice, shown: list[str], entries: dict[str, dict]
+    old: dict, source: Path, target: Path, choice: LabelChoice, shown: list[str], entries: dict[str, dict]
 ) -> dict:
     # With "dataset" nnU-Net would still read the source's files; the Decathlon's lists and counts no longer hold.
     kept = {k: v for k, v in old.items() if k not in ("dataset", "training", "test", "numTest")}

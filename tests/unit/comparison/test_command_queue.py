@@ -9,9 +9,9 @@ import time
 
 import pytest
 
+from nnunetv2_crln.comparison import command_queue
+from nnunetv2_crln.comparison.command_queue import QueuedCommand, find_command, run_queue
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities import command_queue
-from nnunetv2_crln.utilities.command_queue import Command, find_command, progress_of, run_queue
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the commands of these tests are shell scripts")
 
@@ -32,8 +32,8 @@ def script(tmp_path, monkeypatch):
     return write
 
 
-def command(tmp_path, *arguments: str, result=None) -> Command:
-    return Command("a step", arguments, tmp_path / "logs" / "step.log", result or tmp_path / "result")
+def command(tmp_path, *arguments: str, result=None) -> QueuedCommand:
+    return QueuedCommand("a step", arguments, tmp_path / "logs" / "step.log", result or tmp_path / "result")
 
 
 def test_output_goes_to_the_log_and_variables_arrive(script, tmp_path, capsys):
@@ -41,26 +41,6 @@ def test_output_goes_to_the_log_and_variables_arrive(script, tmp_path, capsys):
     run_queue([command(tmp_path, name, "you", str(tmp_path / "result"))], [{"WHERE": "here"}])
     assert "hello you from here" in (tmp_path / "logs" / "step.log").read_text(encoding="utf-8")
     assert "$ greet you" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("line", "shown"),
-    [
-        (
-            "…: Epoch 2 of 18: loss 0.5 (cps 0.1), pseudo Dice 0.512 (0.4, 0.6), 3 s, 2 min 9 s left, until 9",
-            "epoch 2 of 18, pseudo Dice 0.512, 2 min 9 s left",
-        ),
-        ("…: Epoch 18 of 18: loss 0.5, pseudo Dice 0.612 (0.4, 0.6), 3.1 s", "epoch 18 of 18, pseudo Dice 0.612"),
-        (
-            "…: About 4 min 2 s for 18 epochs, until 09:30 (0.2 s a step",
-            "about 4 min 2 s for 18 epochs, until 09:30",
-        ),
-        ("2026-01-01 12:00:00: Epoch 4 ", "epoch 5 of 20"),
-        ("Epochs are counted", ""),
-    ],
-)
-def test_progress_is_read_from_what_trainings_print(line, shown):
-    assert progress_of(line, 20) == shown
 
 
 def test_a_log_gets_progress_now_and_then(script, tmp_path, capsys, monkeypatch):
@@ -106,13 +86,13 @@ def test_a_failure_stops_the_others(script, tmp_path):
     fail = script("fail", "sleep 0.3; exit 1")
     started = time.perf_counter()
     with pytest.raises(UserError, match="fail failed"):
-        run_queue([command(tmp_path, slow), Command("other", [fail], tmp_path / "other.log", tmp_path)], [{}, {}])
+        run_queue([command(tmp_path, slow), QueuedCommand("other", [fail], tmp_path / "other.log", tmp_path)], [{}, {}])
     assert time.perf_counter() - started < 30
 
 
 def test_a_queue_runs_one_command_in_each_place_at_a_time(script, tmp_path):
     name = script("work", f'echo "+ $PLACE" >> "{tmp_path}/all"; sleep 0.3; echo "- $PLACE" >> "{tmp_path}/all"')
-    steps = [Command(f"step {i}", [name], tmp_path / f"{i}.log", tmp_path / "all") for i in range(4)]
+    steps = [QueuedCommand(f"step {i}", [name], tmp_path / f"{i}.log", tmp_path / "all") for i in range(4)]
     run_queue(steps, [{"PLACE": "a"}, {"PLACE": "b"}])
     lines = (tmp_path / "all").read_text(encoding="utf-8").splitlines()
     for place in "ab":
@@ -130,11 +110,11 @@ def test_an_interrupt_or_a_kill_ends_the_command_and_its_workers(script, tmp_pat
     name = script("parent", f'sleep 60 & echo $! > "{tmp_path}/worker"; wait')
     program = (
         "import signal; from pathlib import Path\n"
-        "from nnunetv2_crln.utilities.command_queue import Command, run_queue\n"
+        "from nnunetv2_crln.comparison.command_queue import QueuedCommand, run_queue\n"
         # What a shell starts in the background inherits that interrupts are ignored.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"folder = Path({str(tmp_path)!r})\n"
-        f"run_queue([Command('a step', [{name!r}], folder / 'log', folder)], [{{}}])\n"
+        f"run_queue([QueuedCommand('a step', [{name!r}], folder / 'log', folder)], [{{}}])\n"
     )
     process = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     worker = tmp_path / "worker"

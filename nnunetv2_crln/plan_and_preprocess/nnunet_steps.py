@@ -1,29 +1,25 @@
-"""Check what nnU-Net's steps read and write, and explain their errors."""
+"""Prepare nnU-Net's steps: check what they read, and explain their errors."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import textwrap
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from unittest import mock
 
 from nnunetv2.experiment_planning.verify_dataset_integrity import verify_dataset_integrity
-from nnunetv2.imageio import reader_writer_registry
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.plan_and_preprocess.options import Options
-from nnunetv2_crln.plan_and_preprocess.written_cases import check_labelled_cases
 from nnunetv2_crln.raw_dataset.check_hidden_labels import verify_hidden_labels
 from nnunetv2_crln.raw_dataset.check_images import verify_images
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.raw_dataset.readers import quiet_reader_search
 from nnunetv2_crln.utilities.light_pools import light_pools
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 
 def refuse_no_process() -> None:
@@ -51,7 +47,7 @@ def verify(folders: DatasetFolders, options: Options) -> None:
     """
     print_warnings(verify_images(folders.raw, options.fingerprint_processes, options.show_progress))
     print_warnings(verify_labels(folders.raw, options.fingerprint_processes, options.show_progress))
-    print_warnings(list(verify_hidden_labels(folders.raw, options.fingerprint_processes, options.show_progress)))
+    print_warnings(verify_hidden_labels(folders.raw, options.fingerprint_processes, options.show_progress))
     with explaining_nnunet_errors("check of the labelled cases", folders, options):
         verify_dataset_integrity(str(folders.raw), options.fingerprint_processes)
 
@@ -74,7 +70,7 @@ def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Option
         UserError: Replaces any other exception.
     """
     try:
-        with _quiet_search_for_a_reader(), light_pools():
+        with quiet_reader_search(), light_pools():
             yield
     except UserError:
         raise
@@ -88,57 +84,3 @@ def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Option
             f"{textwrap.shorten(str(error), 400) or '(no text)'} ({Path(place.filename).name}, line {place.lineno}). "
             "The files passed our checks: correct what the message names, or report it with the dataset.json."
         ) from error
-
-
-@contextlib.contextmanager
-def _quiet_search_for_a_reader() -> Iterator[None]:
-    """Keep nnU-Net from printing the traceback of each reader that it tries in vain, as for every 3D TIFF file."""
-    with mock.patch.object(reader_writer_registry, "traceback", SimpleNamespace(print_exc=lambda: None)):
-        yield
-
-
-def check_written_labelled(
-    folders: DatasetFolders, plans_manager: PlansManager, configurations: dict[str, int], options: Options
-) -> list[str]:
-    """Check the labelled cases as they were written, by this command or by nnU-Net's own.
-
-    Args:
-        folders: Folders of the dataset.
-        plans_manager: nnU-Net's plans.
-        configurations: Processes by configuration.
-        options: Options of the command.
-
-    Returns:
-        Text for each case that would spoil a training.
-    """
-    failed = []
-    for name in one_configuration_per_data(plans_manager, configurations):
-        data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
-        faults, oddities = check_labelled_cases(folders.raw, data, configurations[name], options.show_progress)
-        print_warnings([f"{text} ({name})" for text in oddities])
-        for text in faults:
-            print(f"Failed: {text} ({name})", file=sys.stderr)
-        failed += [f"{text} ({name})" for text in faults]
-    return failed
-
-
-def one_configuration_per_data(plans_manager: PlansManager, configurations: Iterable[str]) -> list[str]:
-    """Select the configurations that need preprocessed data of their own.
-
-    Args:
-        plans_manager: nnU-Net's plans.
-        configurations: Names of configurations.
-
-    Returns:
-        The first configuration for each folder of preprocessed data.
-    """
-    by_data: dict[str, str] = {}
-    for name in configurations:
-        by_data.setdefault(plans_manager.get_configuration(name).data_identifier, name)
-    return list(by_data.values())
-
-
-def print_warnings(warnings: Iterable[str]) -> None:
-    """Print warnings on stderr."""
-    for warning in warnings:
-        print(f"Warning: {warning}", file=sys.stderr)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from nnunetv2_crln.dataset_conversion.common.hide_labels import Choice, make_plan
 from nnunetv2_crln.dataset_conversion.common.roles import Role
+from nnunetv2_crln.dataset_conversion.hide_labels.plan import LabelChoice, make_plan
 from nnunetv2_crln.errors import UserError
 
 
@@ -23,7 +23,7 @@ def edit(source, **changes):
 def record_of(tmp_path, shown):
     """Return the "crln" block of the planned dataset."""
     (tmp_path / "shown.txt").write_text("\n".join(shown))
-    return make_plan(4, 104, Choice(labelled_cases=tmp_path / "shown.txt")).dataset_json["crln"]
+    return make_plan(4, 104, LabelChoice(labelled_cases=tmp_path / "shown.txt")).dataset_json["crln"]
 
 
 def test_partly_annotated_cases_stay_so(source, tmp_path):
@@ -39,11 +39,11 @@ def test_incomplete_labels_are_neither_hidden_truth_nor_test_labels(source, tmp_
     edit(source, crln={"annotated_labels": {"lab_001": ["class_2"]}})
     for name, cases in (("shown", ["lab_000"]), ("test", ["lab_001"])):
         (tmp_path / f"{name}.txt").write_text("\n".join(cases))
-    plan = make_plan(4, 104, Choice(labelled_cases=tmp_path / "shown.txt"))
+    plan = make_plan(4, 104, LabelChoice(labelled_cases=tmp_path / "shown.txt"))
     hidden = {case.name: case.label for case in plan.of(Role.UNLABELLED)}
     assert hidden["lab_001"] is None and hidden["lab_002"]
     with pytest.raises(UserError, match=r"1 test case\(s\) lack classes.*lab_001.*--test_cases"):
-        make_plan(4, 104, Choice(labelled_cases=tmp_path / "shown.txt", test_cases=tmp_path / "test.txt"))
+        make_plan(4, 104, LabelChoice(labelled_cases=tmp_path / "shown.txt", test_cases=tmp_path / "test.txt"))
 
 
 def test_no_complete_case_is_refused_at_once(source, tmp_path):

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from nnunetv2_crln.annotation_loop.confidence import voxel_confidence
+from nnunetv2_crln.annotation_loop.order_scans import Ranked, rank, stratified_uncertainty
 from nnunetv2_crln.annotation_loop.predicted_cases import PredictedCase, predict_cases
-from nnunetv2_crln.annotation_loop.ranking import Ranked, rank, stratified_uncertainty
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, VolumePredictor
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import RANKING_LOCK
@@ -65,11 +65,11 @@ def rank_unlabelled(choice: ModelChoice, output: Path, show_progress: bool = Tru
     with FolderLock(files.cases / RANKING_LOCK) as lock:
         lock.acquire(f"Another run is writing {output}. Wait for its end, or choose another file with -o.")
         draw = _Thumbnails(predictor, files.cases)
-        judged = predict_cases(predictor, files.cases, draw, {}, show_progress)
-        uncertainty = stratified_uncertainty({case: entry.structures for case, entry in judged.items()})
-        ranking = rank(uncertainty, {case: entry.descriptor for case, entry in judged.items()})
-        write_text(output, ranking_table(ranking, judged))
-        scans = [_scan(place, judged[place.case], files.cases) for place in ranking]
+        predicted = predict_cases(predictor, files.cases, draw, {}, show_progress)
+        uncertainty = stratified_uncertainty({case: entry.structures for case, entry in predicted.items()})
+        ranking = rank(uncertainty, {case: entry.descriptor for case, entry in predicted.items()})
+        write_text(output, ranking_table(ranking, predicted))
+        scans = [_scan(place, predicted[place.case], files.cases) for place in ranking]
         title = f"What to annotate next in {predictor.plans_manager.dataset_name}"
         write_text(files.page, build_ranking_page(title, str(predictor.model), scans))
     return ranking
@@ -92,21 +92,21 @@ class _Thumbnails:
         return {}
 
 
-def ranking_table(ranking: list[Ranked], judged: Mapping[str, PredictedCase]) -> str:
+def ranking_table(ranking: list[Ranked], predicted: Mapping[str, PredictedCase]) -> str:
     """Format the ranking as CSV, one line per case, the one to annotate first at the top.
 
     Args:
         ranking: The ranking.
-        judged: Results by case.
+        predicted: Results by case.
 
     Returns:
         Text of the file.
     """
-    names = list(next(iter(judged.values())).structures) if judged else []
+    names = list(next(iter(predicted.values())).structures) if predicted else []
     columns = [column for name in names for column in (f"expected Dice {name}", f"ml {name}")]
     rows: list[list[object]] = [["rank", "case", "uncertainty", "novelty", "most_like", *columns]]
     for number, place in enumerate(ranking, start=1):
-        structures = judged[place.case].structures
+        structures = predicted[place.case].structures
         values = [
             text for n in names for text in (_number(structures[n].expected_dice), _number(structures[n].volume_ml))
         ]
@@ -118,12 +118,12 @@ def _number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.4f}"
 
 
-def _scan(place: Ranked, judged: PredictedCase, folder: Path) -> RankedScan:
+def _scan(place: Ranked, predicted: PredictedCase, folder: Path) -> RankedScan:
     return RankedScan(
         place.case,
         place.uncertainty,
         place.novelty,
         place.most_like,
-        {name: (s.expected_dice, s.volume_ml) for name, s in judged.structures.items()},
+        {name: (s.expected_dice, s.volume_ml) for name, s in predicted.structures.items()},
         folder / f"{place.case}.png",
     )

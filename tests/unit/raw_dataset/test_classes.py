@@ -3,17 +3,20 @@
 import pytest
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.raw_dataset.classes import (
     absent_classes,
     all_values,
     class_values,
     foreground_names,
+    label_definition,
     names_by_value,
 )
 
 CLASSES = {"background": 0, "liver": [1], "spleen": 2}
 SHUFFLED = {"background": 0, "tumour": 2, "organ": 1, "ignore": 3}
 REGIONS = {"background": 0, "nothing": [0, 0], "whole": [1, 2, 3], "core": [2], "rim": 3, "ignore": 4}
+TUMOURS = {"background": 0, "whole tumour": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
 
 
 def manager_of(labels: dict) -> LabelManager:
@@ -52,3 +55,43 @@ def test_names_follow_the_values_that_are_written():
 def test_a_region_is_absent_if_none_of_its_values_occurs():
     assert absent_classes({"labels": REGIONS}, [0, 1]) == ["core", "rim"]
     assert absent_classes({"labels": CLASSES}, [0, 1, 2]) == []
+
+
+def test_labels():
+    found = label_definition({"labels": {"background": 0, "spleen": 1, "liver": 2}})
+    assert found.classes == {"spleen": (1,), "liver": (2,)}
+    assert found.ignore_label is None
+    assert found.known_in_reference == found.known_labels == {0, 1, 2}
+
+
+def test_regions_and_ignore_label():
+    found = label_definition({"labels": TUMOURS})
+    assert found.classes == {"whole tumour": (1, 2, 3), "core": (2, 3), "enhancing": (3,)}
+    assert found.ignore_label == 4
+    assert found.known_labels == {0, 1, 2, 3}
+    assert found.known_in_reference == {0, 1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("labels", [TUMOURS, {"background": 0, "b": 2, "a": 1}, {"background": 0, "a": 1, "ignore": 2}])
+def test_agrees_with_nnunet(labels):
+    manager = LabelManager(labels, regions_class_order=[1, 2, 3])
+    ours = label_definition({"labels": labels})
+    theirs = manager.foreground_regions if manager.has_regions else manager.foreground_labels
+    as_tuples = {tuple(item) if isinstance(item, (list, tuple)) else (int(item),) for item in theirs}
+    assert set(ours.classes.values()) == as_tuples
+    assert ours.ignore_label == manager.ignore_label
+    assert ours.known_labels == {int(label) for label in manager.all_labels}
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({"0": "background", "1": "atrium"}, r"'0' is 'background', expected a label value"),
+        ({"background": 0, "a": []}, r"'a' is \[\], expected a label value"),
+        ({"background": 0}, "no foreground class"),
+        ({"background": 0, "a": 1, "ignore": [2, 3]}, "ignore label in dataset.json must be one integer"),
+    ],
+)
+def test_wrong_labels(labels, message):
+    with pytest.raises(UserError, match=message):
+        label_definition({"labels": labels})

@@ -29,7 +29,7 @@ class Structure:
 
 @dataclass(frozen=True)
 class Ranked:
-    """Place in the ranking.
+    """Place of a scan in the ranking, without what a page shows of it.
 
     Attributes:
         case: Name of the case.

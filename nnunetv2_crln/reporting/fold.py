@@ -15,6 +15,9 @@ import torch
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.summary_file import load_summary
 from nnunetv2_crln.layout import (
+    CHECKPOINT_BEST,
+    CHECKPOINT_FINAL,
+    CHECKPOINT_LATEST,
     DOMAIN_FILE,
     EVALUATION_FILE,
     FACTS_FILE,
@@ -23,7 +26,7 @@ from nnunetv2_crln.layout import (
     QUALITY_FILE,
 )
 
-CHECKPOINTS = ("checkpoint_final.pth", "checkpoint_latest.pth", "checkpoint_best.pth")
+CHECKPOINTS = (CHECKPOINT_FINAL, CHECKPOINT_LATEST, CHECKPOINT_BEST)
 OVERLAY_NAME = re.compile(r"epoch_(\d+)_(.+)\.png")
 
 

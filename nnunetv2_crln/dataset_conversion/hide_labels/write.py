@@ -1,4 +1,4 @@
-"""Write the dataset that hide_labels has planned."""
+"""Write the dataset that was planned."""
 
 import os
 import shutil
@@ -11,23 +11,24 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 from nnunetv2.imageio.simpleitk_reader_writer import SimpleITKIO
 
 from nnunetv2_crln.dataset_conversion.common.geometry import ROUNDING, Grid, corner_distance, same_spacing
-from nnunetv2_crln.dataset_conversion.common.hide_labels import LabelledCase, Plan
 from nnunetv2_crln.dataset_conversion.common.image_files import read_grid, read_image, write_image
 from nnunetv2_crln.dataset_conversion.common.labels import check_values, integer_values
 from nnunetv2_crln.dataset_conversion.common.roles import Role
+from nnunetv2_crln.dataset_conversion.hide_labels.plan import HidingPlan, PlannedCase
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD
+from nnunetv2_crln.raw_dataset.cases import first_image
 from nnunetv2_crln.raw_dataset.check_labels import check_label
 from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_values
 from nnunetv2_crln.raw_dataset.companions import with_companions
-from nnunetv2_crln.raw_dataset.survey import reader_class_of
+from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.utilities.files import write_json
 from nnunetv2_crln.utilities.parallel import run_all
 
 
 @dataclass(frozen=True)
 class _Job:
-    case: LabelledCase
+    case: PlannedCase
     folder: Path
     ending: str
     allowed: tuple[int, ...]
@@ -42,7 +43,7 @@ class _Written:
     values: tuple[int, ...] = ()
 
 
-def write(plan: Plan, copy: bool = False, processes: int = 1) -> list[str]:
+def write(plan: HidingPlan, copy: bool = False, processes: int = 1) -> tuple[list[str], list[str]]:
     """Write the dataset into a temporary folder beside the target, and rename that at the end.
 
     Args:
@@ -59,14 +60,14 @@ def write(plan: Plan, copy: bool = False, processes: int = 1) -> list[str]:
     # The leading dot hides the growing folder from nnU-Net's search by number.
     temporary = plan.target.with_name(f".{plan.target.name}_{uuid.uuid4().hex[:8]}")
     try:
-        notes = _write_into(temporary, plan, copy, processes)
+        notes, warnings = _write_into(temporary, plan, copy, processes)
         temporary.rename(plan.target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    return notes
+    return notes, warnings
 
 
-def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> list[str]:
+def _write_into(folder: Path, plan: HidingPlan, copy: bool, processes: int) -> tuple[list[str], list[str]]:
     for case in plan.cases:
         (folder / case.role.images).mkdir(parents=True, exist_ok=True)
         if case.label:
@@ -74,7 +75,7 @@ def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> list[st
     allowed = tuple(all_values(plan.dataset_json))
     ending = plan.dataset_json["file_ending"]
     labelled = {case.name: list(case.images) for case in plan.cases if case.label}
-    reader = reader_class_of(plan.dataset_json, labelled)
+    reader = reader_class_of(plan.dataset_json, first_image(labelled))
     root = plan.target.parent
     jobs = {case.name: _Job(case, folder, ending, allowed, copy, reader, root) for case in plan.cases}
     written, errors = run_all(_write_case, {name: (job,) for name, job in jobs.items()}, processes, "Cases")
@@ -86,12 +87,12 @@ def _write_into(folder: Path, plan: Plan, copy: bool, processes: int) -> list[st
         )
     shown = {value for case in plan.of(Role.LABELLED) for value in written[case.name].values}
     notes = [f"Corrected {name}: {item.note}" for name, item in written.items() if item.note]
-    notes += _missing_classes(plan, shown)
+    warnings = _missing_classes(plan, shown)
     write_json(plan.dataset_json, folder / "dataset.json")
-    return notes
+    return notes, warnings
 
 
-def _missing_classes(plan: Plan, shown: set[int]) -> list[str]:
+def _missing_classes(plan: HidingPlan, shown: set[int]) -> list[str]:
     """Look for classes that none of the labelled cases shows: few cases may be the healthy ones."""
     way_out = "choose other cases with another --seed, more with --num_labelled, or name them with --labelled_cases"
     missing = absent_classes(plan.dataset_json, shown)
@@ -99,7 +100,7 @@ def _missing_classes(plan: Plan, shown: set[int]) -> list[str]:
         names = listing(plan.dataset_json[DATASET_RECORD]["labelled_cases"])
         raise UserError(f"None of the chosen labelled cases ({names}) has foreground in its label: {way_out}.")
     if missing:
-        return [f"Warning: no labelled case shows {listing(missing)}, which cannot be learned: {way_out}."]
+        return [f"no labelled case shows {listing(missing)}, which cannot be learned: {way_out}."]
     return []
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -15,14 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nnunetv2_crln.comparison.training_progress import progress_of
 from nnunetv2_crln.errors import UserError
 
 _SECONDS_TO_STOP = 10
 _SECONDS_TO_READ = 5  # a worker left behind may keep the pipe open
 _SECONDS_BETWEEN_LINES = 60  # of a log, where progress cannot be shown in place
-_ESTIMATE = re.compile(r"About (.+ for \d+ epochs, until [^(]+?) \(")
-_OUR_EPOCH = re.compile(r"Epoch (\d+ of \d+): .*pseudo Dice ([\d.]+)(?:.*, ([^,]+ left),)?")
-_NNUNET_EPOCH = re.compile(r"Epoch (\d+)\s*$")
 
 
 def find_command(name: str) -> str | None:
@@ -32,7 +29,7 @@ def find_command(name: str) -> str | None:
 
 
 @dataclass(eq=False)
-class Command:
+class QueuedCommand:
     """One command of the workflow.
 
     Attributes:
@@ -67,7 +64,7 @@ class Command:
         self._mark.touch()
 
 
-def run_queue(commands: Sequence[Command], places: Sequence[Mapping[str, str]]) -> None:
+def run_queue(commands: Sequence[QueuedCommand], places: Sequence[Mapping[str, str]]) -> None:
     """Run commands in their order, at most one in each place at a time; those whose result is there are skipped.
 
     Args:
@@ -81,9 +78,9 @@ def run_queue(commands: Sequence[Command], places: Sequence[Mapping[str, str]]) 
         _run_all(deque(commands), deque(places))
 
 
-def _run_all(waiting: deque[Command], free: deque[Mapping[str, str]]) -> None:
+def _run_all(waiting: deque[QueuedCommand], free: deque[Mapping[str, str]]) -> None:
     progress = _Progress()
-    running: dict[subprocess.Popen, tuple[Command, Mapping[str, str]]] = {}
+    running: dict[subprocess.Popen, tuple[QueuedCommand, Mapping[str, str]]] = {}
     try:
         while waiting or running:
             while waiting and free:
@@ -105,7 +102,7 @@ def _run_all(waiting: deque[Command], free: deque[Mapping[str, str]]) -> None:
         _stop(list(running))
 
 
-def _start(command: Command, environment: Mapping[str, str]) -> subprocess.Popen:
+def _start(command: QueuedCommand, environment: Mapping[str, str]) -> subprocess.Popen:
     program = find_command(command.arguments[0])
     if program is None:
         raise UserError(
@@ -127,7 +124,7 @@ def _start(command: Command, environment: Mapping[str, str]) -> subprocess.Popen
     )
 
 
-def _keep_output(process: subprocess.Popen, command: Command) -> None:
+def _keep_output(process: subprocess.Popen, command: QueuedCommand) -> None:
     """Copy a command's output into its log, noting how far it is."""
     assert process.stdout is not None
     with open(command.log, "w", encoding="utf-8") as log:
@@ -140,7 +137,7 @@ def _keep_output(process: subprocess.Popen, command: Command) -> None:
 
 
 def _collect_ended(
-    running: dict[subprocess.Popen, tuple[Command, Mapping[str, str]]], started: float
+    running: dict[subprocess.Popen, tuple[QueuedCommand, Mapping[str, str]]], started: float
 ) -> list[Mapping[str, str]]:
     """Take the commands that have ended out of ``running``.
 
@@ -170,34 +167,14 @@ def _collect_ended(
     return free
 
 
-def progress_of(line: str, epochs: int) -> str:
-    """Read how far a training is from a line that it prints.
-
-    Args:
-        line: A line of the output, of this package's trainers or of nnU-Net's own.
-        epochs: Epochs of the training, which nnU-Net's line does not tell.
-
-    Returns:
-        Epoch, Dice and time left as far as the line tells them; empty for any other line.
-    """
-    if match := _OUR_EPOCH.search(line):
-        left = f", {match[3]}" if match[3] else ""
-        return f"epoch {match[1]}, pseudo Dice {match[2]}{left}"
-    if match := _ESTIMATE.search(line):
-        return f"about {match[1]}"
-    if epochs and (match := _NNUNET_EPOCH.search(line)):
-        return f"epoch {int(match[1]) + 1} of {epochs}"
-    return ""
-
-
 class _Progress:
     """Show running commands: in place on a terminal; in a log a line each per minute, and the first that one tells."""
 
     def __init__(self) -> None:
         self.started = self.shown = time.perf_counter()
-        self.heard: set[Command] = set()
+        self.heard: set[QueuedCommand] = set()
 
-    def show(self, commands: Sequence[Command]) -> None:
+    def show(self, commands: Sequence[QueuedCommand]) -> None:
         now = time.perf_counter()
         told = [(command, command.progress) for command in commands]  # another thread changes it
         lines = [f"  {command.title}: {progress or f'{now - self.started:.0f} s'}" for command, progress in told]

@@ -1,0 +1,1 @@
+"""Make a semi-supervised dataset out of a labelled one by hiding labels."""

@@ -1,0 +1,93 @@
+"""Find out which unlabelled cases are preprocessed for a configuration, without the raw data."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
+from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import case_record, plan_key
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
+from nnunetv2_crln.utilities.files import read_json
+
+
+@dataclass(frozen=True)
+class UnlabelledStatus:
+    """State of a folder of preprocessed unlabelled cases, by case identifier."""
+
+    ready: list[str]
+    stale: list[str]
+    missing: list[str]
+
+
+def unlabelled_status(
+    preprocessed_dataset_folder: str | Path, plans_manager: PlansManager, configuration: str
+) -> UnlabelledStatus:
+    """Find out which unlabelled cases are ready for training.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        Cases that are complete and match the plans, those made under other plans, and those not preprocessed (yet).
+
+    Raises:
+        UserError: The unlabelled cases were never preprocessed.
+    """
+    configuration_manager = plans_manager.get_configuration(configuration)
+    folder = unlabelled_folder(preprocessed_dataset_folder, configuration_manager.data_identifier)
+    if not unlabelled_info_file(folder).is_file():
+        plans = plans_identifier(preprocessed_dataset_folder, plans_manager.plans)
+        raise UserError(
+            f"{folder} has no preprocessed unlabelled cases. "
+            f"Run: {preprocess_unlabelled_command(plans_manager.dataset_name, [configuration], plans)}"
+        )
+    key = plan_key(plans_manager, configuration_manager)
+    cases = read_json(unlabelled_info_file(folder))["cases"]
+    names = set(os.listdir(folder))
+    # Open many files at a time: there may be thousands of small ones on a network drive.
+    with ThreadPoolExecutor() as pool:
+        records = dict(zip(cases, pool.map(lambda case: case_record(folder, case, names), cases), strict=True))
+    return UnlabelledStatus(
+        ready=[case for case, record in records.items() if record and record["plan_key"] == key],
+        stale=[case for case, record in records.items() if record and record["plan_key"] != key],
+        missing=[case for case, record in records.items() if not record],
+    )
+
+
+def unlabelled_cases_of(
+    folders: DatasetFolders, plans_manager: PlansManager, configuration: str
+) -> tuple[Path, list[str]]:
+    """Find the unlabelled cases that are preprocessed for a configuration.
+
+    Args:
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        Their folder and their names.
+
+    Raises:
+        UserError: There are none, or some are missing or were made under other plans.
+    """
+    status = unlabelled_status(folders.preprocessed, plans_manager, configuration)
+    if status.stale or status.missing or not status.ready:
+        raise UserError(
+            f"Of the unlabelled cases of {folders.name}, {len(status.ready)} are preprocessed for {configuration} "
+            f"under these plans, {len(status.stale)} under others, {len(status.missing)} not at all. Run: "
+            + preprocess_unlabelled_command(
+                folders.name, [configuration], plans_identifier(folders.preprocessed, plans_manager.plans)
+            )
+        )
+    identifier = plans_manager.get_configuration(configuration).data_identifier
+    return unlabelled_folder(folders.preprocessed, identifier), status.ready

@@ -1,0 +1,56 @@
+"""The doctor's findings on a dataset."""
+
+import json
+
+import numpy as np
+import pytest
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+
+from nnunetv2_crln.doctor.dataset import _domain_shift, _split, examine_dataset
+from nnunetv2_crln.doctor.finding import OK, PROBLEM, WARNING
+from nnunetv2_crln.raw_dataset.folders import find_dataset
+
+
+def test_a_dataset_with_a_leak(make_dataset):
+    folder = make_dataset()
+    test_image = next((folder / "imagesTs").iterdir())
+    (folder / "imagesUl" / "copied_0000.nii.gz").write_bytes(test_image.read_bytes())
+    found = examine_dataset(999)
+    (leak,) = [finding for finding in found if finding.name == "same image"]
+    assert leak.state == PROBLEM and "imagesUl/copied" in leak.found
+    (plans,) = [finding for finding in found if finding.name == "plans"]
+    assert plans.fix == "nnUNetv2_crln_plan_and_preprocess -d 999"
+
+
+@pytest.mark.parametrize(("spacing", "state"), [(1.0, OK), (3.0, WARNING)])
+def test_unlabelled_cases_far_from_the_labelled_ones_are_named(make_dataset, nnunet_folders, spacing, state):
+    raw = make_dataset()
+    rng = np.random.default_rng(0)
+    for suffix, of_case in (("", 1.0), ("_unlabelled", spacing)):
+        folder = nnunet_folders.preprocessed / raw.name / f"nnUNetPlans_3d_fullres{suffix}"
+        folder.mkdir(parents=True)
+        for number in range(4):
+            image = rng.normal(size=(1, 8, 8, 8)).astype(np.float32)
+            properties = {"spacing": [of_case] * 3, "shape_after_cropping_and_before_resampling": [8, 8, 8]}
+            sizes = dict.fromkeys(("chunks", "blocks", "chunks_seg", "blocks_seg"), image.shape)
+            mask = np.zeros(image.shape, np.int16)
+            nnUNetDatasetBlosc2.save_case(image, mask, properties, str(folder / f"c{suffix}_{number}"), **sizes)
+    (finding,) = _domain_shift(find_dataset(999), 1)
+    assert finding.state == state
+    assert finding.name == "domain shift" and ("spacing of axis 0 in mm 3, labelled 1" in finding.found) == (
+        spacing > 1
+    )
+
+
+def test_an_unknown_dataset_is_a_finding(nnunet_folders):
+    (finding,) = examine_dataset(123)
+    assert finding.state == PROBLEM
+
+
+def test_cases_that_no_fold_uses_are_named(make_dataset, nnunet_folders):
+    name = make_dataset(labelled=3).name
+    (nnunet_folders.preprocessed / name).mkdir()
+    split = [{"train": ["lab_000"], "val": ["lab_001"]}]
+    (nnunet_folders.preprocessed / name / "splits_final.json").write_text(json.dumps(split))
+    (finding,) = _split(find_dataset(999), 1)
+    assert finding.state == WARNING and "every fold, leaves out 1 of 3 labelled case(s): lab_002." in finding.found
