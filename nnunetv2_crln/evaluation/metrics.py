@@ -19,13 +19,11 @@ class Metric:
         key: Name in result files.
         title: Name in tables.
         unit: ``%`` for metrics stored as fractions and shown in per cent, or else the unit of the stored number.
-        higher_is_better: True if a higher value is an improvement.
     """
 
     key: str
     title: str
     unit: str
-    higher_is_better: bool
 
     @property
     def factor(self) -> int:
@@ -34,14 +32,14 @@ class Metric:
 
 
 METRICS = (
-    Metric("Dice", "Dice", "%", True),
-    Metric("Jaccard", "Jaccard", "%", True),
-    Metric("ASD_voxel", "ASD", "voxel", False),
-    Metric("ASD_mm", "ASD", "mm", False),
-    Metric("ASSD_voxel", "symmetric ASD", "voxel", False),
-    Metric("ASSD_mm", "symmetric ASD", "mm", False),
-    Metric("HD95_voxel", "95HD", "voxel", False),
-    Metric("HD95_mm", "95HD", "mm", False),
+    Metric("Dice", "Dice", "%"),
+    Metric("Jaccard", "Jaccard", "%"),
+    Metric("ASD_voxel", "ASD", "voxel"),
+    Metric("ASD_mm", "ASD", "mm"),
+    Metric("ASSD_voxel", "symmetric ASD", "voxel"),
+    Metric("ASSD_mm", "symmetric ASD", "mm"),
+    Metric("HD95_voxel", "95HD", "voxel"),
+    Metric("HD95_mm", "95HD", "mm"),
 )
 
 

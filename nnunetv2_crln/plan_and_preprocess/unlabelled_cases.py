@@ -58,7 +58,6 @@ _SELF_CONTAINED_NORMALISATIONS = {
 class PreprocessingResult:
     """Result of one run, by case identifier."""
 
-    folder: Path
     done: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -126,7 +125,7 @@ def preprocess_unlabelled(
         cases = find_unlabelled_cases(raw_dataset_folder, dataset_json)
         key = plan_key(plans_manager, configuration_manager)
         write_json({"plan_key": key, "cases": list(cases)}, unlabelled_info_file(folder))
-        result = PreprocessingResult(folder, removed=remove_other_cases(folder, set(cases)))
+        result = PreprocessingResult(removed=remove_other_cases(folder, set(cases)))
 
         # Take every n-th case, as nnUNetv2_predict does: neighbours in a list often have similar sizes.
         part = {case: cases[case] for case in list(cases)[part_id::num_parts]}

@@ -16,7 +16,7 @@ from nnunetv2_crln.utilities.parallel import run_all
 def verify_hidden_labels(raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = True) -> list[str]:
     """Open every label of labelsUl and compare it with dataset.json and its image.
 
-    Planning, preprocessing and training never do this.
+    Only ``--verify_dataset_integrity`` and the doctor do this.
 
     Args:
         raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``, already checked by ``check_dataset``.
@@ -37,7 +37,7 @@ def verify_hidden_labels(raw_dataset_folder: str | Path, processes: int = 1, sho
     try:
         allowed = allowed_values(folder / "dataset.json", dataset_json)
         reader_class = reader_class_of(dataset_json, first_image(labelled_images(folder, dataset_json)))
-    except UserError:  # an error of its own, told by the checks of labelsTr
+    except UserError:  # reported by the checks of labelsTr
         return []
     tasks = {case: (images[case], str(path), allowed, reader_class) for case, path in present.items()}
     reports, failures = run_all(check_label, tasks, processes, "Opening every hidden label", show_progress)

@@ -1,8 +1,4 @@
-"""Check the images of a raw dataset before any long work; labels are never opened here.
-
-:func:`verify_images` opens every image (``--verify_dataset_integrity``). :func:`find_duplicate_images` finds copies of
-one image under several names.
-"""
+"""Check the images of a raw dataset before any long work; labels are never opened here."""
 
 from __future__ import annotations
 
@@ -29,25 +25,8 @@ from nnunetv2_crln.raw_dataset.survey import Survey, short_name
 from nnunetv2_crln.utilities.nifti import find_header_fault
 
 
-def find_duplicate_images(
-    raw_dataset_folder: str | Path, processes: int = 1, show_progress: bool = False
-) -> list[list[str]]:
-    """Find images that a dataset contains more than once, even renamed, recompressed or with another data type.
-
-    Args:
-        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``; its imagesTr, imagesUl and imagesTs are searched.
-        processes: Number of processes that read images.
-        show_progress: Show a progress bar.
-
-    Returns:
-        Groups of two or more cases with equal voxels in all channels, each named ``imagesUl/CASE``. Resampled,
-        flipped or otherwise changed copies are not found. Unreadable and constant images are left out.
-    """
-    return Survey(raw_dataset_folder, processes, show_progress).duplicates()
-
-
 def leaks(groups: list[list[str]]) -> list[list[str]]:
-    """Select the groups of :func:`find_duplicate_images` that span several folders, such as imagesTs and imagesUl."""
+    """Select the groups of :meth:`Survey.duplicates` that span several folders, such as imagesTs and imagesUl."""
     return [group for group in groups if len({name.split("/")[0] for name in group}) > 1]
 
 

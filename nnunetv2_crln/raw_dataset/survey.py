@@ -151,7 +151,11 @@ class Survey:
         return {name: reports for name, reports in self.reports.items() if name.startswith(f"{image_folder}/")}
 
     def duplicates(self) -> list[list[str]]:
-        """Group cases with equal voxels; constant images are left out, because empty ones are equal by nature."""
+        """Group cases with equal voxels, even renamed, recompressed or with another data type.
+
+        Constant images are left out, because empty ones are equal by nature. Resampled, flipped or otherwise changed
+        copies are not found.
+        """
         groups = defaultdict(list)
         for name, reports in self.reports.items():
             if not all(report.constant for report in reports):

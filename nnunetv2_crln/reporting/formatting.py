@@ -8,17 +8,9 @@ from collections.abc import Mapping
 from nnunetv2_crln.raw_dataset.classes import class_values
 
 
-def plain_number(value: float | None, digits: int = 3) -> str:
-    """Format a number.
-
-    Args:
-        value: Number, or None or NaN if unknown.
-        digits: Number of decimals.
-
-    Returns:
-        Text; a dash if unknown.
-    """
-    return "–" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+def plain_number(value: float | None) -> str:
+    """Format a number with three decimals; None and NaN are a dash."""
+    return "–" if value is None or math.isnan(value) else f"{value:.3f}"
 
 
 def class_name(dataset: Mapping, key: str) -> str:

@@ -12,7 +12,7 @@ from nnunetv2_crln.utilities.files import finished_file
 
 # Okabe & Ito, "Color Universal Design" (2008).
 ORANGE, SKY_BLUE, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
-BLUE, VERMILLION, PURPLE, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 
 LINE_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY_BLUE)
 LINE_STYLES = ("-", "--", ":", "-.", "-", "--")

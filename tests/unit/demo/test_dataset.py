@@ -6,8 +6,8 @@ import SimpleITK as sitk
 
 from nnunetv2_crln.demo.dataset import write_demo_dataset, write_demo_split
 from nnunetv2_crln.demo.plans import write_demo_plans
-from nnunetv2_crln.raw_dataset.check_images import find_duplicate_images
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
+from nnunetv2_crln.raw_dataset.survey import Survey
 
 
 def write(folder, **options):
@@ -22,7 +22,7 @@ def test_a_valid_dataset_with_hidden_labels(tmp_path):
     folder = write(tmp_path / "Dataset999_X")
     assert names(folder) == {"imagesTr": 3, "labelsTr": 3, "imagesUl": 3, "labelsUl": 3}
     assert check_dataset(folder) == []
-    assert find_duplicate_images(folder) == []
+    assert Survey(folder, processes=1, show_progress=False).duplicates() == []
 
 
 def test_more_of_one_kind_leave_the_others_alone(tmp_path):

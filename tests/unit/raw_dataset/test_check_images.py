@@ -9,7 +9,8 @@ import SimpleITK as sitk
 from synthetic import write_image
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.raw_dataset.check_images import find_duplicate_images, leaks, verify_images
+from nnunetv2_crln.raw_dataset.check_images import leaks, verify_images
+from nnunetv2_crln.raw_dataset.survey import Survey
 
 
 def change(file, voxels=None, spacing=None, origin=None):
@@ -102,7 +103,7 @@ def test_renamed_and_recompressed_copies_are_found(make_dataset):
     image = sitk.ReadImage(str(folder / "imagesTs" / "tst_000_0000.nii.gz"))
     sitk.WriteImage(sitk.Cast(image, sitk.sitkFloat64), str(folder / "imagesUl" / "new_0000.nii.gz"))
     shutil.copy(folder / "imagesUl" / "unl_000_0000.nii.gz", folder / "imagesUl" / "unl_009_0000.nii.gz")
-    groups = find_duplicate_images(folder)
+    groups = Survey(folder, processes=1, show_progress=False).duplicates()
     assert groups == [["imagesUl/new", "imagesTs/tst_000"], ["imagesUl/unl_000", "imagesUl/unl_009"]]
     assert leaks(groups) == groups[:1]
     with pytest.raises(UserError, match=r"several folders.*imagesUl/new = imagesTs/tst_000"):
@@ -116,7 +117,7 @@ def test_renamed_and_recompressed_copies_are_found(make_dataset):
 def test_parallel_check_finds_the_same(make_dataset):
     folder = make_dataset()
     shutil.copy(folder / "imagesTr" / "lab_000_0000.nii.gz", folder / "imagesUl" / "copy_0000.nii.gz")
-    assert find_duplicate_images(folder, processes=2) == [["imagesTr/lab_000", "imagesUl/copy"]]
+    assert Survey(folder, processes=2, show_progress=False).duplicates() == [["imagesTr/lab_000", "imagesUl/copy"]]
 
 
 def test_unreadable_first_labelled_image(make_dataset):
