@@ -161,8 +161,7 @@ def write_cases(work: str | Path, setting: Setting, labelled: int = 2, unlabelle
     """
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder
-    from nnunetv2_crln.layout import unlabelled_info_file as info_file
+    from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder, unlabelled_info_file
     from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import plan_key, save_case
 
     folder = Path(work) / "preprocessed" / DATASET
@@ -181,7 +180,7 @@ def write_cases(work: str | Path, setting: Setting, labelled: int = 2, unlabelle
             name = f"{prefix}_{index:05d}"
             save_case(image, labels, properties, folders[prefix] / name, list(setting.patch_size))
     names = [f"unl_{index:05d}" for index in range(unlabelled)]
-    info_file(folders["unl"]).write_text(json.dumps({"plan_key": key, "cases": names}))
+    unlabelled_info_file(folders["unl"]).write_text(json.dumps({"plan_key": key, "cases": names}))
     (folder / f"{PLANS}.json").write_text(json.dumps(plans))
     (folder / "dataset_fingerprint.json").write_text("{}")
     (folder / "dataset.json").write_text(json.dumps(dataset_json(setting, labelled)))
@@ -190,18 +189,17 @@ def write_cases(work: str | Path, setting: Setting, labelled: int = 2, unlabelle
 
 def multiply_unlabelled(work: str | Path, total: int) -> None:
     """Let the pool have ``total`` cases: links to those that are there."""
-    from nnunetv2_crln.layout import unlabelled_folder
-    from nnunetv2_crln.layout import unlabelled_info_file as info_file
+    from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
     from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import SUFFIXES
 
     folder = unlabelled_folder(Path(work) / "preprocessed" / DATASET, f"{PLANS}_{CONFIGURATION}")
-    info = json.loads(info_file(folder).read_text())
+    info = json.loads(unlabelled_info_file(folder).read_text())
     real = list(info["cases"])
     for index in range(len(real), total):
         info["cases"].append(f"unl_{index:05d}")
         for suffix in SUFFIXES:
             os.link(folder / f"{real[index % len(real)]}{suffix}", folder / f"unl_{index:05d}{suffix}")
-    info_file(folder).write_text(json.dumps(info))
+    unlabelled_info_file(folder).write_text(json.dumps(info))
 
 
 def resident(key: str, process: int | str = "self") -> int:

@@ -11,7 +11,7 @@ import torch
 
 from nnunetv2_crln.layout import FACTS_FILE
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.utilities.files import write_json_with_nulls as save_summary
+from nnunetv2_crln.utilities.files import write_json_with_nulls
 
 PACKAGES = ("nnunetv2_crln", "nnunetv2", "torch", "dynamic_network_architectures")
 
@@ -38,7 +38,7 @@ def write_facts(
         "device": _device_name(device),
         "versions": {name: _version(name) for name in PACKAGES},
     }
-    save_summary(content, Path(output_folder) / FACTS_FILE)
+    write_json_with_nulls(content, Path(output_folder) / FACTS_FILE)
 
 
 def _device_name(device: torch.device) -> str:
