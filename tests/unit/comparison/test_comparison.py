@@ -168,7 +168,7 @@ def test_a_p_value_is_never_rounded_to_zero():
 
 
 def test_distances_of_tiff_images_are_in_mm(tmp_path):
-    run = trainings(options(methods=("supervised", "crln"), folds=(0,)), tmp_path / "results", "nnUNetPlans")[0]
+    run = trainings(options(methods=("supervised", "crln"), folds=(0,)), tmp_path / "results")[0]
     folders = DatasetFolders("Dataset104_A", tmp_path / "raw", tmp_path / "preprocessed")
     for folder in (folders.raw, labels := folders.preprocessed / "gt_segmentations", run.validation):
         folder.mkdir(parents=True)
