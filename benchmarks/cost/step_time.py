@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import subprocess
@@ -108,6 +109,7 @@ class PartTimer:
         self._inner: list[float] = []
 
     def timed(self, part: str, function: Callable) -> Callable:
+        @functools.wraps(function)  # with the attributes of a callable object
         def call(*args, **kwargs):
             start = self.clock()
             self._inner.append(0.0)

@@ -39,6 +39,7 @@ def workers(loader, number: int = 2) -> WatchedWorkers:
     return in_workers(SeededBatches(loader, None, 0, "train", 0, number), pin_memory=False)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # batchgenerators' own thread
 def test_workers_start_before_the_first_batch_is_asked_for():
     batches = workers(Images())
     try:
