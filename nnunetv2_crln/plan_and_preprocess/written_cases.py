@@ -102,7 +102,7 @@ def check_written_labelled(
         folders: Folders of the dataset.
         plans_manager: nnU-Net's plans.
         configurations: Number of processes by configuration.
-        show_progress: bool of the command.
+        show_progress: Show a progress bar.
 
     Returns:
         Text for each case that would spoil a training.

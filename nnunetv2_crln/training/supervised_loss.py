@@ -15,6 +15,11 @@ from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
 
 
+def _inside_deep_supervision(loss: nn.Module) -> Any:
+    """Return the loss of one resolution inside nnU-Net's deep supervision; the given loss if there is none."""
+    return loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+
+
 def without_host_sync(loss: nn.Module) -> nn.Module:
     """Replace nnU-Net's loss for targets with an ignore label by one of equal value that does not wait for the device.
 
@@ -24,14 +29,13 @@ def without_host_sync(loss: nn.Module) -> nn.Module:
     Returns:
         The loss to use; the given one if nothing has to be replaced.
     """
-    deep = isinstance(loss, DeepSupervisionWrapper)
-    nnunet: Any = loss.loss if deep else loss
+    nnunet = _inside_deep_supervision(loss)
     if type(nnunet) is not DC_and_CE_loss or nnunet.ignore_label is None or nnunet.ce.weight is not None:
         return loss
     ours = IgnoreLabelLoss(
         nnunet.dc, nnunet.ignore_label, nnunet.weight_ce, nnunet.weight_dice, nnunet.ce.label_smoothing
     )
-    if not deep:
+    if nnunet is loss:
         return ours
     loss.loss = ours
     return loss
@@ -47,8 +51,9 @@ def at_full_resolution(loss: nn.Module, deep_supervision: bool) -> Callable[[Ten
     Returns:
         Function of one output and its target.
     """
-    if isinstance(loss, DeepSupervisionWrapper):
-        return loss.loss
+    nnunet = _inside_deep_supervision(loss)
+    if nnunet is not loss:
+        return nnunet
     # A trainer may have a wrapper of its own.
     return (lambda output, target: loss([output], [target])) if deep_supervision else loss
 
@@ -66,7 +71,7 @@ def on_pseudo_labels(loss: nn.Module, regions: bool) -> PseudoLabelLoss:
     Raises:
         UserError: The trainer's loss is not nnU-Net's Dice + cross-entropy.
     """
-    nnunet: Any = loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
+    nnunet = _inside_deep_supervision(loss)
     dice = getattr(nnunet, "dice", getattr(nnunet, "dc", None))
     # nnU-Net compiles its Dice; masks of pseudo labels would need further graphs of it, of which torch allows eight.
     dice = getattr(dice, "_orig_mod", dice)

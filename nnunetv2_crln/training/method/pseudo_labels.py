@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ class PseudoLabels:
         """
         labels = target[:, 0].long()
         known = (labels >= 0) & (labels < num_classes)
-        return cls(torch.where(known, labels, 0), known.float(), torch.ones_like(known, dtype=torch.float32))
+        return cls(torch.where(known, labels, 0), known.float())
 
     def warped_by(self, geometry: StrongGeometry, labelled: PseudoLabels | None = None) -> PseudoLabels:
         """Return the pseudo labels in the geometry of the strong view.
@@ -67,6 +67,8 @@ class PseudoLabels:
         def moved(name: str) -> Tensor:
             return geometry.apply(getattr(self, name), None if labelled is None else getattr(labelled, name))
 
+        if self.trust is not None and labelled is not None and labelled.trust is None:
+            labelled = replace(labelled, trust=torch.ones_like(labelled.confidence))
         return PseudoLabels(moved("labels"), moved("confidence"), None if self.trust is None else moved("trust"))
 
     def weight(self, threshold: float | Tensor) -> Tensor:

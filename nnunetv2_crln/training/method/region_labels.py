@@ -47,4 +47,4 @@ def region_target(target: Tensor, num_regions: int) -> PseudoLabels:
     known = torch.ones_like(target[:, :num_regions], dtype=torch.float32)
     if target.shape[1] > num_regions:
         known = known * (1 - target[:, num_regions:].float())
-    return PseudoLabels(target[:, :num_regions].long(), known, torch.ones_like(known))
+    return PseudoLabels(target[:, :num_regions].long(), known)
