@@ -18,17 +18,20 @@ class Method:
             the predictions of a first training as labels. ``random``, ``ranked``: as many cases again annotated as
             are labelled, random ones or those that nnUNetv2_crln_rank puts first with the draw's CRLN model.
             ``repeated``: the labelled cases, which are the unlabelled ones as well.
+        batches: Labelled batches in a step. With 2 a step sees as many patches as that of a semi-supervised method.
     """
 
     label: str
     trainer: str
     settings: dict[str, Any] = field(default_factory=dict)
     dataset: str | None = None
+    batches: int = 1
 
 
 METHODS = {
     "supervised": Method("supervised, labelled cases alone", ""),
-    "recipe": Method("recipe: train, predict the unlabelled, train again", "", dataset="recipe"),
+    "supervised_double_batch": Method("supervised, labelled cases alone, batch twice as large", "", batches=2),
+    "recipe": Method("recipe: train, predict the unlabelled, train again", "", dataset="recipe", batches=2),
     "add_random": Method("supervised, as many random cases annotated too", "", dataset="random"),
     "add_ranked": Method("supervised, as many of the first in the ranking annotated too", "", dataset="ranked"),
     "mean_teacher": Method("mean teacher", "_MeanTeacher"),

@@ -14,16 +14,13 @@ OFFSETS = {"ranked": 20, "recipe": 40, "random": 60, "repeated": 80}
 
 
 def build_trainer(run: Run, work: Path, dataset: str):
-    """Return the trainer of a run, with the weights of its last checkpoint or of its warm start.
-
-    The recipe sees as many patches in a step as the others: both halves of its batch are labelled.
-    """
+    """Return the trainer of a run, with the weights of its last checkpoint or of its warm start."""
     import torch
 
     folder = work / "preprocessed" / dataset
     plans = json.loads((folder / f"{PLANS}.json").read_text(encoding="utf-8"))
     configuration = plans["configurations"][run.configuration]
-    configuration["batch_size"] *= 2 if run.method_spec.dataset == "recipe" else 1
+    configuration["batch_size"] *= run.method_spec.batches
     per_epoch = min(ITERATIONS_PER_EPOCH, max(1, run.iterations // 20))
     configuration["short_schedule"] = {
         "num_epochs": run.iterations // per_epoch,

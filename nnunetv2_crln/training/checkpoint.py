@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.files import finished_file, remove_leftovers
+from nnunetv2_crln.utilities.files import finished_file
 
 
 def previous_file(path: str | Path) -> Path:
@@ -63,15 +63,6 @@ def _reason(error: BaseException) -> str:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def remove_unfinished(folder: str | Path) -> list[str]:
-    """Delete unfinished checkpoints of a killed process; only safe while no other process writes to the folder.
-
-    Returns:
-        Names of the files.
-    """
-    return remove_leftovers(folder, "*.pth")
 
 
 def _keep(path: Path) -> None:

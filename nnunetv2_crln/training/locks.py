@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nnunetv2_crln.layout import FOLD_LOCK, data_lock_file
-from nnunetv2_crln.training.checkpoint import remove_unfinished
+from nnunetv2_crln.utilities.files import remove_leftovers
 from nnunetv2_crln.utilities.locking import FolderLock
 
 
@@ -27,7 +27,7 @@ def lock_fold(locks: contextlib.ExitStack, folder: str | Path, print_line: Calla
     lock = FolderLock(Path(folder) / FOLD_LOCK)
     lock.acquire(f"Another training writes into {folder}. Wait for its end, or train another fold.")
     locks.callback(lock.release)
-    for name in remove_unfinished(folder):
+    for name in remove_leftovers(folder):
         print_line(f"Removed {name}, an unfinished file of a killed training")
 
 

@@ -18,6 +18,8 @@ from typing import Any
 
 from nnunetv2_crln.errors import UserError
 
+_HEX_DIGITS = "[0-9a-f]" * 8
+"""Glob pattern of what :func:`temporary_beside` puts before a name."""
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
@@ -60,20 +62,19 @@ def temporary_beside(path: Path) -> Path:
     return path.with_name(f".{uuid.uuid4().hex[:8]}_{path.name}")
 
 
-def remove_leftovers(folder: str | Path, name: str = "*") -> list[str]:
+def remove_leftovers(folder: str | Path) -> list[str]:
     """Remove the temporary files of :func:`finished_file` that a killed process left behind.
 
     Args:
-        folder: Folder to clean up. No other process may be writing to it.
-        name: Glob pattern of the final names.
+        folder: Folder to clean up, with all folders in it. No other process may be writing to it.
 
     Returns:
-        Names of the removed files.
+        The removed files, relative to the folder.
     """
-    leftovers = sorted(Path(folder).glob(f".????????_{name}"))
+    leftovers = sorted(path for path in Path(folder).rglob(f".{_HEX_DIGITS}_*") if path.is_file() or path.is_symlink())
     for path in leftovers:
         path.unlink(missing_ok=True)
-    return [path.name for path in leftovers]
+    return [path.relative_to(folder).as_posix() for path in leftovers]
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -7,7 +7,8 @@ import pytest
 from beds import BEDS, Bed, Plan, read_converted
 from commands import TRAINERS
 
-METHODS = ["supervised", "mean_teacher", "crln", "crln_no_scans", "oracle", "recipe", "add_random", "add_ranked"]
+METHODS = ["supervised", "mean_teacher", "crln", "crln_no_scans", "oracle", "recipe"]
+METHODS += ["supervised_double_batch", "add_random", "add_ranked"]
 
 
 @pytest.fixture
@@ -31,6 +32,7 @@ def command(make_dataset, tmp_path, monkeypatch):
         return bench.main()
 
     run.results = tmp_path / "results" / "tiny"
+    run.folders = tmp_path / "work" / "tiny" / "results"
     return run
 
 
@@ -43,8 +45,12 @@ def test_every_method_is_trained_measured_and_shown(command, capsys):
     assert {r["method"] for r in results} == set(METHODS)
     assert all(list(cases) == ["tst_000"] for r in results for cases in r["test"].values())
     labelled = {r["method"]: set(r["labelled_cases"]) for r in results}
-    assert all(labelled[method] == labelled["supervised"] for method in METHODS[:6])
-    assert all(labelled[method] > labelled["supervised"] and len(labelled[method]) == 4 for method in METHODS[6:])
+    assert all(labelled[method] == labelled["supervised"] for method in METHODS[:-2])
+    assert all(labelled[method] > labelled["supervised"] and len(labelled[method]) == 4 for method in METHODS[-2:])
+    plans = {m: next(command.folders.glob(f"*/*_tiny__{m}__*__2it__*/plans.json")) for m in METHODS}
+    batch = {m: json.loads(p.read_text())["configurations"]["3d_fullres"]["batch_size"] for m, p in plans.items()}
+    doubled = {"recipe", "supervised_double_batch"}
+    assert all(batch[method] == batch["supervised"] * (1 + (method in doubled)) for method in METHODS)
     capsys.readouterr()
     command("table")
     shown = capsys.readouterr().out

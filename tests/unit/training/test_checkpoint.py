@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.checkpoint import load, plain, previous_file, remove_unfinished, save
+from nnunetv2_crln.training.checkpoint import load, plain, previous_file, save
+from nnunetv2_crln.utilities.files import remove_leftovers
 
 CPU = torch.device("cpu")
 
@@ -97,7 +98,7 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(latest):
     for name in ("checkpoint_latest.pth", "checkpoint_best.pth", "checkpoint_latest_previous.pth"):
         (latest.parent / f".0a1b2c3d_{name}").write_bytes(b"half")
     (latest.parent / ".crln_training.lock").touch()
-    assert len(remove_unfinished(latest.parent)) == 3
+    assert len(remove_leftovers(latest.parent)) == 3
     assert files(latest.parent) == [".crln_training.lock", "checkpoint_latest.pth", "checkpoint_latest_previous.pth"]
 
 

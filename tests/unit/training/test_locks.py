@@ -6,6 +6,7 @@ import sys
 
 from nnunetv2_crln.layout import FOLD_LOCK, data_lock_file
 from nnunetv2_crln.training.locks import lock_data, lock_fold
+from nnunetv2_crln.utilities.files import temporary_beside
 
 ELSEWHERE = """
 import sys
@@ -35,14 +36,18 @@ def test_a_fold_is_locked_until_its_training_ends(tmp_path):
 
 
 def test_unfinished_files_of_a_killed_training_are_removed_and_named(tmp_path):
-    unfinished, kept = tmp_path / ".0123abcd_checkpoint_latest.pth", tmp_path / "checkpoint_best.pth"
-    unfinished.touch()
-    kept.touch()
+    # Checkpoints, pictures and tables are all written under such a name first, some in folders of their own.
+    names = ("checkpoint_latest.pth", "progress_crln.png", "crln_training.json", "crln_overlays/epoch_0001.png")
+    unfinished = [temporary_beside(tmp_path / name) for name in names]
+    kept = [tmp_path / name for name in (*names, ".hidden_by_the_user")]
+    for path in (*unfinished, *kept):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     lines: list[str] = []
     with contextlib.ExitStack() as locks:
         lock_fold(locks, tmp_path, lines.append)
-    assert kept.is_file() and not unfinished.exists()
-    assert [unfinished.name in line for line in lines] == [True]
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == {*kept, tmp_path / FOLD_LOCK}
+    assert all(sum(path.name in line for line in lines) == 1 for path in unfinished)
 
 
 def test_trainings_share_the_data_and_preprocessing_waits(tmp_path):

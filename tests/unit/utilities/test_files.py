@@ -32,9 +32,12 @@ def test_a_failing_write_leaves_the_old_file_and_nothing_else(tmp_path, error):
 def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     for name in (".0123abcd_a.pth", ".0123abcd_b.json", ".lock", "a.pth"):
         (tmp_path / name).touch()
-    assert remove_leftovers(tmp_path, "*.pth") == [".0123abcd_a.pth"]
-    assert remove_leftovers(tmp_path) == [".0123abcd_b.json"]
-    assert sorted(os.listdir(tmp_path)) == [".lock", "a.pth"]
+    (tmp_path / "parts").mkdir()
+    for name in (".0123abcd_c.png", ".original_c.png"):  # the second is a name that a user may give
+        (tmp_path / "parts" / name).touch()
+    assert remove_leftovers(tmp_path) == [".0123abcd_a.pth", ".0123abcd_b.json", "parts/.0123abcd_c.png"]
+    assert sorted(os.listdir(tmp_path)) == [".lock", "a.pth", "parts"]
+    assert os.listdir(tmp_path / "parts") == [".original_c.png"]
 
 
 def test_text_makes_its_folder_and_keeps_its_line_ends(tmp_path):
