@@ -189,6 +189,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
 
     def on_train_epoch_end(self, train_outputs: list[dict]) -> None:
         """Log the mean losses of the epoch, those of nnU-Net and of CRLN."""
+        self.tell_of_late_batches()
         means = means_of_epoch(train_outputs)
         super().on_train_epoch_end([{"loss": np.array(means["loss"])}])
         means |= {"mu": self.method.mu, "skipped_steps": self.gradient_step.skipped_in_epoch(self.step)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
+import torch
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
@@ -16,12 +16,12 @@ from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.refreshed_cases import RefreshedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
 from nnunetv2_crln.training.dataloading.views import repeatable
-from nnunetv2_crln.training.dataloading.workers import in_workers, num_workers
+from nnunetv2_crln.training.dataloading.workers import WatchedWorkers, in_workers, num_workers
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 from nnunetv2_crln.training.processes import number_of_processes
 from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce
 
-Augmenter: TypeAlias = MultiThreadedAugmenter | SingleThreadedAugmenter
+Augmenter: TypeAlias = WatchedWorkers | SingleThreadedAugmenter
 
 
 class Streams:
@@ -84,7 +84,9 @@ class Streams:
             f"{self.labelled.batch_size} + {size} patches in a batch{alone}"
         )
 
-    def start(self, seed: int, step: int, validated: int, rank: int, pin_memory: bool) -> tuple[Augmenter, Augmenter]:
+    def start(
+        self, seed: int, step: int, validated: int, rank: int, device: torch.device
+    ) -> tuple[Augmenter, Augmenter]:
         """Start as many workers as nnU-Net would.
 
         Args:
@@ -92,7 +94,7 @@ class Streams:
             step: Next training step.
             validated: Number of validation batches drawn so far.
             rank: Rank of this process in distributed training.
-            pin_memory: Pin the memory of batches, for a GPU.
+            device: Device of the training.
 
         Returns:
             Endless batches for training and for online validation.
@@ -118,7 +120,7 @@ class Streams:
             rank,
             highest_label=self.highest_label,
         )
-        return in_workers(training, pin_memory), in_workers(online, pin_memory)
+        return in_workers(training, device), in_workers(online, device)
 
 
 def highest_label(label_manager: LabelManager) -> int | None:

@@ -3,8 +3,10 @@
 import contextlib
 import os
 import queue
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
+import torch
 from batchgenerators.dataloading.multi_threaded_augmenter import MultiThreadedAugmenter
 from batchgenerators.dataloading.single_threaded_augmenter import SingleThreadedAugmenter
 from nnunetv2.utilities.default_n_proc_DA import get_allowed_n_proc_DA
@@ -14,6 +16,9 @@ from nnunetv2_crln.training.dataloading.batches import SeededBatches, WorkerFail
 
 MANY_WORKERS = 6
 """Number of workers from which one batch in each one's queue is enough: nnU-Net keeps six batches ready in all."""
+
+LATE_S = 0.01
+"""Seconds of waiting from which a batch may count as late; a batch that is ready takes less."""
 
 
 class WatchedWorkers(MultiThreadedAugmenter):
@@ -25,12 +30,23 @@ class WatchedWorkers(MultiThreadedAugmenter):
         batches: Endless iterator over batches, which is copied into each worker.
         num_workers: Number of processes.
         pin_memory: Pin the memory of batches, for a GPU.
+        device_is_idle: Tells whether the device has done all its work. A GPU is often still busy with the last step
+            when the next batch is asked for; then nothing is lost by waiting.
+
+    Attributes:
+        late: Number of batches for which an idle device waited.
     """
 
     patience_s = 2.0
     """Seconds without a batch after which the workers are checked."""
 
-    def __init__(self, batches: SeededBatches, num_workers: int, pin_memory: bool) -> None:
+    def __init__(
+        self,
+        batches: SeededBatches,
+        num_workers: int,
+        pin_memory: bool,
+        device_is_idle: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(
             batches,
             None,
@@ -40,6 +56,8 @@ class WatchedWorkers(MultiThreadedAugmenter):
             wait_time=0.002,
         )
         self._next_step = batches.next_step
+        self._device_is_idle = device_is_idle
+        self.late = 0
 
     def start(self) -> None:
         """Start the workers, unless they run."""
@@ -53,6 +71,7 @@ class WatchedWorkers(MultiThreadedAugmenter):
             RuntimeError: A worker failed or died; a batch was lost.
         """
         self.start()
+        asked = time.perf_counter()
         while True:
             try:
                 batch = self.pin_memory_queue.get(timeout=self.patience_s)
@@ -67,6 +86,7 @@ class WatchedWorkers(MultiThreadedAugmenter):
             if batch["step"] != self._next_step:
                 self._fail(f"The batch of step {self._next_step} was lost on its way; the next was {batch['step']}.")
             self._next_step += 1
+            self.late += time.perf_counter() - asked > LATE_S and self._device_is_idle()
             return batch
 
     def _check_workers(self) -> None:
@@ -84,7 +104,7 @@ class WatchedWorkers(MultiThreadedAugmenter):
         raise RuntimeError(message)
 
 
-def in_workers(batches: SeededBatches, pin_memory: bool) -> MultiThreadedAugmenter | SingleThreadedAugmenter:
+def in_workers(batches: SeededBatches, device: torch.device) -> WatchedWorkers | SingleThreadedAugmenter:
     """Make batches in worker processes, which start at once, or in this process if their number is 0.
 
     Workers that start with the first batch of validation would be forked in the middle of a training, beside the
@@ -92,14 +112,18 @@ def in_workers(batches: SeededBatches, pin_memory: bool) -> MultiThreadedAugment
 
     Args:
         batches: Endless iterator over batches; its ``num_workers`` is the number of processes.
-        pin_memory: Pin the memory of batches, for a GPU.
+        device: Device of the training; for a GPU the memory of batches is pinned.
 
     Returns:
         Iterator over the batches.
     """
     if batches.num_workers == 0:
         return SingleThreadedAugmenter(batches, None)
-    workers = WatchedWorkers(batches, batches.num_workers, pin_memory)
+    if device.type == "cuda":
+        stream = torch.cuda.current_stream(device)
+        workers = WatchedWorkers(batches, batches.num_workers, pin_memory=True, device_is_idle=stream.query)
+    else:
+        workers = WatchedWorkers(batches, batches.num_workers, pin_memory=False)
     workers.start()
     return workers
 

@@ -13,8 +13,11 @@ from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
 from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
-from nnunetv2_crln.training.dataloading.workers import nnunet_without_workers
+from nnunetv2_crln.training.dataloading.workers import WatchedWorkers, nnunet_without_workers
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
+
+LATE_SHARE = 0.2
+"""Share of the steps of an epoch that may wait for their batch before a training says so."""
 
 
 class Loading:
@@ -25,6 +28,8 @@ class Loading:
         monitored: Cases to look at between epochs.
         num_cases: Number of labelled, validation and unlabelled cases.
     """
+
+    _watched_epochs = 0
 
     unlabelled_batches: ClassVar[type[UnlabelledBatches]] = UnlabelledBatches  # how unlabelled batches are made
 
@@ -47,7 +52,21 @@ class Loading:
         start = self.phases.describe_start(self.num_iterations_per_epoch)
         self.print_to_log_file(f"CRLN: {streams.describe()}{start}, seed {self.seed}")
         validated = self.current_epoch * self.num_val_iterations_per_epoch
-        return streams.start(self.seed, self.step, validated, self.local_rank, pin_memory=self.device.type == "cuda")
+        return streams.start(self.seed, self.step, validated, self.local_rank, self.device)
+
+    def tell_of_late_batches(self: Any) -> None:
+        """Print how often a GPU waited for its data in the second epoch, if often; in the first one workers start."""
+        workers = self.dataloader_train
+        if self.device.type != "cuda" or not isinstance(workers, WatchedWorkers):
+            return
+        share, workers.late = workers.late / self.num_iterations_per_epoch, 0
+        self._watched_epochs += 1
+        if self._watched_epochs == 2 and share > LATE_SHARE:
+            self.print_to_log_file(
+                f"The GPU waited for its data in {share:.0%} of this epoch's steps. The training would be "
+                f"faster with more than {workers.num_processes} loader processes (nnUNet_n_proc_DA), more cores or a "
+                "faster disk."
+            )
 
     def open_unlabelled(self: Any) -> UnlabelledDataset:
         """Open the preprocessed unlabelled cases."""

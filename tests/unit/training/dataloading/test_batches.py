@@ -110,7 +110,7 @@ def test_without_an_unlabelled_stream_the_batches_are_the_labelled_ones():
 def test_nnunets_augmenters_deliver_the_same_batches(workers):
     """Real processes; more batches than fit into the queues."""
     augmenter = in_workers(
-        SeededBatches(DrawingLoader(), DrawingUnlabelled(), 3, "train", 7, workers), pin_memory=False
+        SeededBatches(DrawingLoader(), DrawingUnlabelled(), 3, "train", 7, workers), torch.device("cpu")
     )
     try:
         delivered = [next(augmenter) for _ in range(11)]

@@ -36,7 +36,7 @@ class BrokenCase(Images):
 
 
 def workers(loader, number: int = 2) -> WatchedWorkers:
-    return in_workers(SeededBatches(loader, None, 0, "train", 0, number), pin_memory=False)
+    return in_workers(SeededBatches(loader, None, 0, "train", 0, number), torch.device("cpu"))
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # batchgenerators' own thread
@@ -52,6 +52,28 @@ def test_workers_start_before_the_first_batch_is_asked_for():
 def test_many_workers_keep_one_batch_each_ready(number, cached):
     batches = WatchedWorkers(SeededBatches(Images(), None, 0, "train", 0, number), number, pin_memory=False)
     assert batches.num_cached_per_queue == cached
+
+
+@pytest.mark.parametrize(("slow", "idle", "late"), [(True, True, True), (True, False, False), (False, True, False)])
+def test_a_batch_is_late_if_an_idle_device_waits_for_it(slow, idle, late):
+    """A device that is still busy with the last step loses nothing by a wait, and a batch that is ready is not late."""
+
+    class Slow(Images):
+        def __next__(self) -> dict:
+            time.sleep(0.2 if slow else 0)
+            return super().__next__()
+
+    batches = WatchedWorkers(SeededBatches(Slow(), None, 0, "train", 0, 1), 1, False, device_is_idle=lambda: idle)
+    try:
+        next(batches)  # the first one takes the start of the worker, too
+        batches.late = 0
+        for _ in range(3):
+            while not slow and batches.pin_memory_queue.empty():
+                time.sleep(0.005)
+            next(batches)
+        assert (batches.late > 0) == late
+    finally:
+        batches._finish()
 
 
 def take_until_error(batches, limit: int = 3000) -> str:
