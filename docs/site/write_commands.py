@@ -24,8 +24,8 @@ nnU-Net has supervised trainers of the same lengths, such as `nnUNetTrainer_250e
 
 The short schedule has {num_epochs} epochs of {num_iterations_per_epoch} iterations, momentum 0.9 and a learning rate of
 {initial_lr}, and starts all methods from the same weights. It suits small networks on a CPU (`--small`). To change it,
-add for example `"short_schedule": {{"num_epochs": 60}}` to the configuration in the plans, also with
-`num_iterations_per_epoch`, `num_val_iterations_per_epoch`, `initial_lr` or `seed`..
+add for example `"short_schedule": {{"num_epochs": 60}}` to the configuration in the plans. Its other
+keys are `num_iterations_per_epoch`, `num_val_iterations_per_epoch`, `initial_lr` and `seed`.
 
 The `_article` trainers need the configuration `3d_article`, which `nnUNetv2_crln_plan_and_preprocess --article` adds to
 the plans ([reproducing the paper](reproducing_the_article.md)).
