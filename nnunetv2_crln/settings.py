@@ -8,6 +8,9 @@ from typing import Any
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import PLANS_BLOCK
 
+PATCHES_TO_MIX = 2
+"""Unlabelled patches that a step has at least unless the settings say otherwise, because CutMix mixes two."""
+
 
 def _setting(default: Any, allowed: str, **limits: Any) -> Any:
     """Define a field and its range; ``allowed`` describes the range in messages and in the documentation."""

@@ -129,6 +129,7 @@ def build_trainer(trainer_class: type, work: Path, plans: dict) -> Any:
 
     class WithoutData(trainer_class):  # type: ignore[misc, valid-type]
         num_cases = {"labelled": 1, "validation": 1, "unlabelled": 1}
+        unlabelled_patches = 1
 
         def get_dataloaders(self):
             return None, None

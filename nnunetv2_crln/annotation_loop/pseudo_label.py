@@ -89,7 +89,7 @@ def write_pseudo_labels(
         gate: What passes.
         name: Name of the new dataset after its number; that of the source with "Pseudo" if not given.
         show_progress: Show a progress bar.
-        root: Folder for the dataset in place of nnUNet_raw.
+        root: Folder for the dataset in place of nnUNet_raw, where it keeps the number and the name of the source.
 
     Returns:
         What was written. It appears as a whole or not at all.
@@ -99,10 +99,12 @@ def write_pseudo_labels(
     """
     predictor = VolumePredictor(choice)
     source = predictor.folders
-    folder_name = dataset_folder_name(dataset_id, name or f"{dataset_title(source.name)}Pseudo")
     if root is None:
+        folder_name = dataset_folder_name(dataset_id, name or f"{dataset_title(source.name)}Pseudo")
         refuse_other_names(dataset_id, folder_name)
-    target = (root or raw_root()) / folder_name
+        target = raw_root() / folder_name
+    else:
+        target = root / source.name
     if target.exists():
         raise UserError(f"{target} exists already. Choose another number with -d, or remove it.")
     # The leading dot hides the growing folder from nnU-Net's search by number.

@@ -68,7 +68,12 @@ def build_parser() -> CommandParser:
     )
     parser.add_argument("-device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: %(default)s")
     parser.add_argument(
-        "--gpus", nargs="+", type=int, default=[], metavar="N", help="numbers of the GPUs, each with one training at a time"
+        "--gpus",
+        nargs="+",
+        type=int,
+        default=[],
+        metavar="N",
+        help="numbers of the GPUs; each does one training at a time",
     )
     parser.add_argument(
         "--at_once", type=int, default=1, metavar="N", help="trainings at a time on one device; default: 1"

@@ -55,6 +55,11 @@ class QueuedCommand:
     def _mark(self) -> Path:
         return self.log.with_suffix(".done")
 
+    def hear(self, line: str) -> None:
+        """Note a line of the command's output."""
+        self.last_lines.append(line)
+        self.progress = progress_of(line, self.epochs) or self.progress
+
     def is_done(self) -> bool:
         """Check whether the command has succeeded and its result still exists."""
         return self._mark.is_file() and self.result.exists()
@@ -127,13 +132,17 @@ def _start(command: QueuedCommand, environment: Mapping[str, str]) -> subprocess
 def _keep_output(process: subprocess.Popen, command: QueuedCommand) -> None:
     """Copy a command's output into its log, noting how far it is."""
     assert process.stdout is not None
-    with open(command.log, "w", encoding="utf-8") as log:
-        log.write(f"$ {shlex.join(command.arguments)}\n")
-        for line in process.stdout:
-            log.write(line)
-            log.flush()
-            command.last_lines.append(line)
-            command.progress = progress_of(line, command.epochs) or command.progress
+    try:
+        with open(command.log, "w", encoding="utf-8") as log:
+            log.write(f"$ {shlex.join(command.arguments)}\n")
+            for line in process.stdout:
+                command.hear(line)
+                log.write(line)
+                log.flush()
+    except OSError as error:
+        print(f"WARNING: {command.log} cannot be written ({error.strerror}); {command.title} goes on.", flush=True)
+    for line in process.stdout:  # a command whose output nobody reads would wait for ever
+        command.hear(line)
 
 
 def _collect_ended(

@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
 from nnunetv2_crln.comparison.command_queue import QueuedCommand, run_queue
 from nnunetv2_crln.comparison.estimate import describe_cost, gpu_environment, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
@@ -94,7 +96,7 @@ def _plans_to_train_with(folders: DatasetFolders, options: CompareOptions) -> st
     configuration = plans["configurations"][options.configuration]
     configuration[SHORT_SCHEDULE] = {
         **usual,
-        **configuration.get(SHORT_SCHEDULE, {}),
+        **PlansManager(plans).get_configuration(options.configuration).configuration.get(SHORT_SCHEDULE, {}),
         "num_epochs": options.epochs,
     }
     copy = folders.preprocessed / f"{name}.json"

@@ -15,7 +15,7 @@ from pathlib import Path
 from nnunetv2_crln.comparison.command_queue import QueuedCommand
 from nnunetv2_crln.comparison.methods import Training
 from nnunetv2_crln.comparison.options import CompareOptions
-from nnunetv2_crln.layout import SPLITS_FILE, dataset_title
+from nnunetv2_crln.layout import SPLITS_FILE
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.utilities.files import read_json, write_json
@@ -76,11 +76,10 @@ def write_recipe(
     from nnunetv2_crln.plan_and_preprocess.fingerprint import FINGERPRINT
 
     source = find_dataset(dataset_id)
-    name = dataset_title(source.name)
     shutil.rmtree(raw / source.name, ignore_errors=True)  # of an interrupted run
     everything = Gate(keep=1.0, confidence=0.0)
     choice = ModelChoice(teacher, (fold,), device=device)
-    written = write_pseudo_labels(choice, dataset_id, everything, name, show_progress=False, root=raw).folder
+    written = write_pseudo_labels(choice, dataset_id, everything, show_progress=False, root=raw).folder
     dataset_json, original = read_json(written / "dataset.json"), read_json(source.raw / "dataset.json")
     if not annotated_entry(original):  # nothing is ignored: an ignore label would only change nnU-Net's sampling
         dataset_json["labels"] = original["labels"]

@@ -14,6 +14,7 @@ from nnunetv2_crln.plan_and_preprocess.small_plans import TRAINER
 from nnunetv2_crln.plan_and_preprocess.splits import unused_cases
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.settings import PATCHES_TO_MIX
 from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.print_warnings import print_warnings
 
@@ -108,7 +109,7 @@ def describe_configuration(plans_manager: PlansManager, configuration: str, memo
     manager = plans_manager.get_configuration(configuration)
     settings = check_block(manager.configuration.get(PLANS_BLOCK, {}), f"Configuration {configuration}")
     labelled = manager.batch_size
-    unlabelled = settings.unlabelled_batch_size or labelled
+    unlabelled = settings.unlabelled_batch_size or max(PATCHES_TO_MIX, labelled)
     made_for = f" (made for {memory_target:g} GB)" if memory_target else ""
     smaller = f"-gpu_memory_target {memory_target / 2:g}" if memory_target else "half the -gpu_memory_target"
     save = [f"plan with {smaller}"]

@@ -14,18 +14,21 @@ OTHERS = "other cases"
 ALL = "unlabelled cases"
 
 
-def unlabelled_groups(dataset_json: Mapping[str, Any], cases: Collection[str]) -> dict[str, list[str]]:
+def unlabelled_groups(
+    dataset_json: Mapping[str, Any], cases: Collection[str], may_be_empty: bool = False
+) -> dict[str, list[str]]:
     """Read the ``"unlabelled_groups"`` of the ``"crln"`` block: by name of a group, a pattern of case names.
 
     Args:
         dataset_json: Content of dataset.json.
         cases: Names of the unlabelled cases.
+        may_be_empty: A pattern may match no case, such as that of scans not preprocessed yet; its group is left out.
 
     Returns:
         Cases of each group; a group of its own for cases that no pattern matches. Empty if no groups are defined.
 
     Raises:
-        UserError: The entry is malformed, a pattern matches no case, or two match the same case.
+        UserError: The entry is malformed, a pattern matches no case that should, or two match the same case.
     """
     entry = record_entry(dataset_json, UNLABELLED_GROUPS)
     if not entry:
@@ -36,6 +39,9 @@ def unlabelled_groups(dataset_json: Mapping[str, Any], cases: Collection[str]) -
     group_of: dict[str, str] = {}
     for name, pattern in entry.items():
         groups[name] = [case for case in sorted(cases) if fnmatchcase(case, pattern)]
+        if not groups[name] and may_be_empty:
+            del groups[name]
+            continue
         if not groups[name]:
             raise _error(f"of {name!r}: no unlabelled case matches {pattern!r}.{did_you_mean(pattern, cases)}")
         for case in groups[name]:

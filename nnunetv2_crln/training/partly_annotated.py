@@ -53,6 +53,11 @@ class PartlyAnnotated:
             "ignore" in dataset_json["labels"],
         )
 
+    @property
+    def has_unknown_voxels(self) -> bool:
+        """True if labelled cases have voxels without a true label."""
+        return self.declared or bool(self.annotated)
+
     def hide_background(self, batch: dict) -> None:
         """Replace the background of partly annotated cases by the ignore label, in place.
 

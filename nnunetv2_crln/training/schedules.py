@@ -52,7 +52,7 @@ class ShortSchedule:
 
     def initialize(self: Any) -> None:
         """Build the network from a fixed seed, so that all methods start from the same weights."""
-        # Trainers that seed themselves do so again with the same seed.
+        # Trainers that seed themselves take initial_weights_seed, too.
         seed_everything(derive_seed(self.initial_weights_seed, "weights", 0))
         super().initialize()  # type: ignore[misc]
 

@@ -69,6 +69,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         for attribute, value in self.training_attributes.items():
             setattr(self, attribute, value)
         self.seed = draw_common_seed() if self.settings.seed is None else self.settings.seed
+        self.initial_weights_seed = self.seed
         self.phases = Phases.of(self.settings, total_iterations=0)  # until the length of the training is known
         self.step, self.pretrained = 0, False
         self._best_ema: float | None = None
@@ -85,7 +86,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
 
     def initialize(self) -> None:
         """Build nnU-Net's network, loss and optimiser, then the method around them."""
-        seed_everything(derive_seed(self.seed, "weights", 0))
+        seed_everything(derive_seed(self.initial_weights_seed, "weights", 0))
         with checks.explaining_architecture_errors(self):
             super().initialize()
         ndim = len(self.configuration_manager.patch_size)
@@ -148,6 +149,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
                 epochs=self.num_epochs,
                 iterations_per_epoch=self.num_iterations_per_epoch,
                 labelled_patches=self.configuration_manager.batch_size,
+                unlabelled_patches=self.unlabelled_patches,
                 seed=self.seed,
                 pretrained=self.pretrained,
             )

@@ -48,10 +48,10 @@ class FolderLock:
         if self._file is not None or (fcntl is None and self.shared):
             return
         try:
-            file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            file = self._open()
         except OSError:
             if self.shared:
-                return  # this process can only read the folder
+                return  # this process can only read the folder, and nobody has locked it yet
             raise
         try:
             self._lock(file)
@@ -67,6 +67,14 @@ class FolderLock:
             os.ftruncate(file, 0)
             os.write(file, f"process {os.getpid()} on {socket.gethostname()} since {time.ctime()}\n".encode())
         self._file = file
+
+    def _open(self) -> int:
+        try:
+            return os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            if not self.shared:
+                raise
+            return os.open(self.path, os.O_RDONLY)  # the file of another user; reading suffices for a shared lock
 
     def _lock(self, file: int) -> None:
         if fcntl is not None:

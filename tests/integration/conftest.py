@@ -106,7 +106,8 @@ def trainer_of(preprocessed, monkeypatch, tmp_path):
     built: list = []
     yield build
     for trainer in built:
-        trainer.locks.close()  # a training that was stopped half way holds them as long as its process lives
+        if hasattr(trainer, "locks"):  # supervised trainings have none
+            trainer.locks.close()  # a training that was stopped half way holds them as long as its process lives
 
 
 @pytest.fixture(scope="session")

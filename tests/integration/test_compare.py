@@ -96,13 +96,28 @@ def test_a_comparison_ends_in_one_table_and_trains_nothing_twice(dataset, traine
     assert (output / "comparison.md").read_text(encoding="utf-8") == table
 
 
+def test_an_inherited_schedule_keeps_its_other_entries(dataset, trained, tmp_path):
+    file = dataset.folder / "nnUNetPlans.json"
+    plans = read_json(file)
+    plans["configurations"]["3d_fullres"]["short_schedule"] = {"initial_lr": 0.01, "num_iterations_per_epoch": 7}
+    plans["configurations"]["3d_heir"] = {"inherits_from": "3d_fullres"}
+    write_json(plans, file)
+    flags = [flag if flag != "3d_fullres" else "3d_heir" for flag in dataset.flags]
+    cli.command([*flags, *METHODS, "-o", str(tmp_path / "out")])
+    written = read_json(dataset.folder / "nnUNetPlans_1epochs.json")["configurations"]["3d_heir"]["short_schedule"]
+    expected = {"initial_lr": 0.01, "num_iterations_per_epoch": 7, "num_val_iterations_per_epoch": 50, "num_epochs": 1}
+    assert written == expected
+
+
 def test_a_model_that_began_with_trained_weights_is_named(dataset, trained, tmp_path, capsys):
     output = tmp_path / "out"
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
     assert "not fair" not in capsys.readouterr().err
     for checkpoint in (tmp_path / "results").glob("*/nnUNetTrainer_CRLN_short__*/fold_0/checkpoint_final.pth"):
         facts = {"trainer": "T", "num_cases": {}, "epochs": 1, "iterations_per_epoch": 1, "seed": 1, "pretrained": True}
-        write_facts(checkpoint.parent, CRLNSettings(), torch.device("cpu"), labelled_patches=2, **facts)
+        write_facts(
+            checkpoint.parent, CRLNSettings(), torch.device("cpu"), labelled_patches=2, unlabelled_patches=2, **facts
+        )
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
     assert "Warning: crln, fold 0 began with trained weights" in capsys.readouterr().err
 

@@ -69,6 +69,21 @@ def test_what_does_not_fit_is_named_and_nothing_is_damaged(trainer_of):
     assert_equal_weights(weights(whole), weights(second))
 
 
+@pytest.mark.parametrize("learning", [{"class_thresholds": True}, {"cps_balance": "gradient"}])
+@pytest.mark.parametrize("switched_on", [True, False])
+def test_settings_with_a_state_of_their_own_may_be_switched(trainer_of, learning, switched_on):
+    first = trainer_of(epochs=EPOCHS, **({} if switched_on else learning))
+    train_epochs(first, 1)
+    first.locks.close()
+    second = continued(trainer_of, mu_learning_rate=0.5, seed=7, **(learning if switched_on else {}))
+    assert bool(second.method.objective.state) == switched_on
+    assert [group["lr"] for group in second.method.rectifier_optimizer.param_groups] == [0.5]
+    assert second.seed == first.seed
+    train_epochs(second, 1)
+    log = "".join(path.read_text() for path in Path(second.output_folder).glob("training_log_*.txt"))
+    assert "mu_learning_rate: 0.01 → 0.5" in log and "7 (not applied: a training keeps its seed)" in log
+
+
 def test_allowed_changes_are_logged(trainer_of):
     first = trainer_of(epochs=EPOCHS)
     train_epochs(first, 1)

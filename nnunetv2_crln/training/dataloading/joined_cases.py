@@ -31,8 +31,8 @@ class JoinedCases:
         self.ignore_label = ignore_label
         self.partly = partly if partly and partly.annotated else None
         joining = list(labelled.identifiers)
-        if self.partly and not self.partly.declared:
-            joining = [case for case in joining if case in self.partly.annotated]
+        if partly is not None and not partly.declared:
+            joining = [case for case in joining if case in partly.annotated]
         self.identifiers = [*unlabelled.identifiers, *joining]
         self._with_labels = frozenset(joining)
 

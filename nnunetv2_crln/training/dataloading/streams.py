@@ -10,7 +10,7 @@ from nnunetv2.training.dataloading.data_loader import nnUNetDataLoader
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.settings import PATCHES_TO_MIX, CRLNSettings
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.refreshed_cases import RefreshedCases
@@ -54,17 +54,19 @@ class Streams:
         self.cutmix = settings.cutmix_probability > 0
         cases = unlabelled if refresh is None else RefreshedCases(unlabelled, refresh)
         self.cases: UnlabelledDataset | RefreshedCases | JoinedCases = cases
-        if settings.ignored_voxels and label_manager.has_ignore_label:
+        unknown_voxels = label_manager.has_ignore_label if partly is None else partly.has_unknown_voxels
+        if settings.ignored_voxels and unknown_voxels:
             self.cases = JoinedCases(cases, labelled._data, label_manager.ignore_label, partly)
         # To look at between epochs; without unlabelled cases, the partly labelled ones.
         self.monitored = unlabelled if unlabelled.identifiers else self.cases
         self.partly = partly
         self.highest_label = highest_label(label_manager)
-        if partly is not None and partly.annotated and not partly.declared:
+        if partly is not None and not partly.declared and self.highest_label is not None:
             # The preprocessed labels do not hold the ignore label yet.
             self.highest_label = partly.num_classes - 1
         size = unlabelled_batch_size(settings.unlabelled_batch_size, labelled.batch_size)
         self.unlabelled = batches(labelled, self.cases, size, label_manager, settings, refresh)
+        self.unlabelled_patches = size * number_of_processes()
         self.num_cases = {
             "labelled": len(labelled.indices),
             "validation": len(validation.indices),
@@ -149,7 +151,7 @@ def unlabelled_batch_size(wanted: int | None, labelled: int) -> int:
         UserError: The processes cannot share them evenly.
     """
     if wanted is None:
-        return max(2, labelled)
+        return max(PATCHES_TO_MIX, labelled)
     processes = number_of_processes()
     if wanted % processes:
         raise UserError(

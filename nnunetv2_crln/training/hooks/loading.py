@@ -27,6 +27,7 @@ class Loading:
         unlabelled: Preprocessed unlabelled cases.
         monitored: Cases to look at between epochs.
         num_cases: Number of labelled, validation and unlabelled cases.
+        unlabelled_patches: Number of unlabelled patches in the batch of all processes together.
     """
 
     _watched_epochs = 0
@@ -49,6 +50,7 @@ class Loading:
             refresh=self.open_refresh(train.data_loader._data),
         )
         self.num_cases, self.monitored = streams.num_cases, streams.monitored
+        self.unlabelled_patches = streams.unlabelled_patches
         start = self.phases.describe_start(self.num_iterations_per_epoch)
         self.print_to_log_file(f"CRLN: {streams.describe()}{start}, seed {self.seed}")
         validated = self.current_epoch * self.num_val_iterations_per_epoch
@@ -76,7 +78,7 @@ class Loading:
             self.configuration_name,
             self._labelled_cases(),
             self.print_to_log_file,
-            may_be_none=self.settings.ignored_voxels and self.label_manager.has_ignore_label,
+            may_be_none=self.settings.ignored_voxels and self._partly_annotated().has_unknown_voxels,
         )
 
     def do_split(self: Any) -> tuple[Sequence[str], Sequence[str]]:

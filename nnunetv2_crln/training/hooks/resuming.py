@@ -42,10 +42,9 @@ class Resuming:
         """Check whether the training began with other weights than those that the network was built with.
 
         Returns:
-            What the first run found. False without a look at the weights if the settings say when the unsupervised
-            terms start, because the training does not depend on it then.
+            What the first run found.
         """
-        if self.step > 0 or self.settings.unsupervised_start is not None:
+        if self.step > 0:
             return self.pretrained
         # The teacher was copied when the network was built.
         return not self.method.teacher.equals(self.method.student)
@@ -129,6 +128,9 @@ class Resuming:
         if settings is None:
             self.print_to_log_file("CRLN: the settings of the checkpoint cannot be compared with the present ones")
         elif settings:
+            if "seed" in settings:
+                old, new = settings["seed"]
+                settings["seed"] = old, f"{new} (not applied: a training keeps its seed)"
             self.print_to_log_file(f"CRLN: settings changed since the first run: {describe(settings)}")
         skip_overflows_on_the_device(self.optimizer)
         if self.grad_scaler is not None and loaded["grad_scaler_state"] is not None:

@@ -40,10 +40,12 @@ class ClassThresholds(nn.Module):
             labels: Pseudo labels, (B, *grid), int64.
             confidence: Confidence of the pseudo labels, (B, *grid).
         """
-        num_classes = len(self.confidence)
-        voxels = torch.zeros(num_classes, device=labels.device)
-        voxels.index_add_(0, labels.flatten(), torch.ones_like(confidence, dtype=torch.float32).flatten())
-        summed = torch.zeros_like(voxels).index_add_(0, labels.flatten(), confidence.float().flatten())
+        # Row by row first: one sum over millions of voxels would lose most of what is added to it.
+        rows = labels.reshape(-1, labels.shape[-1])
+        by_row = torch.zeros(len(rows), len(self.confidence), device=labels.device)
+        trust = confidence.float().reshape(rows.shape)
+        voxels = by_row.scatter_add(1, rows, torch.ones_like(trust)).sum(0)
+        summed = by_row.scatter_add(1, rows, trust).sum(0)
         # All processes must apply the same thresholds, and checkpoints hold those of the first.
         voxels, summed = sum_over_processes(torch.stack([voxels, summed]))
         known = (voxels > 0) & torch.isfinite(summed)  # one NaN would stay in the average for good

@@ -365,7 +365,10 @@ class CRLN:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state of :meth:`state_dict`; other keys are ignored."""
         for name, module in self._parts():
-            if name in state or name != "objective":  # checkpoints of older versions lack it
+            if name != "objective":
                 module.load_state_dict(state[name])
+        self.objective.load_state_dict(state.get("objective", {}))  # checkpoints of older versions lack it
         if self.rectifier_optimizer is not None:
             self.rectifier_optimizer.load_state_dict(state["rectifier_optimizer"])
+            for group in self.rectifier_optimizer.param_groups:
+                group["lr"] = self.settings.mu_learning_rate  # which may have changed since then

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -122,6 +122,17 @@ class Objective:
             self.state["class_thresholds"] = self.class_thresholds
         if self.cps_balance is not None:
             self.state["cps_balance"] = self.cps_balance
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Restore the learned state; what the checkpoint of other settings lacks keeps its start, the rest is ignored.
+
+        Args:
+            state: State of :attr:`state` at an earlier time, perhaps with other settings.
+        """
+        for name, module in self.state.items():
+            own = {key.removeprefix(f"{name}."): value for key, value in state.items() if key.startswith(f"{name}.")}
+            if own:
+                module.load_state_dict(own)
 
     def expect_compiled_network(self) -> None:
         """Limit the measured gradients to those that exist when the network runs inside torch.compile.

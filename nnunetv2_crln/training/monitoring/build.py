@@ -8,6 +8,7 @@ from pathlib import Path
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_crln.layout import UNLABELLED_GROUPS
 from nnunetv2_crln.raw_dataset.classes import all_values, names_by_value
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring.groups import Groups
@@ -55,4 +56,6 @@ def build_monitor(
     )
     names = names_by_value(dataset_json, view.num_classes)
     groups = Groups(dataset_json, unlabelled, labelled, output_folder)
+    for name in groups.without_cases:
+        print_line(f'WARNING: group {name!r} in "{UNLABELLED_GROUPS}" has no preprocessed case and is not followed.')
     return Monitor(reader, view, settings, names, output_folder, seed, print_line, groups)

@@ -16,24 +16,19 @@ from nnunetv2_crln.utilities.files import write_json_with_nulls
 PACKAGES = ("nnunetv2_crln", "nnunetv2", "torch", "dynamic_network_architectures")
 
 
-def write_facts(
-    output_folder: str | Path, settings: CRLNSettings, device: torch.device, labelled_patches: int, **facts: Any
-) -> None:
+def write_facts(output_folder: str | Path, settings: CRLNSettings, device: torch.device, **facts: Any) -> None:
     """Write ``crln_training.json``: facts of a training that nnU-Net's files do not contain.
 
     Args:
         output_folder: ``.../fold_X``.
         settings: Hyper-parameters.
         device: Device of the training.
-        labelled_patches: Number of labelled patches in the batch of all processes together.
-        **facts: Further entries: trainer, numbers of cases, epochs and iterations, seed, and whether it began with
-            trained weights.
+        **facts: Further entries: trainer, numbers of cases, epochs and iterations, labelled and unlabelled patches in
+            the batch of all processes together, seed, and whether it began with trained weights.
     """
     content = {
         "format_version": 1,
         **facts,
-        "labelled_patches": labelled_patches,
-        "unlabelled_patches": settings.unlabelled_batch_size or labelled_patches,
         "settings": dataclasses.asdict(settings),
         "device": _device_name(device),
         "versions": {name: _version(name) for name in PACKAGES},

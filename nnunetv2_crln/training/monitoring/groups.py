@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_crln.evaluation.domain_shift import MOST_CASES, compare_datasets
-from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
+from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE, UNLABELLED_GROUPS
+from nnunetv2_crln.raw_dataset.dataset_json import record_entry
 from nnunetv2_crln.raw_dataset.unlabelled_groups import ALL, unlabelled_groups
 from nnunetv2_crln.utilities.files import read_json, write_json
 
@@ -26,6 +27,10 @@ class Groups:
         labelled: Dataset of nnU-Net with the labelled cases.
         output_folder: Folder of the fold.
 
+    Attributes:
+        cases: Cases of each group.
+        without_cases: Groups of dataset.json without a preprocessed case, which are not followed.
+
     Raises:
         UserError: The groups of dataset.json make no sense.
     """
@@ -33,7 +38,9 @@ class Groups:
     def __init__(self, dataset_json: Mapping[str, Any], unlabelled: Any, labelled: Any, output_folder: str | Path):
         self._unlabelled, self._labelled = unlabelled, labelled
         self._folder = Path(output_folder)
-        self.cases = unlabelled_groups(dataset_json, list(unlabelled.identifiers))
+        self.cases = unlabelled_groups(dataset_json, list(unlabelled.identifiers), may_be_empty=True)
+        declared = record_entry(dataset_json, UNLABELLED_GROUPS) or {}
+        self.without_cases = [name for name in declared if name not in self.cases]
 
     def with_monitored(self, fixed: Sequence[str]) -> list[str]:
         """Add cases until each group has some.

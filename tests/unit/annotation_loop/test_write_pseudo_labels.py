@@ -83,6 +83,17 @@ def test_a_long_number_is_no_part_of_the_new_name(tiff_dataset, monkeypatch):
     assert written.folder.name == "Dataset006_HeartPseudo"
 
 
+@pytest.mark.parametrize("name", ["Dataset1042_Heart", "Dataset104_Heart.v2", "Dataset104_Hjärta"])
+def test_in_a_folder_of_its_own_the_dataset_keeps_its_name(tiff_dataset, monkeypatch, tmp_path, name):
+    """nnU-Net accepts names that we would not give; a comparison must not end with them after days of training."""
+    monkeypatch.setattr(pseudo_label, "VolumePredictor", KnowingPredictor)
+    source = tiff_dataset.rename(tiff_dataset.with_name(name))
+    root = tmp_path / "recipe"
+    root.mkdir()
+    written = write_pseudo_labels(ModelChoice(source), 104, Gate(keep=1), show_progress=False, root=root)
+    assert written.folder == root / name
+
+
 @pytest.mark.parametrize(("trained", "advised"), [("2d", "2d"), ("3d_article", "3d_fullres")])
 def test_the_next_training_is_one_that_nnunet_plans(tiff_dataset, monkeypatch, trained, advised):
     monkeypatch.setattr(KnowingPredictor, "trained", trained)

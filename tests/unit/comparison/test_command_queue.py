@@ -43,6 +43,17 @@ def test_output_goes_to_the_log_and_variables_arrive(script, tmp_path, capsys):
     assert "$ greet you" in capsys.readouterr().out
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device without space")
+def test_a_full_disk_of_the_log_stops_no_training(script, tmp_path, capsys):
+    name = script("talk", 'for i in $(seq 20000); do echo "line $i of many"; done; touch "$1"')
+    queued = command(tmp_path, name, str(tmp_path / "result"))
+    queued.log.parent.mkdir()
+    queued.log.symlink_to("/dev/full")
+    run_queue([queued], [{}])
+    assert (tmp_path / "result").exists() and queued.last_lines[-1] == "line 20000 of many\n"
+    assert "step.log cannot be written (No space left on device); a step goes on" in capsys.readouterr().out
+
+
 def test_a_log_gets_progress_now_and_then(script, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(command_queue, "_SECONDS_BETWEEN_LINES", 0.5)
     line = "Epoch 1 of 2: pseudo Dice 0.5 (0.5), 1 s, 1 s left, until 09:30"

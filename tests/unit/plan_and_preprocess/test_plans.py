@@ -79,6 +79,12 @@ def test_description_tells_memory_and_how_to_save_it(block, parts):
     assert all(part in text for part in parts)
 
 
+def test_a_batch_of_one_gets_two_unlabelled_patches():
+    configuration = {"batch_size": 1, "patch_size": [8], "architecture": {}}
+    text = describe_configuration(PlansManager({"configurations": {"2d": configuration}}), "2d", None)
+    assert "1 labelled + 2 unlabelled" in text and "about 3.0 times" in text
+
+
 def test_nothing_smaller_than_one_unlabelled_patch_is_proposed():
     configuration = {"batch_size": 2, "patch_size": [8], "crln": {"unlabelled_batch_size": 1}, "architecture": {}}
     text = describe_configuration(PlansManager({"configurations": {"2d": configuration}}), "2d", None)

@@ -80,6 +80,15 @@ def test_without_an_ignore_label_of_the_dataset_complete_cases_do_not_join():
     unlabelled, labelled = SimpleNamespace(identifiers=["u"]), SimpleNamespace(identifiers=["complete", "only_1"])
     assert JoinedCases(unlabelled, labelled, IGNORE, partly(declared=False)).identifiers == ["u", "only_1"]
     assert JoinedCases(unlabelled, labelled, IGNORE, partly(declared=True)).identifiers == ["u", "complete", "only_1"]
+    all_complete = PartlyAnnotated({}, CLASSES, IGNORE, declared=False)  # an entry whose cases are all completed by now
+    assert JoinedCases(unlabelled, labelled, IGNORE, all_complete).identifiers == ["u"]
+
+
+@pytest.mark.parametrize(
+    ("annotated", "declared", "unknown"), [({}, False, False), ({}, True, True), (ANNOTATED, False, True)]
+)
+def test_labelled_cases_have_unknown_voxels_if_something_is_ignored(annotated, declared, unknown):
+    assert PartlyAnnotated(annotated, CLASSES, IGNORE, declared).has_unknown_voxels == unknown
 
 
 def test_logits_without_impossible_classes_are_untouched():

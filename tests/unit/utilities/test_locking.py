@@ -104,3 +104,32 @@ def test_a_folder_that_cannot_be_written_needs_no_shared_lock(tmp_path):
     lock.acquire("refused")
     with pytest.raises(FileNotFoundError):
         FolderLock(tmp_path / "missing" / "lock").acquire("refused")
+
+
+def test_who_can_only_read_the_file_of_another_user_holds_a_shared_lock_all_the_same(tmp_path, monkeypatch):
+    acquire(tmp_path).release()  # the other user's, who has made the file
+    opened, modes = os.open, []
+
+    def readable(path, mode, *arguments):
+        modes.append(mode)
+        if mode & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, mode, *arguments)
+
+    monkeypatch.setattr(locking.os, "open", readable)
+    lock = acquire(tmp_path, shared=True)
+    monkeypatch.undo()
+    assert os.O_RDONLY in modes
+    planning = FORK.Process(target=lambda: sys.exit(refused(tmp_path)))
+    planning.start()
+    planning.join()
+    assert planning.exitcode == 1
+    lock.release()
+
+
+def refused(tmp_path) -> int:
+    try:
+        acquire(tmp_path)
+    except UserError:
+        return 1
+    return 0

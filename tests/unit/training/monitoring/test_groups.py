@@ -35,6 +35,13 @@ def test_every_group_is_monitored(tmp_path):
     assert groups(tmp_path, {}).with_monitored(["a_2"]) == ["a_2"]
 
 
+def test_a_group_whose_cases_are_not_preprocessed_does_not_end_the_training(tmp_path):
+    block = {"crln": {"unlabelled_groups": {"A": "a_*", "C": "c_*"}}}
+    found = groups(tmp_path, block)
+    assert list(found.cases) == ["A", "other cases"] and found.without_cases == ["C"]
+    assert groups(tmp_path).without_cases == groups(tmp_path, {}).without_cases == []
+
+
 def test_each_group_has_its_own_curve_and_a_continued_training_goes_on(tmp_path):
     def measured(a, b):
         return {case: {"pseudo_dice": value} for case, value in {"a_0": a, "a_1": math.nan, "b_0": b}.items()}
