@@ -15,10 +15,22 @@ from trainers import build_trainer, final_checkpoint, training_dataset
 
 
 def dataset_of(run: Run, work: Path) -> str:
-    """Return the dataset that a run trains on, written and preprocessed if it is not the draw's own."""
+    """Return the dataset that a run trains on, written and preprocessed if it is not the draw's own.
+
+    Raises:
+        SystemExit: A run of another length made the present one.
+    """
     dataset = training_dataset(run)
+    if dataset == run.dataset:
+        return dataset
     done = work / "preprocessed" / dataset / "prepared"
-    if dataset == run.dataset or done.exists():
+    made_by = MAKERS.get(run.method_spec.dataset, lambda _: "")(run)
+    if done.exists():
+        if done.read_text(encoding="utf-8") != made_by:
+            raise SystemExit(
+                f"{dataset} was made by {done.read_text(encoding='utf-8') or 'an unknown run'}, and {run.name} needs "
+                f"that of {made_by}. Choose another --work."
+            )
         return dataset
     raw = work / "raw" / dataset
     annotated = WRITERS[run.method_spec.dataset](run, work, raw)
@@ -27,8 +39,16 @@ def dataset_of(run: Run, work: Path) -> str:
     content["crln"]["labelled_cases"] = [case.name for case in annotated]
     (raw / "dataset.json").write_text(json.dumps(content, indent=1))
     plan_and_preprocess(run, work, dataset, unlabelled=run.method_spec.dataset == "repeated")
-    done.touch()
+    done.write_text(made_by, encoding="utf-8")
     return dataset
+
+
+def _first_of_recipe(run: Run) -> Run:
+    return run.needed()[0]
+
+
+def _ranking(run: Run) -> Run:
+    return replace(run, method="crln")
 
 
 def _write_recipe(run: Run, work: Path, folder: Path) -> list[Case]:
@@ -39,7 +59,7 @@ def _write_recipe(run: Run, work: Path, folder: Path) -> list[Case]:
     """
     import SimpleITK as sitk
 
-    first = run.needed()[0]
+    first = _first_of_recipe(run)
     trainer = build_trainer(first, work, run.dataset)
     trainer.load_checkpoint(str(final_checkpoint(first, work)))
     segment = segmenter(trainer, networks(trainer)["student"])
@@ -92,7 +112,7 @@ def _ranked(run: Run, work: Path) -> list[str]:
     from nnunetv2_crln.annotation_loop.rank_unlabelled import rank_unlabelled
     from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice
 
-    model = final_checkpoint(replace(run, method="crln"), work).parents[1]
+    model = final_checkpoint(_ranking(run), work).parents[1]
     choice = ModelChoice(model, ("all",), device=run.device, mirroring=False)
     return [place.case for place in rank_unlabelled(choice, work / "rankings" / f"{run.name}.csv", show_progress=False)]
 
@@ -107,3 +127,5 @@ def _dataset_json(folder: Path) -> dict:
 
 
 WRITERS = {"recipe": _write_recipe, "random": _write_extended, "ranked": _write_extended, "repeated": _write_repeated}
+MAKERS = {"recipe": lambda run: _first_of_recipe(run).name, "ranked": lambda run: _ranking(run).name}
+"""Name of the run whose network a dataset depends on."""

@@ -71,7 +71,12 @@ def run_queue(queue: Sequence[Entry], work: Path, jobs: int) -> list[str]:
             if len(running) >= jobs:
                 break
             missing = [name for name in entry.needs if not results[name].exists()]
-            lost = [name for name in missing if name in failed or (name in elsewhere and not _is_made(work, name))]
+            lost = [
+                name
+                for name in missing
+                # A process that made it may have ended since the first look.
+                if name in failed or (name in elsewhere and not _is_made(work, name) and not results[name].exists())
+            ]
             if entry.result.exists() or lost:
                 waiting.remove(entry)
                 if lost and not entry.result.exists():

@@ -33,6 +33,7 @@ def train_and_measure(run: Run, work: Path, results: Path, measured: Sequence[st
     dataset = dataset_of(run, work)
     if run.device == "cpu":
         os.environ["nnUNet_n_proc_DA"] = "0"  # patches are made in the training process: two runs fill two cores
+    commit = code_version()  # before a training of an hour, in which the checkout may move on
     begin = time.time()
     trainer = build_trainer(run, work, dataset)
     final = Path(trainer.output_folder) / "checkpoint_final.pth"
@@ -57,7 +58,7 @@ def train_and_measure(run: Run, work: Path, results: Path, measured: Sequence[st
             name: measure(segmenter(trainer, network), judged_cases(run, work), labels)
             for name, network in found.items()
         },
-        "environment": environment(run.device),
+        "environment": {"commit": commit, **environment(run.device)},
     }
     write_result(result, result_file(results, run))
 
@@ -72,17 +73,22 @@ def last_epoch(trainer) -> dict[str, float]:
     return found
 
 
+def code_version() -> str:
+    """Return the commit of this code, with ``-dirty`` if it was changed since; empty outside of a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    folder = Path(__file__).parent
+    return subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False
+    ).stdout.strip()
+
+
 def environment(device: str) -> dict[str, Any]:
     """Return what a number in a result depends on besides its settings."""
     from importlib.metadata import version
 
     import torch
 
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, encoding="utf-8", check=False
-    )
     return {
-        "commit": commit.stdout.strip(),
         "python": platform.python_version(),
         "cpu": platform.processor() or platform.machine(),
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,

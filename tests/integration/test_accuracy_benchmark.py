@@ -1,23 +1,36 @@
 """The accuracy benchmark from a converted dataset to its table, with trainings of two iterations."""
 
 import json
+from dataclasses import replace
 
 import bench
 import pytest
+import torch
+import trainers
 from beds import BEDS, Bed, Plan, read_converted
 from commands import TRAINERS
+from derived_datasets import dataset_of
+from runs import Run
+from tiny_training import assert_equal_weights
+
+from nnunetv2_crln.training.wrapped_network import unwrap
 
 METHODS = ["supervised", "mean_teacher", "crln", "crln_no_scans", "oracle", "recipe"]
 METHODS += ["supervised_double_batch", "add_random", "add_ranked"]
 
 
 @pytest.fixture
-def command(make_dataset, tmp_path, monkeypatch):
-    """Return a function that runs bench.py in this process on a bed of five tiny cases, one of them held out."""
-    source = make_dataset(labelled=2, unlabelled=2)
+def tiny(monkeypatch):
+    """A bed of five tiny cases, one of them held out."""
     plans = {"cpu": Plan((16, 16, 16), (4, 8, 8), 2)}
-    tiny = Bed("tiny", read_converted(), lambda groups: {"tst_000"}, (2,), "3d_fullres", plans, "HD95_mm")
-    monkeypatch.setitem(BEDS, "tiny", lambda: tiny)
+    bed = Bed("tiny", read_converted(), lambda groups: {"tst_000"}, (2,), "3d_fullres", plans, "HD95_mm")
+    monkeypatch.setitem(BEDS, "tiny", lambda: bed)
+
+
+@pytest.fixture
+def command(tiny, make_dataset, tmp_path, monkeypatch):
+    """Return a function that runs bench.py in this process on the tiny bed."""
+    source = make_dataset(labelled=2, unlabelled=2)
     for key in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
         monkeypatch.setenv(key, "")  # restored afterwards
     monkeypatch.setenv("nnUNet_extTrainer", TRAINERS)
@@ -36,9 +49,33 @@ def command(make_dataset, tmp_path, monkeypatch):
     return run
 
 
+def starts_are_equal(work):
+    """Check that the network of each method, and its teacher, begin with the weights of the warm start."""
+    for method in ("supervised", "supervised_double_batch", "mean_teacher", "crln", "oracle"):
+        run = Run("tiny", method, 2, 0, 2, warm_start=1)
+        first = torch.load(trainers.final_checkpoint(run.warm(), work), weights_only=False)["network_weights"]
+        trainer = trainers.build_trainer(run, work, run.dataset)
+        assert_equal_weights(first, unwrap(trainer.network).state_dict())
+        if hasattr(trainer, "method"):
+            trainer.on_train_start()
+            trainer.locks.close()
+            assert_equal_weights(first, trainer.method.teacher.module.state_dict())
+
+
+def test_a_dataset_of_predictions_belongs_to_the_run_that_made_them(tiny, tmp_path):
+    short = Run("tiny", "recipe", 2, 0, 2, warm_start=1)
+    done = tmp_path / "preprocessed" / trainers.training_dataset(short) / "prepared"
+    done.parent.mkdir(parents=True)
+    done.write_text(short.needed()[0].name)
+    assert dataset_of(short, tmp_path) == trainers.training_dataset(short)
+    with pytest.raises(SystemExit, match=r"was made by tiny__supervised__.*__2it__.*needs that of .*__3000it__"):
+        dataset_of(replace(short, iterations=3000), tmp_path)
+
+
 def test_every_method_is_trained_measured_and_shown(command, capsys):
     command("prepare")
     command("one", "--methods", "supervised", "--iterations", "1", "--warm_start", "0", "--learning_rate", "0.1")
+    starts_are_equal(command.folders.parent)
     for method in METHODS:
         assert command("one", "--methods", method) == 0
     results = [json.loads(path.read_text()) for path in command.results.glob("*__2it__*.json")]

@@ -87,9 +87,12 @@ def test_planning_asks_for_the_papers_protocol_by_its_name(tmp_path):
 def test_every_script_takes_the_arguments_of_its_step(tmp_path, device):
     for each in gpu.measuring_steps(tmp_path, device):
         if each.command[1].endswith(".py"):
-            # An argument that the script refuses is told before the help.
-            asked = subprocess.run([sys.executable, *each.command[1:], "--help"], capture_output=True, text=True)
-            assert asked.returncode == 0, asked.stderr
+            # Only an unknown option lets a script parse all of its arguments and end without work.
+            asked = subprocess.run(
+                [sys.executable, *each.command[1:], "--no_such_option"], capture_output=True, text=True
+            )
+            assert asked.returncode == 2
+            assert asked.stderr.strip().endswith("unrecognized arguments: --no_such_option"), asked.stderr
 
 
 def test_a_small_share_does_not_cut_a_step_short(tmp_path):
