@@ -11,6 +11,7 @@ import sys
 import sysconfig
 import zipfile
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -184,7 +185,8 @@ def test_starting_python_takes_no_measurable_time_longer(environment):
             without_hook.append(seconds())
     finally:
         pth.write_text(content)
-    assert min(with_hook) - min(without_hook) < 0.005
+    # Of pairs in turn, because a core that is shared with another program counts more time.
+    assert median(a - b for a, b in zip(with_hook, without_hook, strict=True)) < 0.005
 
 
 @pytest.mark.parametrize(
