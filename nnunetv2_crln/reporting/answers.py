@@ -22,7 +22,7 @@ from nnunetv2_crln.reporting.fold import Fold
 from nnunetv2_crln.reporting.overlay import DPI, PANEL_INCHES
 from nnunetv2_crln.reporting.remarks import FEWEST_EPOCHS, remarks
 from nnunetv2_crln.reporting.section_groups import far_groups
-from nnunetv2_crln.reporting.section_scores import case_dice
+from nnunetv2_crln.reporting.section_scores import case_dice, validates_on_training_cases
 
 THUMBNAILS = 3
 THUMBNAIL_WIDTH = 360
@@ -100,7 +100,7 @@ def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping
         )
     found = _foreground_difference(fold, baseline, pairs)
     if found is None:
-        return Answer(question, "Unknown: no case was scored by both models", "open")
+        return Answer(question, "Unknown: no held-out case was scored by both models", "open")
     test, cases, where = found
     difference, low, high = (100 * test[key] for key in ("difference", "ci_low", "ci_high"))
     verdict, state = "Not clear", "open"
@@ -129,9 +129,11 @@ def _foreground_difference(
         except UserError:  # shown in its own section
             continue
         return comparison["foreground_mean"]["Dice"], comparison["num_cases"], "evaluated"
+    if validates_on_training_cases(fold, baseline):
+        return None
     a, b = case_dice(fold), case_dice(baseline)
     cases = [case for case in a if case in b and a[case] and b[case]]
-    if not cases or fold.folder.name == "fold_all":
+    if not cases:
         return None
     mean_a, mean_b = (np.array([np.nanmean(list(side[case].values())) for case in cases]) for side in (a, b))
     return paired_difference(mean_a, mean_b), len(cases), "validation"

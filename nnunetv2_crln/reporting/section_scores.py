@@ -107,11 +107,37 @@ def paired_evaluations(
         Contents of the result files, in pairs.
     """
     pairs = [(load_summary(a), load_summary(b)) for a, b in zip(evaluations, baseline_evaluations, strict=False)]
-    inside = ((path, baseline.folder / path.relative_to(fold.folder)) for path in fold.evaluations)
+    seen = validates_on_training_cases(fold, baseline)
+    inside = (
+        (path, baseline.folder / path.relative_to(fold.folder))
+        for path in fold.evaluations
+        if not (seen and path.parent.name == "validation")
+    )
     return pairs + [(fold.evaluations[a], baseline.evaluations[b]) for a, b in inside if b in baseline.evaluations]
 
 
+def validates_on_training_cases(fold: Fold, baseline: Fold) -> bool:
+    """Say whether one of two folds is fold all, whose validation scores are no match for those of held-out cases.
+
+    Args:
+        fold: Fold of the model.
+        baseline: Fold of the baseline.
+
+    Returns:
+        True if nnU-Net validated one of them on its training cases.
+    """
+    return "fold_all" in (fold.folder.name, baseline.folder.name)
+
+
 def _validation_comparison(fold: Fold, baseline: Fold) -> list[Block]:
+    if validates_on_training_cases(fold, baseline):
+        return [
+            Paragraph(
+                "Validation scores are not compared: fold all validates on its training cases, for its curves, too. "
+                "Predict held-out cases with both models, and evaluate both with nnUNetv2_crln_evaluate.",
+                "note",
+            )
+        ]
     ours, theirs = case_dice(fold), case_dice(baseline)
     cases = [case for case in ours if case in theirs]
     if not cases:

@@ -217,6 +217,19 @@ def test_the_first_question_is_answered_first(tmp_path):
     assert compared.index("Did the unlabelled data help?") < compared.index("<h2>Curves")
 
 
+@pytest.mark.parametrize("folds", [("fold_0", "fold_all"), ("fold_all", "fold_0"), ("fold_all", "fold_all")])
+def test_scores_of_training_cases_are_not_compared(tmp_path, folds):
+    models = [write_model(tmp_path, name, fold) for name, fold in zip(("CRLN", "nnUNetTrainer"), folds, strict=True)]
+    for model, fold in zip(models, folds, strict=True):
+        write_evaluation(model / fold / "validation" / "summary_crln.json", 0.5 if model == models[0] else 1.0)
+    page = build_report(*models)
+    assert "Dice points" not in page and "Dice of the validation cases" not in page
+    assert "Unknown: no held-out case" in page and "Validation scores are not compared: fold all" in page
+    for model, fold in zip(models, folds, strict=True):
+        write_evaluation(model / fold / "test" / "summary_crln.json", 0.5 if model == models[0] else 1.0)
+    assert "No: -32.5 Dice points" in build_report(*models)
+
+
 def test_an_evaluation_counts_more_than_the_validation(tmp_path):
     model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer", dice=0.8)
     write_evaluation(tmp_path / "a" / "summary_crln.json", 1.0)
