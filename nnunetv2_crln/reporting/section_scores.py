@@ -138,22 +138,19 @@ def _validation_comparison(fold: Fold, baseline: Fold) -> list[Block]:
                 "note",
             )
         ]
-    ours, theirs = case_dice(fold), case_dice(baseline)
-    cases = [case for case in ours if case in theirs]
-    if not cases:
+    classes, ours, theirs = paired_dice(fold, baseline)
+    if not classes:
         return []
-    classes = sorted({key for case in cases for key in ours[case] if key in theirs[case]})
     rows = []
-    for key in classes:
-        a, b = (np.array([side[case].get(key, math.nan) for case in cases]) for side in (ours, theirs))
-        test = paired_difference(a, b)
+    for index, key in enumerate(classes):
+        test = paired_difference(ours[:, index], theirs[:, index])
         numbers = (plain_number(test[name]) for name in ("mean_a", "mean_b", "difference"))
         interval = f"{plain_number(test['ci_low'])} to {plain_number(test['ci_high'])}"
         rows.append([class_name(fold.dataset, key), *numbers, interval, p_value(test["p_value"])])
     return [
         Heading(3, "Dice of the validation cases"),
         Table(["Class", "this model", "baseline", "difference", "95 % interval", "p"], rows),
-        Paragraph(f"{len(cases)} cases. {_TEST_NOTE}", "note"),
+        Paragraph(f"{len(ours)} cases. {_TEST_NOTE}", "note"),
     ]
 
 
@@ -163,7 +160,24 @@ _TEST_NOTE = (
 )
 
 
-def case_dice(fold: Fold) -> dict[str, dict[str, float]]:
+def paired_dice(fold: Fold, baseline: Fold) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the Dice of nnU-Net's validation of two models, for the cases and classes that both have.
+
+    Args:
+        fold: Fold of the model.
+        baseline: Fold of the baseline.
+
+    Returns:
+        Keys of the classes, and the Dice of each model, (cases, classes); undefined values are NaN.
+    """
+    ours, theirs = _case_dice(fold), _case_dice(baseline)
+    cases = [case for case in ours if case in theirs]
+    classes = sorted({key for case in cases for key in ours[case] if key in theirs[case]})
+    a, b = (np.array([[side[case].get(key, math.nan) for key in classes] for case in cases]) for side in (ours, theirs))
+    return classes, a, b
+
+
+def _case_dice(fold: Fold) -> dict[str, dict[str, float]]:
     """Return the Dice of nnU-Net's validation by case and class."""
     found = {}
     for entry in (fold.validation or {}).get("metric_per_case", []):

@@ -1,6 +1,7 @@
 """The report from files alone: tables, comparison, names that are not HTML, damaged and missing files."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -228,6 +229,37 @@ def test_scores_of_training_cases_are_not_compared(tmp_path, folds):
     for model, fold in zip(models, folds, strict=True):
         write_evaluation(model / fold / "test" / "summary_crln.json", 0.5 if model == models[0] else 1.0)
     assert "No: -32.5 Dice points" in build_report(*models)
+
+
+def write_dice(model, *cases):
+    """Replace the Dice of the validation: for each case, that of each class."""
+    entries = [
+        {"reference_file": f"case_{i}.nii.gz", "metrics": {str(k): {"Dice": v} for k, v in enumerate(dice, 1)}}
+        for i, dice in enumerate(cases)
+    ]
+    (model / "fold_0" / "validation" / "summary.json").write_text(json.dumps({"metric_per_case": entries}))
+
+
+@pytest.mark.filterwarnings("error:Mean of empty slice")
+def test_the_verdict_compares_the_same_classes_of_each_case(tmp_path):
+    model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer")
+    absent = (math.nan, math.nan)
+    write_dice(model, (0.9, math.nan), (0.9, 0.8), (0.9, 0.8), absent)
+    write_dice(baseline, (0.9, 0.0), (0.9, 0.8), (0.9, 0.8), absent)
+    page = build_report(model, baseline)
+    assert "Not clear: +0.0 Dice points" in page and "interval +0.0 to +0.0, 3 validation cases" in page
+    write_dice(model, absent)
+    assert "Unknown: no held-out case was scored by both models" in build_report(model, baseline)
+
+
+@pytest.mark.filterwarnings("error:Mean of empty slice")
+def test_one_case_has_no_interval(tmp_path):
+    model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer")
+    write_dice(model, (0.9, math.nan))
+    write_dice(baseline, (0.9, 0.0))
+    page = build_report(model, baseline)
+    assert "Not clear: +0.0 Dice points" in page and "90.0 against 90.0 of nnUNetTrainer; 1 validation case." in page
+    assert "+nan" not in page
 
 
 def test_an_evaluation_counts_more_than_the_validation(tmp_path):
