@@ -22,6 +22,7 @@ from nnunetv2_crln.reporting.overlay import DPI, PANEL_INCHES
 from nnunetv2_crln.reporting.remarks import FEWEST_EPOCHS, remarks
 from nnunetv2_crln.reporting.section_groups import far_groups
 from nnunetv2_crln.reporting.section_scores import paired_dice, validates_on_training_cases
+from nnunetv2_crln.utilities.advice import command_line
 
 THUMBNAILS = 3
 THUMBNAIL_WIDTH = 360
@@ -77,8 +78,8 @@ def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping
         number = dataset_number(fold.plans.get("dataset_name", ""))
         plans, split = fold.plans.get("plans_name", "nnUNetPlans"), fold.folder.name.removeprefix("fold_")
         trainer = supervised_trainer(fold.trainer)
-        other = f"{fold.folder.parent.parent.name}/{trainer}__{plans}__{fold.configuration}"
-        report = f"nnUNetv2_crln_report {fold.folder.parent} --baseline {other}"
+        other = fold.folder.parent.with_name(f"{trainer}__{plans}__{fold.configuration}")
+        report = command_line("nnUNetv2_crln_report", fold.folder.parent, "--baseline", other)
         again = "Train the labelled cases alone, then make this report again with the result:"
         if split == "all":
             report += " --evaluation EVALUATION --baseline_evaluation BASELINE_EVALUATION"
@@ -93,7 +94,7 @@ def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping
             "open",
             [
                 again,
-                code(f"nnUNetv2_train {number} {fold.configuration} {split} -tr {trainer} -p {plans}"),
+                code(command_line("nnUNetv2_train", number, fold.configuration, split, "-tr", trainer, "-p", plans)),
                 code(report),
             ],
         )

@@ -1,7 +1,10 @@
 """The report from files alone: tables, comparison, names that are not HTML, damaged and missing files."""
 
+import html
 import json
 import math
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -229,6 +232,14 @@ def test_scores_of_training_cases_are_not_compared(tmp_path, folds):
     for model, fold in zip(models, folds, strict=True):
         write_evaluation(model / fold / "test" / "summary_crln.json", 0.5 if model == models[0] else 1.0)
     assert "No: -32.5 Dice points" in build_report(*models)
+
+
+def test_the_advised_report_can_be_pasted(tmp_path):
+    model = write_model(tmp_path / "my results")
+    (command,) = re.findall("<code>(nnUNetv2_crln_report .*?)</code>", build_report(model))
+    baseline = model.with_name("nnUNetTrainer__nnUNetPlans__3d_lowres")
+    words = ["nnUNetv2_crln_report", str(model.resolve()), "--baseline", str(baseline.resolve())]
+    assert shlex.split(html.unescape(command)) == words
 
 
 def write_dice(model, *cases):
