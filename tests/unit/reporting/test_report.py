@@ -297,3 +297,13 @@ def test_files_are_linked_relative_to_the_page(tmp_path):
     page = build_report(model, page_folder=tmp_path / "pages")
     target = f"../{model.name}/fold_0/checkpoint_final.pth"
     assert f'<a href="{target}">fold_0/checkpoint_final.pth</a>' in page
+
+
+def test_files_on_another_drive_than_the_page_are_linked_by_their_whole_path(tmp_path, monkeypatch):
+    def relpath(*_):
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    model = write_model(tmp_path)
+    monkeypatch.setattr("os.path.relpath", relpath)
+    target = (model / "fold_0" / "checkpoint_final.pth").resolve().as_uri()
+    assert f'<a href="{target}">fold_0/checkpoint_final.pth</a>' in build_report(model, page_folder=tmp_path)
