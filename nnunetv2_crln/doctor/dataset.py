@@ -166,18 +166,35 @@ def _domain_shift(folders: DatasetFolders, _: int) -> Iterator[Finding]:
     from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
     from nnunetv2_crln.raw_dataset.unlabelled_groups import ALL, unlabelled_groups
 
+    transpose_forward = dict(_transposed(folders.preprocessed))
     # 3D at full resolution first.
     data = sorted(folders.preprocessed.glob("*"), key=lambda path: ("3d_fullres" not in path.name, path.name))
     pairs = [(folder, unlabelled_folder(folders.preprocessed, folder.name)) for folder in data]
     pairs = [pair for pair in pairs if all(folder.is_dir() and any(folder.iterdir()) for folder in pair)]
+    pairs = [pair for pair in pairs if pair[0].name in transpose_forward]
     if not pairs:
         return
     labelled, unlabelled = (infer_dataset_class(str(folder))(str(folder)) for folder in pairs[0])
     groups = unlabelled_groups(read_dataset_json(folders.raw), unlabelled.identifiers)
-    for shift in compare_datasets(labelled, unlabelled, groups or {ALL: list(unlabelled.identifiers)}):
+    groups = groups or {ALL: list(unlabelled.identifiers)}
+    for shift in compare_datasets(labelled, unlabelled, groups, transpose_forward[pairs[0][0].name]):
         yield Finding(
             WARNING if shift.far else NOTE if shift.unusual or shift.too_few else OK,
             "domain shift",
             shift.describe(),
             "Pseudo labels of such cases may be wrong: annotate a few of them, or leave them out." if shift.far else "",
         )
+
+
+def _transposed(folder: Path) -> Iterator[tuple[str, list[int]]]:
+    """Yield the name of each folder of preprocessed data in the plans, and the files' axes in the order of its axes."""
+    from nnunetv2_crln.plan_and_preprocess.plans import read_checked_plans
+
+    for path in sorted(folder.glob("*.json")):
+        try:
+            plans = read_checked_plans(path)
+        except UserError:  # another file, or damaged plans, which another check names
+            continue
+        for configuration in plans["configurations"].values():
+            if "data_identifier" in configuration:
+                yield configuration["data_identifier"], plans["transpose_forward"]

@@ -58,18 +58,23 @@ class Shift:
         return f"{self.group} ({self.num_cases} cases): like the labelled cases"
 
 
-def features_of(image: Any, mask: Any, properties: Mapping[str, Any]) -> dict[str, float]:
+def features_of(
+    image: Any, mask: Any, properties: Mapping[str, Any], transpose_forward: Sequence[int]
+) -> dict[str, float]:
     """Measure one preprocessed case.
 
     Args:
         image: Normalised image, (C, X, Y, Z), an array or a compressed array that can be sliced.
         mask: Segmentation of nnU-Net, (1, X, Y, Z), negative outside of the nonzero region.
         properties: Properties of the case from nnU-Net, with spacing and size before resampling.
+        transpose_forward: Axes of the file in the order of the image's axes, from the plans.
 
     Returns:
-        Base-2 logarithms of spacing and size, in mm, of each axis, and percentiles of each channel's intensity.
+        Base-2 logarithms of spacing and size, in mm, of each axis of the image, and percentiles of each channel's
+        intensity.
     """
-    spacing = [float(value) for value in properties["spacing"]]
+    # nnU-Net keeps the spacing in the order of the file, but the size in that of the preprocessed image.
+    spacing = [float(properties["spacing"][axis]) for axis in transpose_forward]
     size = properties["shape_after_cropping_and_before_resampling"]
     measured = {}
     for axis, (step, number) in enumerate(zip(spacing, size, strict=True)):
@@ -84,12 +89,18 @@ def features_of(image: Any, mask: Any, properties: Mapping[str, Any]) -> dict[st
     return measured
 
 
-def measure(load_case: Callable[[str], tuple], cases: Sequence[str], at_most: int = MOST_CASES) -> dict[str, Features]:
+def measure(
+    load_case: Callable[[str], tuple],
+    cases: Sequence[str],
+    transpose_forward: Sequence[int],
+    at_most: int = MOST_CASES,
+) -> dict[str, Features]:
     """Measure some preprocessed cases, spread evenly over the list.
 
     Args:
         load_case: Loads image, mask, previous stage and properties of a case, as nnU-Net's datasets do.
         cases: Names of the cases.
+        transpose_forward: Axes of the files in the order of the images' axes, from the plans.
         at_most: Largest number of cases to measure.
 
     Returns:
@@ -98,12 +109,16 @@ def measure(load_case: Callable[[str], tuple], cases: Sequence[str], at_most: in
     measured: dict[str, Features] = {}
     for case in sorted(cases)[:: max(1, math.ceil(len(cases) / at_most))]:
         image, mask, _, properties = load_case(case)
-        measured[case] = features_of(image, mask, properties)
+        measured[case] = features_of(image, mask, properties, transpose_forward)
     return measured
 
 
 def compare_datasets(
-    labelled: Any, unlabelled: Any, groups: Mapping[str, Sequence[str]], at_most: int = MOST_CASES
+    labelled: Any,
+    unlabelled: Any,
+    groups: Mapping[str, Sequence[str]],
+    transpose_forward: Sequence[int],
+    at_most: int = MOST_CASES,
 ) -> list[Shift]:
     """Measure the labelled cases and those of each group, and compare them.
 
@@ -111,13 +126,18 @@ def compare_datasets(
         labelled: nnU-Net's dataset of the labelled cases.
         unlabelled: Dataset with the cases of the groups.
         groups: Names of the cases of each group.
+        transpose_forward: Axes of the files in the order of the images' axes, from the plans.
         at_most: Largest number of cases to measure in each group, and of the labelled ones.
 
     Returns:
         One comparison for each group.
     """
-    measured = {name: measure(unlabelled.load_case, cases, at_most) for name, cases in groups.items()}
-    return compare_groups(measure(labelled.load_case, list(labelled.identifiers), at_most), measured)
+
+    def measured(dataset: Any, cases: Sequence[str]) -> dict[str, Features]:
+        return measure(dataset.load_case, cases, transpose_forward, at_most)
+
+    groups_measured = {name: measured(unlabelled, cases) for name, cases in groups.items()}
+    return compare_groups(measured(labelled, list(labelled.identifiers)), groups_measured)
 
 
 def compare_groups(labelled: Mapping[str, Features], groups: Mapping[str, Mapping[str, Features]]) -> list[Shift]:

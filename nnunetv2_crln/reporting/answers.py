@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 from PIL import Image
 
 from nnunetv2_crln.errors import UserError
@@ -22,7 +21,8 @@ from nnunetv2_crln.reporting.fold import Fold
 from nnunetv2_crln.reporting.overlay import DPI, PANEL_INCHES
 from nnunetv2_crln.reporting.remarks import FEWEST_EPOCHS, remarks
 from nnunetv2_crln.reporting.section_groups import far_groups
-from nnunetv2_crln.reporting.section_scores import case_dice
+from nnunetv2_crln.reporting.section_scores import paired_dice, validates_on_training_cases
+from nnunetv2_crln.utilities.advice import command_line
 
 THUMBNAILS = 3
 THUMBNAIL_WIDTH = 360
@@ -78,8 +78,8 @@ def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping
         number = dataset_number(fold.plans.get("dataset_name", ""))
         plans, split = fold.plans.get("plans_name", "nnUNetPlans"), fold.folder.name.removeprefix("fold_")
         trainer = supervised_trainer(fold.trainer)
-        other = f"{fold.folder.parent.parent.name}/{trainer}__{plans}__{fold.configuration}"
-        report = f"nnUNetv2_crln_report {fold.folder.parent} --baseline {other}"
+        other = fold.folder.parent.with_name(f"{trainer}__{plans}__{fold.configuration}")
+        report = command_line("nnUNetv2_crln_report", fold.folder.parent, "--baseline", other)
         again = "Train the labelled cases alone, then make this report again with the result:"
         if split == "all":
             report += " --evaluation EVALUATION --baseline_evaluation BASELINE_EVALUATION"
@@ -94,47 +94,43 @@ def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping
             "open",
             [
                 again,
-                code(f"nnUNetv2_train {number} {fold.configuration} {split} -tr {trainer} -p {plans}"),
+                code(command_line("nnUNetv2_train", number, fold.configuration, split, "-tr", trainer, "-p", plans)),
                 code(report),
             ],
         )
     found = _foreground_difference(fold, baseline, pairs)
     if found is None:
-        return Answer(question, "Unknown: no case was scored by both models", "open")
-    test, cases, where = found
+        return Answer(question, "Unknown: no held-out case was scored by both models", "open")
+    test, where = found
     difference, low, high = (100 * test[key] for key in ("difference", "ci_low", "ci_high"))
     verdict, state = "Not clear", "open"
     if low > 0:
         verdict, state = "Yes", "good"
     elif high < 0:
         verdict, state = "No", "bad"
-    return Answer(
-        question,
-        f"{verdict}: {difference:+.1f} Dice points",
-        state,
-        [
-            f"{100 * test['mean_a']:.1f} against {100 * test['mean_b']:.1f} of {baseline.trainer}; 95 % interval "
-            f"{low:+.1f} to {high:+.1f}, {cases} {where} cases."
-        ],
-    )
+    # One case has no interval.
+    interval = "" if math.isnan(low) else f"95 % interval {low:+.1f} to {high:+.1f}, "
+    cases = f"{test['n']} {where} case{'s' if test['n'] > 1 else ''}"
+    means = f"{100 * test['mean_a']:.1f} against {100 * test['mean_b']:.1f} of {baseline.trainer}"
+    return Answer(question, f"{verdict}: {difference:+.1f} Dice points", state, [f"{means}; {interval}{cases}."])
 
 
 def _foreground_difference(
     fold: Fold, baseline: Fold, pairs: Sequence[tuple[Mapping, Mapping]]
-) -> tuple[Mapping, int, str] | None:
-    """Return the paired test of the mean foreground Dice, the number of cases and their kind."""
+) -> tuple[Mapping, str] | None:
+    """Return the paired test of the mean foreground Dice, and the kind of its cases."""
     for ours, theirs in pairs:
         try:
-            comparison = compare_evaluations(ours, theirs)
+            test = compare_evaluations(ours, theirs)["foreground_mean"]["Dice"]
         except UserError:  # shown in its own section
             continue
-        return comparison["foreground_mean"]["Dice"], comparison["num_cases"], "evaluated"
-    a, b = case_dice(fold), case_dice(baseline)
-    cases = [case for case in a if case in b and a[case] and b[case]]
-    if not cases or fold.folder.name == "fold_all":
+        if test["n"]:
+            return test, "evaluated"
+    if validates_on_training_cases(fold, baseline):
         return None
-    mean_a, mean_b = (np.array([np.nanmean(list(side[case].values())) for case in cases]) for side in (a, b))
-    return paired_difference(mean_a, mean_b), len(cases), "validation"
+    classes, a, b = paired_dice(fold, baseline)
+    test = paired_difference(a, b) if classes else {"n": 0}
+    return (test, "validation") if test["n"] else None
 
 
 def pseudo_labels(fold: Fold) -> Answer:

@@ -99,5 +99,11 @@ def _links(folds: Sequence[Fold], page_folder: Path) -> Iterator[Link]:
     for fold in folds:
         for pattern in LINKED:
             for path in sorted(fold.folder.glob(pattern)):
-                target = Path(os.path.relpath(path, page_folder.resolve())).as_posix()
-                yield Link(path.relative_to(fold.folder.parent).as_posix(), target)
+                yield Link(path.relative_to(fold.folder.parent).as_posix(), _target(path, page_folder.resolve()))
+
+
+def _target(path: Path, folder: Path) -> str:
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive of Windows
+        return path.as_uri()

@@ -107,27 +107,50 @@ def paired_evaluations(
         Contents of the result files, in pairs.
     """
     pairs = [(load_summary(a), load_summary(b)) for a, b in zip(evaluations, baseline_evaluations, strict=False)]
-    inside = ((path, baseline.folder / path.relative_to(fold.folder)) for path in fold.evaluations)
+    seen = validates_on_training_cases(fold, baseline)
+    inside = (
+        (path, baseline.folder / path.relative_to(fold.folder))
+        for path in fold.evaluations
+        if not (seen and path.parent.name == "validation")
+    )
     return pairs + [(fold.evaluations[a], baseline.evaluations[b]) for a, b in inside if b in baseline.evaluations]
 
 
+def validates_on_training_cases(fold: Fold, baseline: Fold) -> bool:
+    """Say whether one of two folds is fold all, whose validation scores are no match for those of held-out cases.
+
+    Args:
+        fold: Fold of the model.
+        baseline: Fold of the baseline.
+
+    Returns:
+        True if nnU-Net validated one of them on its training cases.
+    """
+    return "fold_all" in (fold.folder.name, baseline.folder.name)
+
+
 def _validation_comparison(fold: Fold, baseline: Fold) -> list[Block]:
-    ours, theirs = case_dice(fold), case_dice(baseline)
-    cases = [case for case in ours if case in theirs]
-    if not cases:
+    if validates_on_training_cases(fold, baseline):
+        return [
+            Paragraph(
+                "Validation scores are not compared: fold all validates on its training cases, for its curves, too. "
+                "Predict held-out cases with both models, and evaluate both with nnUNetv2_crln_evaluate.",
+                "note",
+            )
+        ]
+    classes, ours, theirs = paired_dice(fold, baseline)
+    if not classes:
         return []
-    classes = sorted({key for case in cases for key in ours[case] if key in theirs[case]})
     rows = []
-    for key in classes:
-        a, b = (np.array([side[case].get(key, math.nan) for case in cases]) for side in (ours, theirs))
-        test = paired_difference(a, b)
+    for index, key in enumerate(classes):
+        test = paired_difference(ours[:, index], theirs[:, index])
         numbers = (plain_number(test[name]) for name in ("mean_a", "mean_b", "difference"))
         interval = f"{plain_number(test['ci_low'])} to {plain_number(test['ci_high'])}"
         rows.append([class_name(fold.dataset, key), *numbers, interval, p_value(test["p_value"])])
     return [
         Heading(3, "Dice of the validation cases"),
         Table(["Class", "this model", "baseline", "difference", "95 % interval", "p"], rows),
-        Paragraph(f"{len(cases)} cases. {_TEST_NOTE}", "note"),
+        Paragraph(f"{len(ours)} cases. {_TEST_NOTE}", "note"),
     ]
 
 
@@ -137,7 +160,24 @@ _TEST_NOTE = (
 )
 
 
-def case_dice(fold: Fold) -> dict[str, dict[str, float]]:
+def paired_dice(fold: Fold, baseline: Fold) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Return the Dice of nnU-Net's validation of two models, for the cases and classes that both have.
+
+    Args:
+        fold: Fold of the model.
+        baseline: Fold of the baseline.
+
+    Returns:
+        Keys of the classes, and the Dice of each model, (cases, classes); undefined values are NaN.
+    """
+    ours, theirs = _case_dice(fold), _case_dice(baseline)
+    cases = [case for case in ours if case in theirs]
+    classes = sorted({key for case in cases for key in ours[case] if key in theirs[case]})
+    a, b = (np.array([[side[case].get(key, math.nan) for key in classes] for case in cases]) for side in (ours, theirs))
+    return classes, a, b
+
+
+def _case_dice(fold: Fold) -> dict[str, dict[str, float]]:
     """Return the Dice of nnU-Net's validation by case and class."""
     found = {}
     for entry in (fold.validation or {}).get("metric_per_case", []):

@@ -55,7 +55,7 @@ def build_monitor(
         unlabelled, manager.patch_size, manager.spacing, usual_foreground_centre(labelled), hidden_labels
     )
     names = names_by_value(dataset_json, view.num_classes)
-    groups = Groups(dataset_json, unlabelled, labelled, output_folder)
+    groups = Groups(dataset_json, unlabelled, labelled, output_folder, plans_manager.transpose_forward)
     for name in groups.without_cases:
         print_line(f'WARNING: group {name!r} in "{UNLABELLED_GROUPS}" has no preprocessed case and is not followed.')
     return Monitor(reader, view, settings, names, output_folder, seed, print_line, groups)

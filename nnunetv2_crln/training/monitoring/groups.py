@@ -26,6 +26,7 @@ class Groups:
         unlabelled: Dataset of nnU-Net with the monitored cases.
         labelled: Dataset of nnU-Net with the labelled cases.
         output_folder: Folder of the fold.
+        transpose_forward: Axes of the files in the order of the preprocessed images' axes, from the plans.
 
     Attributes:
         cases: Cases of each group.
@@ -35,8 +36,15 @@ class Groups:
         UserError: The groups of dataset.json make no sense.
     """
 
-    def __init__(self, dataset_json: Mapping[str, Any], unlabelled: Any, labelled: Any, output_folder: str | Path):
-        self._unlabelled, self._labelled = unlabelled, labelled
+    def __init__(
+        self,
+        dataset_json: Mapping[str, Any],
+        unlabelled: Any,
+        labelled: Any,
+        output_folder: str | Path,
+        transpose_forward: Sequence[int],
+    ):
+        self._unlabelled, self._labelled, self._transpose_forward = unlabelled, labelled, transpose_forward
         self._folder = Path(output_folder)
         self.cases = unlabelled_groups(dataset_json, list(unlabelled.identifiers), may_be_empty=True)
         declared = record_entry(dataset_json, UNLABELLED_GROUPS) or {}
@@ -94,7 +102,7 @@ class Groups:
             return []
         groups = self.cases or {ALL: unlabelled}
         at_most = max(1, CASES_WHILE_OTHERS_WAIT // (1 + len(groups))) if others_wait else MOST_CASES
-        shifts = compare_datasets(self._labelled, self._unlabelled, groups, at_most)
+        shifts = compare_datasets(self._labelled, self._unlabelled, groups, self._transpose_forward, at_most)
         content = [{"group": shift.group, "far": bool(shift.far), "text": shift.describe()} for shift in shifts]
         write_json({"format_version": 1, "groups": content}, self._folder / DOMAIN_FILE)
         return [shift.describe() for shift in shifts if shift.far]

@@ -31,10 +31,20 @@ def test_unlabelled_cases_far_from_the_labelled_ones_are_named(make_dataset, nnu
         folder.mkdir(parents=True)
         for number in range(4):
             image = rng.normal(size=(1, 8, 8, 8)).astype(np.float32)
-            properties = {"spacing": [of_case] * 3, "shape_after_cropping_and_before_resampling": [8, 8, 8]}
+            properties = {"spacing": [1, 1, of_case], "shape_after_cropping_and_before_resampling": [8, 8, 8]}
             sizes = dict.fromkeys(("chunks", "blocks", "chunks_seg", "blocks_seg"), image.shape)
             mask = np.zeros(image.shape, np.int16)
             nnUNetDatasetBlosc2.save_case(image, mask, properties, str(folder / f"c{suffix}_{number}"), **sizes)
+    assert not list(_domain_shift(find_dataset(999), 1))  # without plans the order of the axes is unknown
+    plans = {
+        "dataset_name": raw.name,
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [2, 0, 1],
+        "configurations": {"3d_fullres": {"data_identifier": "nnUNetPlans_3d_fullres"}},
+    }
+    (nnunet_folders.preprocessed / raw.name / "nnUNetPlans.json").write_text(json.dumps(plans))
+    (nnunet_folders.preprocessed / raw.name / "splits_final.json").write_text("[]")
     (finding,) = _domain_shift(find_dataset(999), 1)
     assert finding.state == state
     assert finding.name == "domain shift" and ("spacing of axis 0 in mm 3, labelled 1" in finding.found) == (

@@ -1,9 +1,20 @@
 """Groups of cases that differ from the labelled ones, and those that do not."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from nnunetv2_crln.evaluation.domain_shift import FEWEST_CASES, MOST_CASES, compare_groups, features_of, measure
+from nnunetv2_crln.evaluation.domain_shift import (
+    FEWEST_CASES,
+    MOST_CASES,
+    compare_datasets,
+    compare_groups,
+    features_of,
+    measure,
+)
+
+UNCHANGED = [0, 1, 2]
 
 
 def case(rng: np.random.Generator, spacing=1.0, size=30, bright=0.0):
@@ -26,7 +37,7 @@ def case(rng: np.random.Generator, spacing=1.0, size=30, bright=0.0):
 def group(number: int, seed: int, **how):
     rng = np.random.default_rng(seed)
     cases = {f"g{seed}_{i:02d}": case(rng, **how) for i in range(number)}
-    return measure(cases.__getitem__, list(cases))
+    return measure(cases.__getitem__, list(cases), UNCHANGED)
 
 
 @pytest.mark.parametrize("number", [4, 20])
@@ -56,6 +67,22 @@ def test_lengths_are_told_in_mm():
     assert "spacing of axis 2 in mm 3, labelled 1" in shift.far
 
 
+def test_lengths_of_transposed_images_belong_to_their_axes():
+    def dataset(spacing, shape):
+        image = np.random.default_rng(0).normal(size=(1, 9, 9, 9))
+        properties = {"spacing": spacing, "shape_after_cropping_and_before_resampling": shape}
+        names = [f"{i}" for i in range(4)]
+        return SimpleNamespace(identifiers=names, load_case=lambda _: (image, np.zeros_like(image), None, properties))
+
+    # Spacing as in the file, size as nnU-Net has transposed it: 200 x 200 x 90 mm in both.
+    labelled, thick = dataset([0.5, 0.5, 3], (30, 400, 400)), dataset([0.3, 0.3, 5], (18, 667, 667))
+    (shift,) = compare_datasets(labelled, thick, {"thick": thick.identifiers}, [2, 0, 1])
+    assert not shift.far and not shift.unusual
+    thicker = dataset([0.5, 0.5, 12], (30, 400, 400))
+    (shift,) = compare_datasets(labelled, thicker, {"thicker": thicker.identifiers}, [2, 0, 1])
+    assert set(shift.far) == {"spacing of axis 0 in mm 12, labelled 3", "size of axis 0 in mm 360, labelled 90"}
+
+
 def test_a_few_odd_cases_in_a_usual_group_are_named():
     mixed = {**group(9, 1), **group(1, 2, spacing=4.0)}
     (shift,) = compare_groups(group(6, 0), {"mixed": mixed})
@@ -78,12 +105,12 @@ def test_large_groups_are_sampled_evenly():
         return case(np.random.default_rng(0), size=4)
 
     names = [f"{i:04d}" for i in range(3 * MOST_CASES)]
-    assert list(measure(load, names)) == loaded == names[::3]
+    assert list(measure(load, names, UNCHANGED)) == loaded == names[::3]
 
 
 def test_voxels_outside_of_the_mask_do_not_count():
     image, mask = np.zeros((1, 9, 9, 9)), np.zeros((1, 9, 9, 9))
     image[:, :3], mask[:, :3] = 100, -1
     properties = {"spacing": [1, 1, 1], "shape_after_cropping_and_before_resampling": [9, 9, 9]}
-    measured = features_of(image, mask, properties)
+    measured = features_of(image, mask, properties, UNCHANGED)
     assert measured["intensity of channel 0, 95th percentile"] == 0

@@ -1,6 +1,10 @@
 """The report from files alone: tables, comparison, names that are not HTML, damaged and missing files."""
 
+import html
 import json
+import math
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -217,6 +221,58 @@ def test_the_first_question_is_answered_first(tmp_path):
     assert compared.index("Did the unlabelled data help?") < compared.index("<h2>Curves")
 
 
+@pytest.mark.parametrize("folds", [("fold_0", "fold_all"), ("fold_all", "fold_0"), ("fold_all", "fold_all")])
+def test_scores_of_training_cases_are_not_compared(tmp_path, folds):
+    models = [write_model(tmp_path, name, fold) for name, fold in zip(("CRLN", "nnUNetTrainer"), folds, strict=True)]
+    for model, fold in zip(models, folds, strict=True):
+        write_evaluation(model / fold / "validation" / "summary_crln.json", 0.5 if model == models[0] else 1.0)
+    page = build_report(*models)
+    assert "Dice points" not in page and "Dice of the validation cases" not in page
+    assert "Unknown: no held-out case" in page and "Validation scores are not compared: fold all" in page
+    for model, fold in zip(models, folds, strict=True):
+        write_evaluation(model / fold / "test" / "summary_crln.json", 0.5 if model == models[0] else 1.0)
+    assert "No: -32.5 Dice points" in build_report(*models)
+
+
+def test_the_advised_report_can_be_pasted(tmp_path):
+    model = write_model(tmp_path / "my results")
+    (command,) = re.findall("<code>(nnUNetv2_crln_report .*?)</code>", build_report(model))
+    baseline = model.with_name("nnUNetTrainer__nnUNetPlans__3d_lowres")
+    words = ["nnUNetv2_crln_report", str(model.resolve()), "--baseline", str(baseline.resolve())]
+    assert shlex.split(html.unescape(command)) == words
+
+
+def write_dice(model, *cases):
+    """Replace the Dice of the validation: for each case, that of each class."""
+    entries = [
+        {"reference_file": f"case_{i}.nii.gz", "metrics": {str(k): {"Dice": v} for k, v in enumerate(dice, 1)}}
+        for i, dice in enumerate(cases)
+    ]
+    (model / "fold_0" / "validation" / "summary.json").write_text(json.dumps({"metric_per_case": entries}))
+
+
+@pytest.mark.filterwarnings("error:Mean of empty slice")
+def test_the_verdict_compares_the_same_classes_of_each_case(tmp_path):
+    model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer")
+    absent = (math.nan, math.nan)
+    write_dice(model, (0.9, math.nan), (0.9, 0.8), (0.9, 0.8), absent)
+    write_dice(baseline, (0.9, 0.0), (0.9, 0.8), (0.9, 0.8), absent)
+    page = build_report(model, baseline)
+    assert "Not clear: +0.0 Dice points" in page and "interval +0.0 to +0.0, 3 validation cases" in page
+    write_dice(model, absent)
+    assert "Unknown: no held-out case was scored by both models" in build_report(model, baseline)
+
+
+@pytest.mark.filterwarnings("error:Mean of empty slice")
+def test_one_case_has_no_interval(tmp_path):
+    model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer")
+    write_dice(model, (0.9, math.nan))
+    write_dice(baseline, (0.9, 0.0))
+    page = build_report(model, baseline)
+    assert "Not clear: +0.0 Dice points" in page and "90.0 against 90.0 of nnUNetTrainer; 1 validation case." in page
+    assert "+nan" not in page
+
+
 def test_an_evaluation_counts_more_than_the_validation(tmp_path):
     model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer", dice=0.8)
     write_evaluation(tmp_path / "a" / "summary_crln.json", 1.0)
@@ -241,3 +297,13 @@ def test_files_are_linked_relative_to_the_page(tmp_path):
     page = build_report(model, page_folder=tmp_path / "pages")
     target = f"../{model.name}/fold_0/checkpoint_final.pth"
     assert f'<a href="{target}">fold_0/checkpoint_final.pth</a>' in page
+
+
+def test_files_on_another_drive_than_the_page_are_linked_by_their_whole_path(tmp_path, monkeypatch):
+    def relpath(*_):
+        raise ValueError("path is on mount 'C:', start on mount 'D:'")
+
+    model = write_model(tmp_path)
+    monkeypatch.setattr("os.path.relpath", relpath)
+    target = (model / "fold_0" / "checkpoint_final.pth").resolve().as_uri()
+    assert f'<a href="{target}">fold_0/checkpoint_final.pth</a>' in build_report(model, page_folder=tmp_path)

@@ -10,6 +10,7 @@ from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
 from nnunetv2_crln.reporting.section_groups import draw_group_curves
 from nnunetv2_crln.training.monitoring.groups import Groups
 
+TRANSPOSED = [2, 0, 1]
 BLOCK = {"crln": {"unlabelled_groups": {"A": "a_*", "B": "b_*"}}}
 
 
@@ -19,14 +20,14 @@ class Cases:
 
     def load_case(self, name):
         rng = np.random.default_rng(sum(map(ord, name)))
-        spacing = 4.0 if name.startswith("b") else self.spacing
-        properties = {"spacing": [spacing] * 3, "shape_after_cropping_and_before_resampling": [9, 9, 9]}
+        spacing = [self.spacing, self.spacing, 4.0 if name.startswith("b") else self.spacing]
+        properties = {"spacing": spacing, "shape_after_cropping_and_before_resampling": [9, 9, 9]}
         return rng.normal(size=(1, 9, 9, 9)), np.zeros((1, 9, 9, 9)), None, properties
 
 
 def groups(folder, block=BLOCK):
     unlabelled = Cases([f"{site}_{i}" for site in "ab" for i in range(4)])
-    return Groups(block, unlabelled, Cases([f"l_{i}" for i in range(4)]), folder)
+    return Groups(block, unlabelled, Cases([f"l_{i}" for i in range(4)]), folder, TRANSPOSED)
 
 
 def test_every_group_is_monitored(tmp_path):
@@ -65,22 +66,23 @@ def test_without_groups_no_file_is_written(tmp_path):
 def test_the_far_group_alone_is_reported(tmp_path):
     (text,) = groups(tmp_path).compare_with_labelled()
     assert text.startswith("B (4 cases) is far from the labelled cases: ")
+    assert "spacing of axis 0 in mm 4, labelled 1" in text
     written = json.loads((tmp_path / DOMAIN_FILE).read_text(encoding="utf-8"))["groups"]
     assert [(entry["group"], entry["far"]) for entry in written] == [("A", False), ("B", True)]
 
 
 def test_without_groups_all_unlabelled_cases_are_one(tmp_path):
     same = Cases([f"u_{i}" for i in range(4)])
-    assert Groups({}, same, Cases([f"l_{i}" for i in range(4)]), tmp_path).compare_with_labelled() == []
+    assert Groups({}, same, Cases([f"l_{i}" for i in range(4)]), tmp_path, TRANSPOSED).compare_with_labelled() == []
     only_labelled = SimpleNamespace(identifiers=["l_0"])
-    assert Groups({}, only_labelled, Cases(["l_0"]), tmp_path).compare_with_labelled() == []
+    assert Groups({}, only_labelled, Cases(["l_0"]), tmp_path, TRANSPOSED).compare_with_labelled() == []
 
 
 def test_few_cases_are_compared_while_other_processes_wait(tmp_path, monkeypatch):
     read = []
     monkeypatch.setattr(Cases, "load_case", lambda self, name: read.append(name) or original(self, name))
     many = Cases([f"{site}_{i:03d}" for site in "ab" for i in range(100)])
-    compared = Groups(BLOCK, many, Cases([f"l_{i:03d}" for i in range(100)]), tmp_path)
+    compared = Groups(BLOCK, many, Cases([f"l_{i:03d}" for i in range(100)]), tmp_path, TRANSPOSED)
     compared.compare_with_labelled()
     assert len(read) == 3 * 100
     read.clear()
