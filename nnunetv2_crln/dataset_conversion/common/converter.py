@@ -249,7 +249,8 @@ def _convert_cases(report: Report, folder: Path, conversion: Conversion, process
         for case, role in report.roles.items()
         if case in report.sources and case not in report.errors
     }
-    notes, errors = run_all(convert_case, {c: (job,) for c, job in jobs.items() if not job.done}, processes, "Cases")
+    todo = {case: (job,) for case, job in jobs.items() if not job.done}
+    notes, errors = run_all(convert_case, todo, processes, "Cases", kept=True)
     report.notes, report.errors = notes, report.errors | errors
     report.written = {case for case, job in jobs.items() if job.done}
     report.with_label = {case for case in report.written if jobs[case].label.is_file()}
