@@ -20,7 +20,7 @@ RANKING_LOCK = ".crln_ranking.lock"
 INCOMING_FOLDER = ".crln_incoming"
 """Scans that are being added, until they are checked."""
 UNFINISHED_CONVERSION_FILE = "dataset.json.incomplete"
-"""dataset.json of a conversion that has not ended."""
+"""dataset.json of a conversion that has not ended, and its cases."""
 
 # --- keys -------------------------------------------------------------------------------------------------------------
 

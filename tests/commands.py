@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 FOLDERS = ("raw", "preprocessed", "results")
@@ -46,3 +49,14 @@ def output_of(done: subprocess.CompletedProcess) -> str:
     """Return what a command has printed; it must have ended well."""
     assert done.returncode == 0, f"{done.args}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout + done.stderr
+
+
+@contextlib.contextmanager
+def locked_by_another_process(path: Path) -> Iterator[None]:
+    """Hold a lock file in a process of its own within the ``with`` block."""
+    code = "import sys; from nnunetv2_crln.utilities.locking import FolderLock as L; L(sys.argv[1]).acquire(''); "
+    code += "print('held', flush=True); sys.stdin.read()"
+    arguments = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline().strip() == b"held"
+        yield

@@ -7,6 +7,8 @@ import numpy as np
 import SimpleITK as sitk
 from synthetic import make_case
 
+from nnunetv2_crln.layout import RAW_LOCK
+
 SHAPE = (6, 8, 10)  # (Z, Y, X)
 
 
@@ -82,5 +84,6 @@ def voxels(path: Path) -> np.ndarray:
 
 
 def files_in(folder: Path) -> list[str]:
-    """All files below a folder, hidden ones included, as relative paths."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
+    """All files below a folder, hidden ones but the lock included, as relative paths."""
+    files = [path for path in folder.rglob("*") if not path.is_dir() and path.name != RAW_LOCK]
+    return sorted(str(path.relative_to(folder)) for path in files)

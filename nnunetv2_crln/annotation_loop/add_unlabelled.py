@@ -142,7 +142,8 @@ def _staged(
         name: (scan, staging / name, ending, options.copy and not options.dry_run, reader_class)
         for name, scan in usable.items()
     }
-    for outcome in run_parallel(stage_scan, tasks, options.processes, "Reading the scans", options.show_progress):
+    arguments = (options.processes, "Reading the scans", options.show_progress, not options.dry_run)
+    for outcome in run_parallel(stage_scan, tasks, *arguments):
         yield usable[outcome.name], outcome.value or [], outcome.error or ""
 
 

@@ -57,7 +57,8 @@ def known_images(
     tasks = {name: (paths, reader_class) for name, paths in files.items() if name not in reports}
     unreadable = {}
     try:
-        for outcome in run_parallel(inspect_case, tasks, processes, "Reading the dataset's images", show_progress):
+        description = "Reading the dataset's images"
+        for outcome in run_parallel(inspect_case, tasks, processes, description, show_progress, kept=True):
             if outcome.error is None:
                 reports[outcome.name] = outcome.value
             else:

@@ -141,8 +141,10 @@ class Demo:
         if stamp.is_file():
             if json.loads(stamp.read_text(encoding="utf-8")) != wanted:
                 print(f"{self.output} holds a demo of other settings: starting afresh.")
-                for name in (*_FOLDERS, _COMPARISON, _LOGS):
-                    shutil.rmtree(self.output / name, ignore_errors=True)
+                # Nothing else: users may export nnU-Net's folders, too, and keep datasets of their own in them.
+                logs = self.output / _LOGS
+                for folder in (self.raw, self.preprocessed, self.results, self.comparison.output, logs):
+                    shutil.rmtree(folder, ignore_errors=True)
         elif self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
             raise UserError(
                 f"{self.output} exists and was not made by nnUNetv2_crln_demo (no {STAMP} in it). "

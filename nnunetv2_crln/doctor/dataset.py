@@ -31,11 +31,16 @@ def examine_dataset(dataset_id: int, processes: int = 1) -> list[Finding]:
 
 def _dataset(dataset_id: int, processes: int) -> Iterator[Finding]:
     # Imported here, as nnU-Net everywhere in the doctor: a broken installation must not end it.
+    from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
+    from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
     from nnunetv2_crln.raw_dataset.folders import find_dataset
 
     folders = find_dataset(dataset_id)
-    for check in (_files, _images, _labels, _hidden_labels, _split, _preprocessed, _domain_shift):
-        yield from as_findings(check, folders, processes)
+    labelled = find_labelled_cases(folders.raw, read_checked_dataset_json(folders.raw))
+    yield from as_findings(_files, folders, processes)
+    if labelled:  # the other checks need one, to find out how the images must be read
+        for check in (_images, _labels, _hidden_labels, _split, _preprocessed, _domain_shift):
+            yield from as_findings(check, folders, processes)
 
 
 def _files(folders: DatasetFolders, _: int) -> Iterator[Finding]:

@@ -122,7 +122,7 @@ def preprocess_added_labelled(
     }
     description = f"Preprocessing labelled cases ({data.configuration})"
     try:
-        _, errors = run_all(preprocess_labelled_case, tasks, processes, description, show_progress)
+        _, errors = run_all(preprocess_labelled_case, tasks, processes, description, show_progress, kept=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     if errors:

@@ -140,7 +140,7 @@ def preprocess_unlabelled(
         }
         description = f"Preprocessing unlabelled cases ({configuration})"
         try:
-            for outcome in run_parallel(preprocess_case, tasks, processes, description, show_progress):
+            for outcome in run_parallel(preprocess_case, tasks, processes, description, show_progress, kept=True):
                 if outcome.error is None:
                     result.done.append(outcome.name)
                     if outcome.value:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from nnunetv2_crln.utilities.nifti import find_header_fault, nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_all
 
 _ROUNDING = 1e-3  # far below what interpolation between two classes leaves
+_SAME_DIRECTION = 1e-2  # in each number of a direction, about half a degree
 
 
 @dataclass(frozen=True)
@@ -221,5 +222,19 @@ def _differences(properties: dict, image_properties: dict) -> Iterator[str]:
     spacings = [np.asarray(each["spacing"], dtype=float) for each in (properties, image_properties)]
     if spacings[0].shape != spacings[1].shape or not np.allclose(spacings[0], spacings[1], equal_nan=True):
         yield f"has the spacing {properties['spacing']} mm, its image {image_properties['spacing']} mm"
-    elif own.shape == images.shape and np.isfinite([*own, *images]).all() and not np.allclose(own, images, atol=1e-2):
+    elif turned(own, images):
         yield "has another direction than its image: one of them is flipped or turned"
+
+
+def turned(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> bool:
+    """Tell whether two images are flipped or turned against each other, by more than rounding of their headers.
+
+    Args:
+        first: Direction of the axes of one image, as numbers in a row.
+        second: Direction of the axes of the other image.
+
+    Returns:
+        True if they differ; False if they cannot be compared, because one is missing or not finite.
+    """
+    comparable = len(first) == len(second) and np.isfinite([*first, *second]).all()
+    return bool(comparable) and not np.allclose(first, second, atol=_SAME_DIRECTION)

@@ -32,8 +32,9 @@ def dataset_id(text: str) -> int:
 def present_datasets(variable: str = "nnUNet_raw") -> list[str]:
     """Return the names of the datasets in one of nnU-Net's three folders; an empty list if it is not set."""
     folder = os.environ.get(variable)
-    found = Path(folder).glob("Dataset[0-9][0-9][0-9]*_*") if folder else ()
-    return sorted(path.name for path in found if path.is_dir())
+    found = Path(folder).glob("Dataset*") if folder else ()
+    # Copies beside a dataset, such as Dataset150old_Heart, have no number.
+    return sorted(path.name for path in found if re.fullmatch(r"Dataset\d{3,}_.+", path.name) and path.is_dir())
 
 
 def suggest_dataset(wrong: str | int, names: Iterable[str]) -> str:

@@ -9,7 +9,6 @@ from pathlib import Path
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
 from nnunetv2_crln.errors import UserError, did_you_mean_path
-from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
 from nnunetv2_crln.raw_dataset.environment import required_folder
 
@@ -42,8 +41,8 @@ def find_dataset(dataset_id: int) -> DatasetFolders:
             f"Dataset number {dataset_id} has several names in nnUNet_raw, nnUNet_preprocessed and nnUNet_results: "
             f"{', '.join(names)} (nnU-Net compares the first digits alone). Rename all but one."
         )
-    # nnU-Net takes Dataset1042_Heart for number 104, too.
-    if not names or int(dataset_number(names[0])) != dataset_id or not (raw / names[0]).is_dir():
+    # nnU-Net takes Dataset1042_Heart and Dataset104old_Heart for number 104, too.
+    if not names or not names[0].startswith(f"Dataset{dataset_id:03d}_") or not (raw / names[0]).is_dir():
         present = present_datasets()
         raise UserError(
             f"No folder Dataset{dataset_id:03d}_… in {raw} (nnUNet_raw). Found there: {', '.join(present) or 'none'}. "

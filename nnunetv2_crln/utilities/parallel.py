@@ -33,6 +33,7 @@ def run_parallel(
     processes: int,
     description: str,
     show_progress: bool = True,
+    kept: bool = False,
 ) -> Generator[Outcome, None, None]:
     """Call ``function(*arguments)`` for every task and yield the outcomes as they come.
 
@@ -44,6 +45,7 @@ def run_parallel(
         processes: Number of processes; 1 runs everything in this process.
         description: Text before the progress bar.
         show_progress: Show the progress bar.
+        kept: The caller keeps what is finished if a process dies; the error says so.
 
     Yields:
         One outcome per task, with either a value or the text of an error.
@@ -51,9 +53,12 @@ def run_parallel(
     Raises:
         UserError: A process died, most likely because memory ran out.
     """
-    outcomes = _in_this_process if min(processes, len(tasks)) <= 1 else _in_processes
+    if min(processes, len(tasks)) <= 1:
+        outcomes = _in_this_process(function, tasks)
+    else:
+        outcomes = _in_processes(function, tasks, processes, kept)
     with tqdm(desc=description, total=len(tasks), unit="case", disable=not show_progress or not tasks) as bar:
-        for outcome in outcomes(function, tasks, processes):
+        for outcome in outcomes:
             bar.update()
             yield outcome
 
@@ -64,6 +69,7 @@ def run_all(
     processes: int,
     description: str,
     show_progress: bool = True,
+    kept: bool = False,
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Call ``function(*arguments)`` for every task and wait for all of them.
 
@@ -73,6 +79,7 @@ def run_all(
         processes: Number of processes; 1 runs everything in this process.
         description: Text before the progress bar.
         show_progress: Show the progress bar.
+        kept: The caller keeps what is finished if a process dies; the error says so.
 
     Returns:
         Values of the tasks that succeeded and error texts of the others, both by name in the order of ``tasks``.
@@ -80,18 +87,20 @@ def run_all(
     Raises:
         UserError: A process died, most likely because memory ran out.
     """
-    outcomes = {o.name: o for o in run_parallel(function, tasks, processes, description, show_progress)}
+    outcomes = {o.name: o for o in run_parallel(function, tasks, processes, description, show_progress, kept)}
     ordered = [outcomes[name] for name in tasks]
     values = {outcome.name: outcome.value for outcome in ordered if outcome.error is None}
     return values, {outcome.name: outcome.error for outcome in ordered if outcome.error is not None}
 
 
-def _in_this_process(function: Callable[..., Any], tasks: Mapping[str, Sequence], _: int) -> Iterator[Outcome]:
+def _in_this_process(function: Callable[..., Any], tasks: Mapping[str, Sequence]) -> Iterator[Outcome]:
     for name, arguments in tasks.items():
         yield _call_safely(function, name, arguments)
 
 
-def _in_processes(function: Callable[..., Any], tasks: Mapping[str, Sequence], processes: int) -> Iterator[Outcome]:
+def _in_processes(
+    function: Callable[..., Any], tasks: Mapping[str, Sequence], processes: int, kept: bool
+) -> Iterator[Outcome]:
     # Spawned, because the threads of torch and ITK do not survive a fork.
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(min(processes, len(tasks)), mp_context=context, initializer=end_with_parent)
@@ -103,8 +112,8 @@ def _in_processes(function: Callable[..., Any], tasks: Mapping[str, Sequence], p
     except BrokenProcessPool as error:
         raise UserError(
             f"A background process died after {sum(_finished(future) for future in futures)} of {len(tasks)} cases, "
-            "most likely because the operating system ran out of memory. Finished cases are kept: run the same "
-            "command again with fewer processes (-np, -npfp). A script needs the usual __main__ guard."
+            f"most likely because the operating system ran out of memory. {'Finished cases are kept. ' if kept else ''}"
+            "Run the same command again with fewer processes (-np, -npfp). A script needs the usual __main__ guard."
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -2,14 +2,12 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from commands import TRAINERS
+from commands import TRAINERS, locked_by_another_process
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from opened_files import none_opened
 from synthetic import make_case, write_image
@@ -119,14 +117,9 @@ def test_a_dry_run_writes_nothing(dataset, scans, capsys):
 
 
 def test_one_command_at_a_time_changes_a_dataset(dataset, scans):
-    code = "import sys; from nnunetv2_crln.utilities.locking import FolderLock as L; L(sys.argv[1]).acquire(''); "
-    code += "print('held', flush=True); sys.stdin.read()"
-    arguments = [sys.executable, "-c", code, str(dataset.raw / RAW_LOCK)]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"held\n"
-        with pytest.raises(UserError, match="is being changed by another command"):
-            add_unlabelled.command([*QUICK, str(scans)])
-        other.stdin.close()
+    message = "is being changed by another command"
+    with locked_by_another_process(dataset.raw / RAW_LOCK), pytest.raises(UserError, match=message):
+        add_unlabelled.command([*QUICK, str(scans)])
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ import h5py
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from commands import locked_by_another_process
 from conversion_sources import as_image, files_in, save, scan_and_label, truncate, voxels, write_list
 
 from nnunetv2_crln.dataset_conversion import Dataset101_LeftAtrium as script
 from nnunetv2_crln.dataset_conversion.common.splits import published_split
+from nnunetv2_crln.layout import RAW_LOCK
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
 ROOT = Path(__file__).parents[2]
@@ -234,6 +236,30 @@ def test_the_same_command_goes_on_after_a_repair(convert, source, capsys):
     assert (dataset / "imagesTr/a_0000.nii.gz").stat().st_mtime_ns == done
     assert "imagesUl/b_0000.nii.gz" in files_in(dataset)
     assert not [name for name in files_in(dataset) if "incomplete" in name or "/." in name]
+
+
+def test_two_conversions_at_once_do_not_meet(convert, source, capsys):
+    truncate(source / "b/lgemri.nrrd")
+    dataset, _ = convert()
+    written_now = dataset / "imagesUl/.0123abcd_b_0000.nii.gz"
+    written_now.write_bytes(b"half")
+    with locked_by_another_process(dataset / RAW_LOCK):
+        assert convert()[1] == 2
+    assert "Dataset101_LeftAtrium is being written by another conversion" in capsys.readouterr().err
+    assert written_now.read_bytes() == b"half"
+
+
+def test_a_case_taken_off_the_list_does_not_stay(convert, source, capsys, tmp_path):
+    truncate(source / "b/lgemri.nrrd")
+    dataset, _ = convert()
+    assert (dataset / "imagesUl/c_0000.nii.gz").is_file()
+    write_list(tmp_path / "train.list", "a", "b")
+    write_nrrd(source, "b", 1)
+    assert convert()[1] == 2
+    assert "unfinished conversion with other settings or cases" in capsys.readouterr().err
+    write_list(tmp_path / "train.list", "a", "b", "c")
+    assert convert()[1] == 0
+    assert "cases" not in json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
 
 
 def test_a_broken_case_can_be_left_out_on_request(convert, source):

@@ -207,15 +207,16 @@ def rewrite(path, dtype=None, **geometry):
 
 @pytest.mark.parametrize("copy", [False, True])
 def test_float_labels_and_headers_slightly_off_are_rewritten(make, source, capsys, copy):
-    floats, shifted = source / "labelsTr/lab_000.nii.gz", source / "labelsTr/lab_001.nii.gz"
+    floats, shifted, tilted = (source / f"labelsTr/lab_00{number}.nii.gz" for number in range(3))
     rewrite(floats, sitk.sitkFloat64)
     rewrite(shifted, Origin=(0.02, 0, 0))
-    before = {path: path.read_bytes() for path in (floats, shifted)}
+    rewrite(tilted, Direction=(1, -0.005, 0, 0.005, 1, 0, 0, 0, 1))
+    before = {path: path.read_bytes() for path in (floats, shifted, tilted)}
     dataset, status = make("--num_labelled", "3", *(["--copy"] if copy else []))
     assert status == 0
     output = capsys.readouterr().out
     assert "Corrected lab_000: label rewritten as integers on the grid of the image (stored as 64-bit float)" in output
-    assert "Corrected lab_001: " in output and "0.02 voxels off" in output
+    assert "Corrected lab_001: " in output and "0.02 voxels off" in output and "Corrected lab_002: " in output
     for path, content in before.items():
         assert path.read_bytes() == content, "the source must not change"
         (new,) = dataset.glob(f"labels*/{path.name}")

@@ -240,6 +240,7 @@ SOURCES = {
     "label of an unknown value": (LABEL, voxels(put(7)), r"lab_000.nii.gz holds the label value\(s\) \[7\]"),
     "label of another shape": (LABEL, voxels(lambda a: a[1:]), "lab_000.nii.gz has another voxel grid"),
     "label sheared": (LABEL, header(**SHEARED), "lab_000.nii.gz.*not at right angles.*NibabelIO"),
+    "label flipped": (LABEL, voxels(same, direction=FLIPPED), "lab_000.nii.gz has another direction"),
     "label is a pointer": (LABEL, overwrite(b"version https://git-lfs.github.com/spec/v1\n"), "lab_000.*git lfs pull"),
     "label missing": (LABEL, remove, "lab_000"),
     "dataset.json with a mark": ("dataset.json", with_mark(codecs.BOM_UTF8, "utf-8"), "byte order mark"),

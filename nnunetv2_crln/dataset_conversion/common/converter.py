@@ -1,8 +1,8 @@
 """Convert a dataset case by case: the part that all conversion scripts share.
 
 Each case is written under its final names as soon as it is complete. dataset.json comes last, so nnU-Net cannot use a
-dataset with missing cases. Until then ``dataset.json.incomplete`` holds the settings, and running the same command
-again continues where it stopped.
+dataset with missing cases. Until then ``dataset.json.incomplete`` holds the settings and the cases, and running the
+same command again continues where it stopped.
 """
 
 import argparse
@@ -21,9 +21,10 @@ from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import Split
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import DATASET_RECORD, SPLITS_FILE, UNFINISHED_CONVERSION_FILE
+from nnunetv2_crln.layout import DATASET_RECORD, RAW_LOCK, SPLITS_FILE, UNFINISHED_CONVERSION_FILE
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
 from nnunetv2_crln.utilities.files import remove_leftovers, write_json
+from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
 
 FILE_ENDING = ".nii.gz"
@@ -120,21 +121,28 @@ def convert(options: argparse.Namespace, conversion: Conversion, split: Split, f
         What happened to each case.
 
     Raises:
-        UserError: The dataset exists already, or cases are missing and ``--allow_partial`` was not given.
+        UserError: The dataset exists already, another conversion is writing it, or cases are missing and
+            ``--allow_partial`` was not given.
     """
     report = _plan(split.roles(options.num_labelled), found)
     folder = raw_root() / dataset_folder_name(options.d, options.name)
     record = _dataset_json(conversion, split, len(report.of(Role.LABELLED)), folder.name)
-    _check_target(folder, record, options.d)
+    # With the cases: one that an earlier run wrote must not stay after the user has taken it off the list.
+    unfinished = {**record, "cases": {case: role.value for case, role in report.roles.items()}}
+    _check_target(folder, unfinished, options.d)
     splits_files = _splits_files(folder, _folds(split, report, report.sources))
     if options.dry_run:
         return report
     _check_complete(report, conversion, options.allow_partial)
-    _prepare(folder, record)
-    _convert_cases(report, folder, conversion, options.np)
-    if options.allow_partial or len(report.written) == len(report.roles):
-        folds = _folds(split, report, report.written)
-        _publish(folder, record, report, dict.fromkeys(splits_files, folds) if folds else {})
+    folder.mkdir(parents=True, exist_ok=True)
+    with FolderLock(folder / RAW_LOCK) as lock:
+        lock.acquire(f"{folder} is being written by another conversion. Wait for its end.")
+        _check_target(folder, unfinished, options.d)  # again: another conversion may have come first
+        _prepare(folder, unfinished)
+        _convert_cases(report, folder, conversion, options.np)
+        if options.allow_partial or len(report.written) == len(report.roles):
+            folds = _folds(split, report, report.written)
+            _publish(folder, record, report, dict.fromkeys(splits_files, folds) if folds else {})
     return report
 
 
@@ -175,17 +183,17 @@ def _dataset_json(conversion: Conversion, split: Split, num_labelled: int, name:
     }
 
 
-def _check_target(folder: Path, record: dict, dataset_id: int) -> None:
+def _check_target(folder: Path, wanted: dict, dataset_id: int) -> None:
     refuse_other_names(dataset_id, folder.name)
-    if not os.path.lexists(folder):
+    if not os.path.lexists(folder) or (folder.is_dir() and all(path.name == RAW_LOCK for path in folder.iterdir())):
         return
     unfinished = folder / UNFINISHED_CONVERSION_FILE
     if not unfinished.is_file():
         raise UserError(f"{folder} exists already and is not overwritten. Remove it or choose another number with -d.")
-    if json.loads(unfinished.read_text(encoding="utf-8")) != record:
+    if json.loads(unfinished.read_text(encoding="utf-8")) != wanted:
         raise UserError(
-            f"{folder} holds an unfinished conversion with other settings (see {UNFINISHED_CONVERSION_FILE} in it). "
-            "Use the same settings to finish it, or remove it."
+            f"{folder} holds an unfinished conversion with other settings or cases (see its "
+            f"{UNFINISHED_CONVERSION_FILE}). Use the same settings and case lists to finish it, or remove the folder."
         )
 
 
@@ -225,11 +233,11 @@ def _check_complete(report: Report, conversion: Conversion, allow_partial: bool)
         )
 
 
-def _prepare(folder: Path, record: dict) -> None:
+def _prepare(folder: Path, unfinished: dict) -> None:
     for name in {name for role in Role for name in (role.images, role.labels)}:
         (folder / name).mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder / name)
-    write_json(record, folder / UNFINISHED_CONVERSION_FILE)
+    write_json(unfinished, folder / UNFINISHED_CONVERSION_FILE)
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -241,7 +249,8 @@ def _convert_cases(report: Report, folder: Path, conversion: Conversion, process
         for case, role in report.roles.items()
         if case in report.sources and case not in report.errors
     }
-    notes, errors = run_all(convert_case, {c: (job,) for c, job in jobs.items() if not job.done}, processes, "Cases")
+    todo = {case: (job,) for case, job in jobs.items() if not job.done}
+    notes, errors = run_all(convert_case, todo, processes, "Cases", kept=True)
     report.notes, report.errors = notes, report.errors | errors
     report.written = {case for case, job in jobs.items() if job.done}
     report.with_label = {case for case in report.written if jobs[case].label.is_file()}

@@ -18,7 +18,7 @@ from nnunetv2_crln.dataset_conversion.hide_labels.plan import HidingPlan, Planne
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD
 from nnunetv2_crln.raw_dataset.cases import first_image
-from nnunetv2_crln.raw_dataset.check_labels import check_label
+from nnunetv2_crln.raw_dataset.check_labels import check_label, turned
 from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_values
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
@@ -144,6 +144,11 @@ def _corrected_label(job: _Job, path: str) -> tuple[sitk.Image | None, _Written]
         raise UserError(
             f"{path} has another voxel grid than its image: {label_grid} instead of {image_grid}. "
             "Resample the label to the grid of the image."
+        )
+    if turned(image_grid.direction, label_grid.direction):
+        raise UserError(
+            f"{path} has another direction than its image: one of them is flipped or turned. Compare them in a viewer, "
+            "and correct the wrong header or flip the voxels."
         )
     reasons = []
     if label.GetPixelIDValue() in (sitk.sitkFloat32, sitk.sitkFloat64):

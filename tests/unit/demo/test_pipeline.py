@@ -50,10 +50,15 @@ def test_other_settings_start_afresh_and_keep_foreign_files(tmp_path):
     demo.write_dataset()
     for folder in (demo.preprocessed, demo.results, demo.comparison.output):
         folder.mkdir(parents=True)
-    (demo.output / "my_notes.txt").touch()
+    foreign = [demo.output / "my_notes.txt"]
+    for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"):
+        foreign.append(demo.output / name / "Dataset150_Liver" / "file")
+    for path in foreign:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
     Demo(tmp_path / "demo", DemoSettings(labelled=2, unlabelled=1, held_out=1)).write_dataset()
     assert not any(folder.exists() for folder in (demo.preprocessed, demo.results, demo.comparison.output))
-    assert (demo.output / "my_notes.txt").exists()
+    assert all(path.exists() for path in foreign)
     assert len(list((demo.raw / "labelsTr").iterdir())) == 3
 
 

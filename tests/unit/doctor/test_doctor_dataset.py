@@ -57,6 +57,28 @@ def test_an_unknown_dataset_is_a_finding(nnunet_folders):
     assert finding.state == PROBLEM
 
 
+def no_labelled_images(folder):
+    for path in (folder / "imagesTr").iterdir():
+        path.unlink()
+
+
+def no_file_ending(folder):
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    del content["file_ending"]
+    (folder / "dataset.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [(no_labelled_images, "imagesTr has no image named CASE_0000.nii.gz"), (no_file_ending, "file_ending")],
+)
+def test_a_mistake_in_the_dataset_is_not_one_of_the_installation(make_dataset, damage, text):
+    damage(make_dataset())
+    (finding,) = examine_dataset(999)
+    assert finding.state == PROBLEM and text in finding.found
+    assert "KeyError" not in finding.found and "Repair the package" not in finding.fix
+
+
 def test_cases_that_no_fold_uses_are_named(make_dataset, nnunet_folders):
     name = make_dataset(labelled=3).name
     (nnunet_folders.preprocessed / name).mkdir()

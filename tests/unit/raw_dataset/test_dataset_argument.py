@@ -4,8 +4,10 @@ import argparse
 
 import pytest
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id, present_datasets, suggest_dataset
 from nnunetv2_crln.raw_dataset.environment import similar_variable
+from nnunetv2_crln.raw_dataset.folders import find_dataset
 
 
 @pytest.fixture
@@ -42,6 +44,13 @@ def test_only_folders_that_nnunet_would_find_are_listed(datasets):
     assert present_datasets() == ["Dataset004_Heart", "Dataset1042_Liver", "Dataset104_Left_Atrium"]
     assert present_datasets("nnUNet_nothing") == []
     assert suggest_dataset(105, present_datasets()) == " Did you mean 104 (Dataset104_Left_Atrium)?"
+
+
+def test_a_copy_of_a_dataset_has_no_number(datasets, nnunet_folders):
+    (nnunet_folders.raw / "Dataset150old_Heart").mkdir()
+    assert "Dataset150old_Heart" not in present_datasets()
+    with pytest.raises(UserError, match=r"No folder Dataset150_… in .*Found there: Dataset004_Heart"):
+        find_dataset(150)
 
 
 def test_a_variable_in_another_spelling_is_named(monkeypatch):

@@ -53,9 +53,11 @@ def test_error_without_text_tells_where():
 
 
 @pytest.mark.slow
-def test_dying_process_is_noticed():
-    with pytest.raises(UserError, match=r"process died after 0 of 2 cases.*memory.*-np"):
-        list(run_parallel(die, {"a": [1], "b": [2]}, 2, "", False))
+@pytest.mark.parametrize("kept", [False, True])
+def test_dying_process_is_noticed(kept):
+    with pytest.raises(UserError, match=r"process died after 0 of 2 cases.*memory.*-np") as caught:
+        list(run_parallel(die, {"a": [1], "b": [2]}, 2, "", False, kept))
+    assert ("Finished cases are kept" in str(caught.value)) == kept
 
 
 @pytest.mark.slow
