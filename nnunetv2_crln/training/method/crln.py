@@ -354,19 +354,18 @@ class CRLN:
             ("heads", self.heads),
             ("teacher_heads", self.teacher_heads.module),
             ("rectifier", self.rectifier),
-            ("objective", self.objective.state),
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of all parts, for the checkpoint."""
         optimizer = self.rectifier_optimizer.state_dict() if self.rectifier_optimizer else None
-        return {**{name: module.state_dict() for name, module in self._parts()}, "rectifier_optimizer": optimizer}
+        state = {name: module.state_dict() for name, module in self._parts()}
+        return {**state, "objective": self.objective.state.state_dict(), "rectifier_optimizer": optimizer}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore a state of :meth:`state_dict`; other keys are ignored."""
         for name, module in self._parts():
-            if name != "objective":
-                module.load_state_dict(state[name])
+            module.load_state_dict(state[name])
         self.objective.load_state_dict(state.get("objective", {}))  # checkpoints of older versions lack it
         if self.rectifier_optimizer is not None:
             self.rectifier_optimizer.load_state_dict(state["rectifier_optimizer"])
