@@ -137,6 +137,9 @@ def build_trainer(trainer_class: type, work: Path, plans: dict) -> Any:
         def plot_network_architecture(self):
             pass
 
+        def starts_trained(self):
+            return False  # pretended weights cannot be compared
+
         def build_monitor(self):
             return None
 
