@@ -24,12 +24,14 @@ def dataset_of(run: Run, work: Path) -> str:
     if dataset == run.dataset:
         return dataset
     done = work / "preprocessed" / dataset / "prepared"
-    made_by = MAKERS.get(run.method_spec.dataset, lambda _: "")(run)
+    maker = run.maker()
+    made_by = maker.name if maker else ""
     if done.exists():
-        if done.read_text(encoding="utf-8") != made_by:
+        before = done.read_text(encoding="utf-8")
+        if before != made_by:
             raise SystemExit(
-                f"{dataset} was made by {done.read_text(encoding='utf-8') or 'an unknown run'}, and {run.name} needs "
-                f"that of {made_by}. Choose another --work."
+                f"{dataset} was made by {before or 'an unknown run'}, and {run.name} needs that of {made_by}. "
+                "Choose another --work."
             )
         return dataset
     raw = work / "raw" / dataset
@@ -43,14 +45,6 @@ def dataset_of(run: Run, work: Path) -> str:
     return dataset
 
 
-def _first_of_recipe(run: Run) -> Run:
-    return run.needed()[0]
-
-
-def _ranking(run: Run) -> Run:
-    return replace(run, method="crln")
-
-
 def _write_recipe(run: Run, work: Path, folder: Path) -> list[Case]:
     """Label the unlabelled cases with the predictions of the recipe's first training.
 
@@ -59,7 +53,7 @@ def _write_recipe(run: Run, work: Path, folder: Path) -> list[Case]:
     """
     import SimpleITK as sitk
 
-    first = _first_of_recipe(run)
+    first = run.maker()
     trainer = build_trainer(first, work, run.dataset)
     trainer.load_checkpoint(str(final_checkpoint(first, work)))
     segment = segmenter(trainer, networks(trainer)["student"])
@@ -112,7 +106,7 @@ def _ranked(run: Run, work: Path) -> list[str]:
     from nnunetv2_crln.annotation_loop.rank_unlabelled import rank_unlabelled
     from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice
 
-    model = final_checkpoint(_ranking(run), work).parents[1]
+    model = final_checkpoint(run.maker(), work).parents[1]
     choice = ModelChoice(model, ("all",), device=run.device, mirroring=False)
     return [place.case for place in rank_unlabelled(choice, work / "rankings" / f"{run.name}.csv", show_progress=False)]
 
@@ -127,5 +121,3 @@ def _dataset_json(folder: Path) -> dict:
 
 
 WRITERS = {"recipe": _write_recipe, "random": _write_extended, "ranked": _write_extended, "repeated": _write_repeated}
-MAKERS = {"recipe": lambda run: _first_of_recipe(run).name, "ranked": lambda run: _ranking(run).name}
-"""Name of the run whose network a dataset depends on."""

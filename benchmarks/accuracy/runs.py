@@ -93,12 +93,15 @@ class Run:
 
     def needed(self) -> list[Run]:
         """Return the runs whose checkpoint this one starts from."""
-        if self.method_spec.dataset == "recipe":
-            return [replace(self, method="supervised", override=())]
-        needed = [self.warm()] if self.warm_start else []
-        if self.method_spec.dataset == "ranked":
-            needed.append(replace(self, method="crln", override=()))
-        return needed
+        maker = self.maker()
+        # The recipe's first training starts from the warm start, and itself needs it.
+        warm = [self.warm()] if self.warm_start and self.method_spec.dataset != "recipe" else []
+        return [*warm, *([maker] if maker else [])]
+
+    def maker(self) -> Run | None:
+        """Return the run whose network makes the dataset of this one; None if the dataset depends on no network."""
+        method = {"recipe": "supervised", "ranked": "crln"}.get(self.method_spec.dataset or "")
+        return replace(self, method=method, override=()) if method else None
 
     def warm(self) -> Run:
         """Return the supervised training that this one and its rivals start from."""

@@ -38,13 +38,13 @@ def unlabelled_groups(
     groups: dict[str, list[str]] = {}
     group_of: dict[str, str] = {}
     for name, pattern in entry.items():
-        groups[name] = [case for case in sorted(cases) if fnmatchcase(case, pattern)]
-        if not groups[name] and may_be_empty:
-            del groups[name]
+        matching = [case for case in sorted(cases) if fnmatchcase(case, pattern)]
+        if not matching and may_be_empty:
             continue
-        if not groups[name]:
+        if not matching:
             raise _error(f"of {name!r}: no unlabelled case matches {pattern!r}.{did_you_mean(pattern, cases)}")
-        for case in groups[name]:
+        groups[name] = matching
+        for case in matching:
             if case in group_of:
                 raise _error(
                     f"puts {case} into {group_of[case]!r} and into {name!r}. Make the patterns exclude each other"

@@ -236,7 +236,7 @@ def _check_complete(report: Report, conversion: Conversion, allow_partial: bool)
 def _prepare(folder: Path, unfinished: dict) -> None:
     for name in {name for role in Role for name in (role.images, role.labels)}:
         (folder / name).mkdir(parents=True, exist_ok=True)
-        remove_leftovers(folder / name)
+    remove_leftovers(folder)
     write_json(unfinished, folder / UNFINISHED_CONVERSION_FILE)
 
 
