@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can fix: commands print its text and exit with status 2."""
+"""Define UserError, whose text commands print and exit with status 2, and word what its messages need."""
 
 from __future__ import annotations
 

@@ -11,7 +11,8 @@ from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import CHECKPOINT_FINAL, CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training import variants
-from nnunetv2_crln.utilities.files import read_users_json, temporary_beside, write_json
+from nnunetv2_crln.utilities.files import temporary_beside
+from nnunetv2_crln.utilities.json_files import read_users_json, write_json
 
 PACKAGE = "nnunetv2_crln"
 

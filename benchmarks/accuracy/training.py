@@ -99,7 +99,7 @@ def environment(device: str) -> dict[str, Any]:
 def write_result(result: dict, file: Path) -> None:
     """Write JSON; a reader never sees half of it."""
     from nnunetv2_crln.training.checkpoint import plain
-    from nnunetv2_crln.utilities.files import write_json
+    from nnunetv2_crln.utilities.json_files import write_json
 
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(plain(result), file)

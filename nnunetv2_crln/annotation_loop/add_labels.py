@@ -47,7 +47,8 @@ from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.raw_dataset.readers import image_endings, reader_class_of
-from nnunetv2_crln.utilities.files import finished_file, read_json, write_json
+from nnunetv2_crln.utilities.files import finished_file
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
 

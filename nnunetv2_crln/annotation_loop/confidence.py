@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nnunetv2_crln.annotation_loop.order_scans import Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction
+from nnunetv2_crln.evaluation.pseudo_label_quality import dice_from_sums
 
 
 def structure_confidences(prediction: VolumePrediction, names: list[str], label_manager: Any) -> dict[str, Structure]:
@@ -46,8 +47,7 @@ def _structures(probabilities: Tensor, has_regions: bool) -> Iterator[tuple[Tens
 def _structure(probability: Tensor, mask: Tensor, voxel_ml: float) -> Structure:
     existing, predicted = float(probability.sum(dtype=torch.float64)), int(mask.sum())
     hits = float(probability[mask].sum(dtype=torch.float64))
-    seen = predicted > 0 or existing >= 1
-    return Structure(2 * hits / (predicted + existing) if seen else float("nan"), predicted * voxel_ml)
+    return Structure(float(dice_from_sums(hits, predicted, existing)), predicted * voxel_ml)
 
 
 def voxel_confidence(probabilities: np.ndarray, has_regions: bool) -> np.ndarray:

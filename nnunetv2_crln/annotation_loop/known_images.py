@@ -14,7 +14,7 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import IMAGE_DIGESTS_FILE
 from nnunetv2_crln.raw_dataset.cases import all_images, source_record
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 from nnunetv2_crln.utilities.parallel import run_parallel
 
 Reports = dict[str, list[ChannelReport]]

@@ -10,8 +10,8 @@ import numpy as np
 SMALLEST_STRATUM = 10
 """Scans that a structure's uncertainty is compared with, at least."""
 MOST_STRATA = 4
-USUAL = 0.9
-"""A structure found in this share of the scans is missed where it is absent."""
+EXPECTED_SHARE = 0.9
+"""Share of scans with a structure from which it is expected in all: a scan without it counts as uncertain."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def stratified_uncertainty(cases: Mapping[str, Mapping[str, Structure]]) -> dict
         for stratum in _strata(present):
             for case, place in stratum.items():
                 places[case].append(place)
-        if len(present) >= USUAL * len(cases):
+        if len(present) >= EXPECTED_SHARE * len(cases):
             for case in set(cases) - set(present):
                 places[case].append(1.0)
     return {case: float(np.mean(found)) if found else 1.0 for case, found in places.items()}

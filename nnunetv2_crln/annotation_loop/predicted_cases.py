@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from nnunetv2_crln.annotation_loop.confidence import structure_confidences
 from nnunetv2_crln.annotation_loop.order_scans import Structure
 from nnunetv2_crln.annotation_loop.volume_predictor import VolumePrediction, VolumePredictor
 from nnunetv2_crln.raw_dataset.classes import foreground_names
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import nan_to_null, null_to_nan, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -65,15 +64,15 @@ def predict_cases(
             structures = structure_confidences(prediction, names, predictor.label_manager)
             content = {
                 "made_from": made_from,
-                "structures": {name: [_none(s.expected_dice), s.volume_ml] for name, s in structures.items()},
+                "structures": nan_to_null({name: [s.expected_dice, s.volume_ml] for name, s in structures.items()}),
                 "descriptor": [float(value) for value in prediction.descriptor],
-                "extra": on_prediction(prediction),
+                "details": on_prediction(prediction),
             }
             write_json(content, path)
         predicted[case] = PredictedCase(
-            {name: Structure(_nan(dice), volume) for name, (dice, volume) in content["structures"].items()},
+            {name: Structure(*values) for name, values in null_to_nan(content["structures"]).items()},
             np.array(content["descriptor"]),
-            content["extra"],
+            content["details"],
         )
     return predicted
 
@@ -81,14 +80,7 @@ def predict_cases(
 def _kept(path: Path, made_from: dict) -> dict | None:
     with contextlib.suppress(OSError, ValueError):  # missing or damaged: the case is done again
         content = read_json(path)
-        if isinstance(content, dict) and content.get("made_from") == made_from:
+        # Files of version 0.1.0 have no details under this name.
+        if isinstance(content, dict) and content.get("made_from") == made_from and "details" in content:
             return content
     return None
-
-
-def _none(value: float) -> float | None:
-    return None if math.isnan(value) else value
-
-
-def _nan(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -23,7 +23,8 @@ def command(arguments: Sequence[str] | None = None) -> None:
     from nnunetv2_crln.evaluation.comparison import COMPARISON_RESAMPLES, compare_evaluations
     from nnunetv2_crln.evaluation.folder import check_folders, evaluate_folder
     from nnunetv2_crln.evaluation.tables import csv_table, markdown_table, terminal_table
-    from nnunetv2_crln.utilities.files import refuse_unwritable, write_json_with_nulls, write_text
+    from nnunetv2_crln.utilities.files import refuse_unwritable, write_text
+    from nnunetv2_crln.utilities.json_files import write_json_with_nulls
 
     output = _output_file(options)
     folders = [options.predictions] + ([options.compare] if options.compare else [])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import listing
+from nnunetv2_crln.layout import DATASET_RECORD
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.command_parser import CommandParser
@@ -64,7 +65,7 @@ def _describe(plan: HidingPlan) -> str:
         cases = plan.of(role)
         with_label = sum(case.label is not None for case in cases)
         lines.append(f"  {role.images}: {len(cases):4d} {role.value}, {with_label} with a label in {role.labels}")
-    lines.append(f"  labelled cases: {', '.join(plan.dataset_json['crln']['labelled_cases'])}")
+    lines.append(f"  labelled cases: {', '.join(plan.dataset_json[DATASET_RECORD]['labelled_cases'])}")
     if plan.left_out:
         lines.append(f"  left out: {len(plan.left_out)} test images of the source: {listing(plan.left_out)}")
     return "\n".join(lines)

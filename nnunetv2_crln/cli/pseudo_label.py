@@ -18,7 +18,7 @@ def command(arguments: Sequence[str] | None = None) -> None:
     """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
     # Imported after parsing: --help need not wait for nnU-Net.
-    from nnunetv2_crln.annotation_loop.pseudo_label import Gate, write_pseudo_labels
+    from nnunetv2_crln.annotation_loop.write_pseudo_labels import Gate, write_pseudo_labels
     from nnunetv2_crln.layout import PSEUDO_LABELS_FILE
 
     gate = Gate(options.keep, options.confidence)

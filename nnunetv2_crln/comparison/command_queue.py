@@ -177,7 +177,10 @@ def _collect_ended(
 
 
 class _Progress:
-    """Show running commands: in place on a terminal; in a log a line each per minute, and the first that one tells."""
+    """Show running commands: in place on a terminal, or in a log one line per command each minute.
+
+    A log also gets the first progress of a command as soon as there is any.
+    """
 
     def __init__(self) -> None:
         self.started = self.shown = time.perf_counter()

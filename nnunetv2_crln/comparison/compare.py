@@ -12,10 +12,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.comparison.command_queue import QueuedCommand, run_queue
 from nnunetv2_crln.comparison.estimate import describe_cost, gpu_environment, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
-from nnunetv2_crln.comparison.methods import Training, teacher_of, trainings
 from nnunetv2_crln.comparison.options import RECIPE, CompareOptions
 from nnunetv2_crln.comparison.recipe import preparing_commands
 from nnunetv2_crln.comparison.table import comparison_table
+from nnunetv2_crln.comparison.trainings import Training, teacher_of, trainings
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
@@ -35,7 +35,8 @@ from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.report import build_report
-from nnunetv2_crln.utilities.files import read_json, write_json, write_json_with_nulls, write_text
+from nnunetv2_crln.utilities.files import write_text
+from nnunetv2_crln.utilities.json_files import read_json, write_json, write_json_with_nulls
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.print_warnings import print_warnings
 

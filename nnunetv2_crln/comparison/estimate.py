@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2_crln.comparison.measure_step import RESULT_MARK
-from nnunetv2_crln.comparison.methods import Training
 from nnunetv2_crln.comparison.options import RECIPE, SUPERVISED, CompareOptions
+from nnunetv2_crln.comparison.trainings import Training
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities.durations import duration
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 
 def measure_methods(todo: Sequence[Training], options: CompareOptions, kept_in: Path) -> dict[str, dict[str, float]]:

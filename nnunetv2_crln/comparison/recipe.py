@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.comparison.command_queue import QueuedCommand
-from nnunetv2_crln.comparison.methods import Training
 from nnunetv2_crln.comparison.options import CompareOptions
+from nnunetv2_crln.comparison.trainings import Training
 from nnunetv2_crln.layout import SPLITS_FILE
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry
 from nnunetv2_crln.raw_dataset.folders import find_dataset
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 
 def preparing_commands(recipe: Training, teacher: Training, options: CompareOptions) -> list[QueuedCommand]:
@@ -71,8 +71,8 @@ def write_recipe(
         preprocessed: Folder in place of nnUNet_preprocessed.
     """
     # Imported here: a comparison without this method need not wait for what predicts.
-    from nnunetv2_crln.annotation_loop.pseudo_label import Gate, write_pseudo_labels
     from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice
+    from nnunetv2_crln.annotation_loop.write_pseudo_labels import Gate, write_pseudo_labels
     from nnunetv2_crln.plan_and_preprocess.fingerprint import FINGERPRINT
 
     source = find_dataset(dataset_id)

@@ -2,7 +2,7 @@
 
 import re
 
-# Texts of training/progress_line.py and of nnU-Net.
+# Texts of training/hooks/progress_line.py and of nnU-Net.
 _ESTIMATE = re.compile(r"About (.+ for \d+ epochs, until [^(]+?) \(")
 _OUR_EPOCH = re.compile(r"Epoch (\d+ of \d+): .*pseudo Dice ([\d.]+)(?:.*, ([^,]+ left),)?")
 _NNUNET_EPOCH = re.compile(r"Epoch (\d+)\s*$")

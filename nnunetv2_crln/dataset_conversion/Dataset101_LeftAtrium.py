@@ -9,14 +9,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_crln.dataset_conversion.common.command import build_parser, convert_dataset
-from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase, SourceCase, check_scan, recoded
+from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase, SourceCase, check_scan, recoded_mask
 from nnunetv2_crln.dataset_conversion.common.converter import Conversion
 from nnunetv2_crln.dataset_conversion.common.hdf5 import read_arrays, require_h5py
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image
 from nnunetv2_crln.dataset_conversion.common.label_crop import add_crop_option, crop_around_label, crop_options
-from nnunetv2_crln.dataset_conversion.common.labels import integer_values
 from nnunetv2_crln.dataset_conversion.common.orientation import align_label
-from nnunetv2_crln.dataset_conversion.common.search import Found, walk
+from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import published_split
 
 DESCRIPTION = """\
@@ -40,14 +39,10 @@ SPACING = (0.625, 0.625, 0.625)  # spacing of every case, in mm; the HDF5 files 
 def find(options: argparse.Namespace) -> Found:
     """Find all CASE folders below the given folders."""
     found = Found()
-    unreadable: dict[Path, str] = {}
-    for folder in options.i:
-        for path, names in walk(folder, unreadable):
-            _add_case(found, path, names)
-            if not {SCAN, HDF5} & set(names) and LABEL in names:
-                found.skipped[f"no {SCAN} or {HDF5}"].append(str(path))
-    for path, reason in unreadable.items():
-        found.broken[path.name] = f"cannot list {path}: {reason}. Check its permissions."
+    for path, names in found.walk(options.i):
+        _add_case(found, path, names)
+        if not {SCAN, HDF5} & set(names) and LABEL in names:
+            found.skipped[f"no {SCAN} or {HDF5}"].append(str(path))
     if any(source.images[0].name == HDF5 for sources in found.candidates.values() for source in sources):
         require_h5py()
     return found
@@ -102,9 +97,8 @@ def _read_nrrd(source: SourceCase) -> ConvertedCase:
 
 
 def _binary(label: sitk.Image, where: object) -> sitk.Image:
-    # The challenge marks the atrium with 255, UA-MT with 1; a file with both has another meaning and is refused.
-    _, values = integer_values(label, where)
-    return recoded(label, {0: 0, 255 if 255 in values else 1: 1}, where)
+    # The challenge marks the atrium with 255, UA-MT with 1.
+    return recoded_mask(label, where)
 
 
 def make_conversion(options: argparse.Namespace) -> Conversion:

@@ -10,14 +10,13 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_crln.dataset_conversion.common.command import build_parser, convert_dataset
-from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase, SourceCase, check_scan, recoded
+from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase, SourceCase, check_scan, recoded_mask
 from nnunetv2_crln.dataset_conversion.common.converter import Conversion
 from nnunetv2_crln.dataset_conversion.common.dicom import is_dicom, read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image
 from nnunetv2_crln.dataset_conversion.common.label_crop import add_crop_option, crop_around_label, crop_options
-from nnunetv2_crln.dataset_conversion.common.labels import integer_values
 from nnunetv2_crln.dataset_conversion.common.orientation import align_label, flip_label
-from nnunetv2_crln.dataset_conversion.common.search import Found, walk
+from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import published_split
 
 DESCRIPTION = """\
@@ -50,21 +49,16 @@ CROP_SMALLEST = (96, 96, 96)
 def find(options: argparse.Namespace) -> Found:
     """Find all DICOM series, NIfTI images and labels below the given folders."""
     found = Found()
-    unreadable: dict[Path, str] = {}
     images: dict[str, list[Path]] = {}
     labels: dict[str, list[Path]] = {}
-    for folder in options.i:
-        for path, names in walk(folder, unreadable):
-            _sort_files(found, path, names, images, labels)
+    for path, names in found.walk(options.i, lambda folder: (_case_of(folder) or folder.name,)):
+        _sort_files(found, path, names, images, labels)
     for case, paths in images.items():
         found.candidates[case] = [SourceCase((path,), labels.get(case, [None])[0]) for path in paths]
     for case, paths in labels.items():
-        if len(paths) > 1:
-            found.broken[case] = f"has {len(paths)} labels: {', '.join(map(str, paths))}. Keep one of them."
+        found.refuse_several_labels(case, paths)
         if case not in images:
             found.skipped["label without image"].append(str(paths[0]))
-    for path, reason in unreadable.items():
-        found.broken[_case_of(path) or path.name] = f"cannot list {path}: {reason}. Check its permissions."
     return found
 
 
@@ -121,9 +115,7 @@ def _label_on(scan: sitk.Image, path: Path, flip: str) -> tuple[sitk.Image, list
         label, notes = align_label(label, scan, path)
     else:
         label = flip_label(label, scan, "" if flip == "none" else flip, path)
-    # Some tools write 255 instead of 1.
-    _, values = integer_values(label, path)
-    return recoded(label, {0: 0, 255 if 255 in values else 1: 1}, path), notes
+    return recoded_mask(label, path), notes
 
 
 def _smallest_type(scan: sitk.Image) -> sitk.Image:

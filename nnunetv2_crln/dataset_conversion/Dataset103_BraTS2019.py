@@ -18,7 +18,7 @@ from nnunetv2_crln.dataset_conversion.common.converted_case import (
 from nnunetv2_crln.dataset_conversion.common.converter import Conversion
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image
 from nnunetv2_crln.dataset_conversion.common.orientation import align_label
-from nnunetv2_crln.dataset_conversion.common.search import Found, walk
+from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import published_split
 
 DESCRIPTION = """\
@@ -53,13 +53,9 @@ REGIONS = {
 def find(options: argparse.Namespace) -> Found:
     """Find all case folders below the given folders."""
     found = Found()
-    unreadable: dict[Path, str] = {}
-    for folder in options.i:
-        for path, names in walk(folder, unreadable):
-            for case, files in _files_of_cases(path, names).items():
-                _add_case(found, case, files, options.modalities)
-    for path, reason in unreadable.items():
-        found.broken[path.name] = f"cannot list {path}: {reason}. Check its permissions."
+    for path, names in found.walk(options.i):
+        for case, files in _files_of_cases(path, names).items():
+            _add_case(found, case, files, options.modalities)
     return found
 
 

@@ -14,7 +14,7 @@ from nnunetv2_crln.dataset_conversion.common.converted_case import ConvertedCase
 from nnunetv2_crln.dataset_conversion.common.converter import Conversion
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image
 from nnunetv2_crln.dataset_conversion.common.orientation import align_label
-from nnunetv2_crln.dataset_conversion.common.search import Found, walk
+from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import published_split
 from nnunetv2_crln.errors import UserError
 
@@ -83,19 +83,18 @@ class Volumes:
 def find(options: argparse.Namespace) -> Found:
     """Find both phases of all patients below the given folders."""
     found, volumes = Found(), Volumes()
-    unreadable: dict[Path, str] = {}
-    for folder in options.i:
-        for path, names in walk(folder, unreadable):
-            volumes.add(path, names)
+    for path, names in found.walk(options.i, _cases_in):
+        volumes.add(path, names)
     for (folder, patient), frames in volumes.images.items():
         _add_patient(found, folder, patient, frames, volumes.labels)
     with_image = {(patient, frame) for (_, patient), frames in volumes.images.items() for frame in frames}
     for key in volumes.labels.keys() - with_image:
         found.skipped["label without image"] += map(str, volumes.labels[key])
-    for path, reason in unreadable.items():
-        for case in _cases_of(path.name) if PATIENT.fullmatch(path.name) else (path.name,):
-            found.broken[case] = f"cannot list {path}: {reason}. Check its permissions."
     return found
+
+
+def _cases_in(folder: Path) -> tuple[str, ...]:
+    return _cases_of(folder.name) if PATIENT.fullmatch(folder.name) else (folder.name,)
 
 
 def _cases_of(patient: str) -> tuple[str, str]:
@@ -121,9 +120,7 @@ def _add_patient(
             continue
         case, own_labels = cases[phases.index(frame)], labels.get((patient, frame), [])
         found.candidates[case] += [SourceCase((path,), next(iter(own_labels), None)) for path in paths]
-        if len(own_labels) > 1:
-            places = ", ".join(map(str, own_labels))
-            found.broken[case] = f"has {len(own_labels)} labels: {places}. Keep one of them."
+        found.refuse_several_labels(case, own_labels)
 
 
 def _phases(folder: Path, patient: str, frames: list[int]) -> list[int]:

@@ -13,7 +13,7 @@ from nnunetv2_crln.layout import (
     LABELS_UNLABELLED,
     SPLITS_FILE,
 )
-from nnunetv2_crln.utilities.files import write_json
+from nnunetv2_crln.utilities.json_files import write_json
 
 DATASET_NAME = "Dataset999_DemoHeart"
 SPACING = (1.8, 1.8, 2.5)  # mm, x y z

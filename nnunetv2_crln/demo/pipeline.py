@@ -22,7 +22,7 @@ from nnunetv2_crln.demo.dataset import DATASET_NAME, write_demo_dataset, write_d
 from nnunetv2_crln.demo.plans import DEMO_PLANS, write_demo_plans
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
-from nnunetv2_crln.utilities.files import write_json
+from nnunetv2_crln.utilities.json_files import write_json
 
 DATASET_ID = dataset_number(DATASET_NAME)
 CONFIGURATION = "3d_fullres"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from nnunetv2_crln.layout import PLANS_BLOCK, SHORT_SCHEDULE
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 DEMO_PLANS = "nnUNetPlans_demo"
 

@@ -102,7 +102,7 @@ def _split(folders: DatasetFolders, _: int) -> Iterator[Finding]:
 def _preprocessed(folders: DatasetFolders, _: int) -> Iterator[Finding]:
     from nnunetv2_crln.plan_and_preprocess.plans import check_plans
     from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
-    from nnunetv2_crln.utilities.files import read_json
+    from nnunetv2_crln.utilities.json_files import read_json
 
     found = False
     for path in sorted(folders.preprocessed.glob("*.json")):

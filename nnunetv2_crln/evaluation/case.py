@@ -10,7 +10,7 @@ import numpy as np
 from nnunetv2_crln.errors import UserError, exact, listing
 from nnunetv2_crln.evaluation.metrics import mask_metrics
 from nnunetv2_crln.raw_dataset.classes import LabelDefinition
-from nnunetv2_crln.raw_dataset.reading import explain_read_error
+from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.utilities.nifti import check_nifti_is_complete
 
 # Rounding by other tools (NIfTI stores float32) stays far below these tolerances; a real mix-up does not.

@@ -167,7 +167,7 @@ def _compare(labelled: Mapping[str, Features], group: str, cases: Mapping[str, F
     median = np.median(other, 0)
     distance = np.abs(median - centre) / spread
     far = [int(index) for index in np.argsort(-distance) if distance[index] >= FAR]
-    # Each labelled case is as usual as its farthest: what no labelled case exceeds is not unusual.
+    # A case counts as unusual only if it is also half as far again from the centre as the farthest labelled case.
     own = np.abs(usual - centre).max(0)
     beyond = (np.abs(other - centre) >= np.maximum(FAR * spread, 1.5 * own)).any(1)
     return Shift(

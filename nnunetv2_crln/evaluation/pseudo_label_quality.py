@@ -21,9 +21,25 @@ def expected_dice(labels: np.ndarray, confidence: np.ndarray, volumes: np.ndarra
     """
     predicted = np.bincount(labels, minlength=len(volumes))[1:]
     hits = np.bincount(labels, confidence, minlength=len(volumes))[1:]
-    existing = np.asarray(volumes, dtype=float)[1:]
-    counts = (predicted > 0) | (existing >= 1)
-    return float((2 * hits[counts] / (predicted + existing)[counts]).mean()) if counts.any() else float("nan")
+    dice = dice_from_sums(hits, predicted, np.asarray(volumes, dtype=float)[1:])
+    counts = np.isfinite(dice)
+    return float(dice[counts].mean()) if counts.any() else float("nan")
+
+
+def dice_from_sums(hits: np.ndarray | float, predicted: np.ndarray | int, existing: np.ndarray | float) -> np.ndarray:
+    """Estimate the Dice of classes from sums of their probabilities, see :func:`expected_dice`.
+
+    Args:
+        hits: Sum of the probabilities of a class over the voxels predicted as it, (C,) or a number.
+        predicted: Number of voxels predicted as the class.
+        existing: Sum of its probabilities over all voxels.
+
+    Returns:
+        Expected Dice in [0, 1], of the arguments' shape; NaN for a class that is neither predicted nor expected in at
+        least one voxel.
+    """
+    counts = (np.asarray(predicted) > 0) | (np.asarray(existing) >= 1)
+    return np.where(counts, 2 * np.asarray(hits) / np.where(counts, predicted + existing, 1), np.nan)
 
 
 def confidence_summary(

@@ -1,4 +1,4 @@
-"""Losses for the consistency between student and pseudo labels (Eq. 1-2)."""
+"""Loss for the consistency between student and pseudo labels (Eq. 1-2)."""
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,7 +10,8 @@ def consistency_loss(logits: Tensor, pseudo_labels: Tensor, weight: Tensor) -> T
     Args:
         logits: Student's output for the strong view, before softmax, (B, C, *grid).
         pseudo_labels: Class indices, (B, *grid), int64.
-        weight: Weight of each voxel, (B, *grid): 1 where the (rectified) teacher is confident, 0 elsewhere.
+        weight: Weight of each voxel, (B, *grid): the trust in its label, in [0, 1], where the (rectified) teacher is
+            confident; 0 elsewhere.
 
     Returns:
         Scalar: the weighted sum divided by the number of all voxels, as the mean over the lattice in Eq. 2. Zero, with

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from nnunetv2_crln.errors import UserError
+
 
 @dataclass(frozen=True)
 class DecoderFeatures:
@@ -29,18 +31,18 @@ def tapped_modules(network: nn.Module) -> tuple[nn.Module, nn.Module, nn.Module]
     """Return the modules whose outputs are Z2, Z3 and Z4.
 
     Raises:
-        NotImplementedError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
+        UserError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
     """
     encoder, decoder = getattr(network, "encoder", None), getattr(network, "decoder", None)
     decoder_stages = getattr(decoder, "stages", None)
     encoder_stages = getattr(encoder, "stages", None)
     if decoder_stages is None or encoder_stages is None:
-        raise NotImplementedError(
+        raise UserError(
             f"CRLN reads the decoder stages of a U-Net; {type(network).__name__} has no encoder.stages and "
             "decoder.stages. Choose a plan with a U-Net architecture (any nnU-Net default or ResEnc preset)."
         )
     if len(decoder_stages) < 2:
-        raise NotImplementedError(
+        raise UserError(
             f"CRLN needs features at full, half and quarter resolution; this plan's network has "
             f"{len(decoder_stages)} decoder stage(s), at least 2 are needed. Plan with larger images or edit n_stages."
         )
@@ -55,7 +57,7 @@ def tapped_channels(network: nn.Module) -> tuple[int, int, int]:
     last encoder stage, so the first three entries of the encoder's list are right for every topology.
 
     Raises:
-        NotImplementedError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
+        UserError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
     """
     tapped_modules(network)
     channels: Sequence[int] = network.encoder.output_channels  # type: ignore[union-attr, assignment]
@@ -71,7 +73,7 @@ class FeatureTaps:
         network: Network with nnU-Net's ``encoder`` and ``decoder``.
 
     Raises:
-        NotImplementedError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
+        UserError: The network has no nnU-Net encoder and decoder, or fewer than two decoder stages.
     """
 
     def __init__(self, network: nn.Module) -> None:

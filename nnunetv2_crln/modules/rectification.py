@@ -74,7 +74,30 @@ def agreement(logits: Tensor, relationship_map: Tensor, disagreement_weight: flo
 
 
 class Rectification(nn.Module):
-    """Base class of all ways to rectify: ``forward`` maps logits and relationship map to rectified logits."""
+    """Base class of all ways to rectify: ``forward`` maps logits and relationship map to rectified logits.
+
+    Attributes:
+        decides_by_probability: True if probabilities decide, in which classes that cannot be must have no share; False
+            if logits are added, which need finite values.
+    """
+
+    decides_by_probability = False
+
+    def correction_parameter(self) -> Tensor | None:
+        """Return mu of Eq. 8, a scalar tensor; None if the rectification has none, the default."""
+        return None
+
+    def trust(self, logits: Tensor, relationship_map: Tensor) -> Tensor | None:
+        """Weight each voxel's pseudo label.
+
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            relationship_map: Map of the dynamic interaction module, (B, C, *grid).
+
+        Returns:
+            Weights in [0, 1], (B, *grid); None for 1 everywhere, the default.
+        """
+        return None
 
     def project(self) -> None:
         """Bring the parameters back into their bounds after an update; by default there are none."""
@@ -92,6 +115,10 @@ class CorrectionParameter(Rectification):
     def __init__(self, initial: float = 0.0) -> None:
         super().__init__()
         self.mu = nn.Parameter(torch.tensor(float(initial)))
+
+    def correction_parameter(self) -> Tensor:
+        """Return mu, a scalar tensor."""
+        return self.mu
 
     def forward(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
         """Rectify logits with :func:`rectify_logits`.
@@ -154,6 +181,8 @@ class FixedRectification(Rectification):
         confidence_threshold: Keep the logits wherever their largest probability reaches this value.
     """
 
+    decides_by_probability = True
+
     def __init__(self, confidence_threshold: float) -> None:
         super().__init__()
         self.confidence_threshold = confidence_threshold
@@ -181,6 +210,8 @@ class AgreementRectification(Rectification):
     Args:
         disagreement_weight: Trust where logits and map differ, in [0, 1].
     """
+
+    decides_by_probability = True
 
     def __init__(self, disagreement_weight: float) -> None:
         super().__init__()

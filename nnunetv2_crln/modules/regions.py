@@ -5,7 +5,9 @@ the classes outside and inside is the same probability. So everything that is de
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from nnunetv2_crln.modules.rectification import Rectification
 
 
 def as_two_classes(logits: Tensor) -> Tensor:
@@ -34,16 +36,17 @@ def as_regions(two_classes: Tensor, num_regions: int) -> Tensor:
     return (two_classes[:, 1] - two_classes[:, 0]).unflatten(0, (-1, num_regions))
 
 
-class RegionRectification(nn.Module):
+class RegionRectification(Rectification):
     """Rectify each region as a problem of two classes.
 
     Args:
         rectifier: Rectification for two classes; all regions share its parameters.
     """
 
-    def __init__(self, rectifier: nn.Module) -> None:
+    def __init__(self, rectifier: Rectification) -> None:
         super().__init__()
         self.rectifier = rectifier
+        self.decides_by_probability = rectifier.decides_by_probability
 
     def forward(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
         """Rectify the logits of regions.
@@ -58,7 +61,7 @@ class RegionRectification(nn.Module):
         two_classes = self.rectifier(as_two_classes(logits), as_two_classes(relationship_map))
         return as_regions(two_classes, logits.shape[1])
 
-    def trust(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
+    def trust(self, logits: Tensor, relationship_map: Tensor) -> Tensor | None:
         """Weight the pseudo label of each voxel and region; see ``AgreementRectification``.
 
         Args:
@@ -66,16 +69,15 @@ class RegionRectification(nn.Module):
             relationship_map: Map of the regions, (B, K, *grid).
 
         Returns:
-            Weights, (B, K, *grid).
+            Weights, (B, K, *grid); None for 1 everywhere.
         """
-        weights = self.rectifier.trust(as_two_classes(logits), as_two_classes(relationship_map))  # type: ignore[operator]
-        return weights.unflatten(0, logits.shape[:2])
+        weights = self.rectifier.trust(as_two_classes(logits), as_two_classes(relationship_map))
+        return None if weights is None else weights.unflatten(0, logits.shape[:2])
 
-    @property
-    def mu(self) -> Tensor | None:
-        """Correction parameter of Eq. 8; None if the rectification has none."""
-        return getattr(self.rectifier, "mu", None)
+    def correction_parameter(self) -> Tensor | None:
+        """Return mu of Eq. 8, a scalar tensor; None if the rectification has none."""
+        return self.rectifier.correction_parameter()
 
     def project(self) -> None:
         """Project the parameters back into their range."""
-        self.rectifier.project()  # type: ignore[operator]
+        self.rectifier.project()

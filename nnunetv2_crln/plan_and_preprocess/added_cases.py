@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
 )
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
+from nnunetv2_crln.utilities.files import temporary_beside
 from nnunetv2_crln.utilities.parallel import run_all
 
 
@@ -114,7 +114,7 @@ def preprocess_added_labelled(
     Raises:
         UserError: Cases could not be preprocessed (reported after all others are done).
     """
-    temporary = data.folder / f".crln_{uuid.uuid4().hex[:8]}"
+    temporary = temporary_beside(data.folder / "labelled")
     temporary.mkdir()
     tasks = {
         case: (case, files, data.folder, temporary, data.plans_manager.plans, data.configuration, dataset_json)

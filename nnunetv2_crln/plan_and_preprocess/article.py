@@ -11,7 +11,7 @@ import numpy as np
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import DATASET_RECORD, PLANS_BLOCK
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 if TYPE_CHECKING:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager

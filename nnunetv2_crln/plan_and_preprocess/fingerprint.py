@@ -24,9 +24,9 @@ from nnunetv2_crln.raw_dataset.cases import (
     source_record,
 )
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
-from nnunetv2_crln.raw_dataset.reading import explain_read_error
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 from nnunetv2_crln.utilities.nifti import find_header_fault
 from nnunetv2_crln.utilities.parallel import run_parallel
 

@@ -56,7 +56,7 @@ def verify(folders: DatasetFolders, options: Options) -> None:
 def explaining_nnunet_errors(step: str, folders: DatasetFolders, options: Options) -> Iterator[None]:
     """Replace an error of one of nnU-Net's steps by the faults that the plugin's checks find in the files.
 
-    The step starts no worker process if it is to have one.
+    A step that asks for one worker process runs in a thread of this process.
 
     Args:
         step: Step of nnU-Net, for the message.

@@ -10,7 +10,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
-from nnunetv2_crln.utilities.files import read_json, read_users_json
+from nnunetv2_crln.utilities.json_files import read_json, read_users_json
 
 PLANS_KEYS = ("dataset_name", "plans_name", "image_reader_writer", "transpose_forward", "configurations")
 CONFIGURATION_KEYS = ("data_identifier", "preprocessor_name", "batch_size", "patch_size", "spacing")

@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 
 from nnunetv2_crln.layout import SMALL_PLANS_SUFFIX
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 TRAINER = "nnUNetTrainer_CRLN_short"
 LARGEST_PATCH = {2: 128, 3: 64}

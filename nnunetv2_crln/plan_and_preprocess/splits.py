@@ -10,7 +10,7 @@ from nnunetv2.utilities.crossval_split import generate_crossval_split
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import NUM_FOLDS, SPLITS_FILE
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 from nnunetv2_crln.utilities.names import with_hint
 
 _WAY_OUT = "Correct the file, or remove it to let nnU-Net make a new split."

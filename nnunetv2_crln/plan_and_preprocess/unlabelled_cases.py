@@ -28,8 +28,8 @@ from nnunetv2_crln.plan_and_preprocess.data_locks import unlabelled_data_lock
 from nnunetv2_crln.plan_and_preprocess.written_cases import channel_fault, inspect_image
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, number_of_channels, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
-from nnunetv2_crln.raw_dataset.reading import explain_read_error
-from nnunetv2_crln.utilities.files import write_json
+from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
+from nnunetv2_crln.utilities.json_files import write_json
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_parallel
 

@@ -15,7 +15,7 @@ from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import case_record, plan_key
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
-from nnunetv2_crln.utilities.files import read_json
+from nnunetv2_crln.utilities.json_files import read_json
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +15,14 @@ from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels, class_n
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.image_rules import turned
+from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
-from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.raw_dataset.survey import direction_of
 from nnunetv2_crln.utilities.nifti import find_header_fault, nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_all
 
 _ROUNDING = 1e-3  # far below what interpolation between two classes leaves
-_SAME_DIRECTION = 1e-2  # in each number of a direction, about half a degree
 
 
 @dataclass(frozen=True)
@@ -224,17 +224,3 @@ def _differences(properties: dict, image_properties: dict) -> Iterator[str]:
         yield f"has the spacing {properties['spacing']} mm, its image {image_properties['spacing']} mm"
     elif turned(own, images):
         yield "has another direction than its image: one of them is flipped or turned"
-
-
-def turned(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> bool:
-    """Tell whether two images are flipped or turned against each other, by more than rounding of their headers.
-
-    Args:
-        first: Direction of the axes of one image, as numbers in a row.
-        second: Direction of the axes of the other image.
-
-    Returns:
-        True if they differ; False if they cannot be compared, because one is missing or not finite.
-    """
-    comparable = len(first) == len(second) and np.isfinite([*first, *second]).all()
-    return bool(comparable) and not np.allclose(first, second, atol=_SAME_DIRECTION)

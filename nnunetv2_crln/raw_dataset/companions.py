@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.files import read_json
+from nnunetv2_crln.utilities.json_files import read_json
 
 TIFF_ENDINGS = (".tif", ".tiff")
 _CHANNEL = re.compile(r"(.+)_\d{4}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import DATASET_RECORD
-from nnunetv2_crln.utilities.files import read_users_json
+from nnunetv2_crln.utilities.json_files import read_users_json
 
 
 def read_dataset_json(path: str | Path) -> dict:

@@ -11,8 +11,10 @@ from nnunetv2_crln.raw_dataset.survey import ChannelReport
 # A factor between spacings that no scanner protocol explains, but a header in metres or without spacing does.
 SPACING_FACTOR = 10
 
-# So many different values have the labels of most datasets, and hardly a scan.
+# Most label maps have at most this many different values; hardly any scan does.
 LABEL_VALUES = 32
+
+_SAME_DIRECTION = 1e-2  # in each number of a direction, about half a degree
 
 CaseReports = Sequence[ChannelReport]
 """Descriptions of the files of one case."""
@@ -39,8 +41,21 @@ def share_directions(reports: CaseReports) -> bool:
 
     Directions of different lengths mean different numbers of dimensions, which is an error of its own.
     """
-    first = reports[0].direction
-    return all(len(r.direction) != len(first) or np.allclose(r.direction, first, atol=1e-2) for r in reports)
+    return not any(turned(report.direction, reports[0].direction) for report in reports)
+
+
+def turned(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> bool:
+    """Tell whether two images are flipped or turned against each other, by more than rounding of their headers.
+
+    Args:
+        first: Direction of the axes of one image, as numbers in a row.
+        second: Direction of the axes of the other image.
+
+    Returns:
+        True if they differ; False if they cannot be compared, because one is missing or not finite.
+    """
+    comparable = len(first) == len(second) and np.isfinite([*first, *second]).all()
+    return bool(comparable) and not np.allclose(first, second, atol=_SAME_DIRECTION)
 
 
 def is_flat(reports: CaseReports) -> bool:

@@ -14,7 +14,7 @@ from nnunetv2.imageio import reader_writer_registry
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.raw_dataset.reading import explain_read_error
+from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 
 
 def reader_class_of(

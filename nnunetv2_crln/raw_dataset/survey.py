@@ -14,8 +14,8 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import IMAGES_LABELLED
 from nnunetv2_crln.raw_dataset.cases import all_images, first_image, number_of_channels
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
-from nnunetv2_crln.raw_dataset.reading import explain_read_error
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_parallel
 

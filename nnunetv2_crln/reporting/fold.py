@@ -173,13 +173,9 @@ def _read_logging(fold_folder: Path, notes: list[str]) -> tuple[dict[str, list],
 @contextlib.contextmanager
 def _numpy_scalars_allowed() -> Iterator[None]:
     """Allow numpy scalars, which nnU-Net's own checkpoints log; ``weights_only`` refuses them although harmless."""
-    allow = getattr(torch.serialization, "safe_globals", None)
-    if allow is None:  # before torch 2.5
-        yield
-        return
     multiarray = getattr(np, "_core", None) or np.core
     dtypes = [type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64")]
-    with allow([multiarray.multiarray.scalar, np.dtype, *dtypes]):
+    with torch.serialization.safe_globals([multiarray.multiarray.scalar, np.dtype, *dtypes]):
         yield
 
 

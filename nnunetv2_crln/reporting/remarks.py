@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from nnunetv2_crln.layout import CURVE_PREFIX
 from nnunetv2_crln.reporting.curves import finite_points
 
-# Remarks about the course of a training need one.
+# With fewer epochs there is no trend to remark on.
 FEWEST_EPOCHS = 5
 
 

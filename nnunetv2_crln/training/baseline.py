@@ -29,7 +29,7 @@ class SupervisedBaseline(CPUArithmetic):
             return super().validation_step(batch)  # type: ignore[misc]
 
     def perform_actual_validation(self: Any, save_probabilities: bool = False) -> None:
-        """Validate on whole cases with no more worker processes than pay."""
+        """Validate on whole cases with one worker process per core at most."""
         with light_validation():
             super().perform_actual_validation(save_probabilities)  # type: ignore[misc]
 

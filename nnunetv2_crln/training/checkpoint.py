@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.files import finished_file
+from nnunetv2_crln.utilities.files import finished_file, temporary_beside
 
 
 def previous_file(path: str | Path) -> Path:
@@ -67,7 +66,7 @@ def _reason(error: BaseException) -> str:
 
 def _keep(path: Path) -> None:
     """Give the file a second name; it always keeps its own, which nnU-Net's ``--c`` looks for."""
-    second_name = path.with_name(f".{uuid.uuid4().hex[:8]}_{previous_file(path).name}")
+    second_name = temporary_beside(previous_file(path))
     try:
         os.link(path, second_name)
     except OSError:  # a file system without hard links

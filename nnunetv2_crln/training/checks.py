@@ -18,7 +18,7 @@ from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preproce
 def plans_file(plans: dict) -> Path:
     """Return the file that nnU-Net read these plans from, for messages."""
     folder = Path(os.environ.get("nnUNet_preprocessed", ""), str(plans.get("dataset_name", "")))
-    return folder / f"{plans.get('plans_name', 'plans')}.json"
+    return folder / f"{plans_identifier(folder, plans)}.json"
 
 
 def refuse_cascade(plans: dict, configuration: str) -> None:
@@ -29,10 +29,10 @@ def refuse_cascade(plans: dict, configuration: str) -> None:
         configuration: Name of a configuration in them.
 
     Raises:
-        NotImplementedError: It is one; the message names an alternative.
+        UserError: It is one; the message names an alternative.
     """
     if is_second_stage(plans, configuration):
-        raise NotImplementedError(
+        raise UserError(
             f"Configuration {configuration!r} is the second stage of a cascade. CRLN trains 2d, 3d_lowres and "
             "3d_fullres configurations; train 3d_fullres instead."
         )

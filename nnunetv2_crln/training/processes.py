@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def is_distributed() -> bool:
-    """Return True in a distributed training, be it of a single process."""
+    """Return True in a distributed training, even one with a single process."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 

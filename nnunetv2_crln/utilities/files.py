@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
-import json
-import math
 import os
 import stat
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from nnunetv2_crln.errors import UserError
 
 _HEX_DIGITS = "[0-9a-f]" * 8
 """Glob pattern of what :func:`temporary_beside` puts before a name."""
-_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "UTF-8", codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
 
 
 @contextmanager
@@ -40,7 +35,7 @@ def finished_file(path: str | Path) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        # On a full disk the call that writes knows no name. An error that is a text alone would lose it.
+        # When the disk is full, the error carries no file name; add it while it is known.
         if error.filename is None and error.errno is not None:
             error.filename = str(path)
         raise
@@ -120,22 +115,6 @@ def _cannot_write(path: Path, error: OSError) -> UserError:
     )
 
 
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        ValueError: It is not JSON as nnU-Net reads it; a byte order mark, which editors hide, is named.
-    """
-    content = Path(path).read_bytes()
-    for mark, encoding in _BYTE_ORDER_MARKS.items():
-        if content.startswith(mark):
-            raise ValueError(
-                f"it starts with a byte order mark ({encoding}), which nnU-Net cannot read; save it as UTF-8 without "
-                "byte order mark (in Notepad: Save as, encoding UTF-8)"
-            )
-    return json.loads(content.decode("utf-8"))
-
-
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
     """Format rows as CSV, one line each.
 
@@ -147,55 +126,3 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
-
-
-def read_users_json(path: str | Path, way_out: str) -> Any:
-    """Read a JSON file that a user may have edited.
-
-    Args:
-        path: File to read.
-        way_out: What to do if the file is damaged; a sentence of the error.
-
-    Returns:
-        Its content.
-
-    Raises:
-        UserError: The file is not valid JSON.
-        OSError: It cannot be read.
-    """
-    try:
-        return read_json(path)
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}. {way_out}") from None
-
-
-def write_json(content: Any, path: str | Path) -> None:
-    """Write a JSON file in nnU-Net's format; a killed process leaves the previous file intact.
-
-    Args:
-        content: Anything that JSON can represent.
-        path: File to write; its folder must exist.
-    """
-    with finished_file(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
-
-
-def write_json_with_nulls(content: Mapping, path: str | Path) -> None:
-    """Write results as JSON and create their folder; NaN becomes ``null``, because JSON has no NaN.
-
-    Args:
-        content: Anything that JSON can represent, and NaN.
-        path: File to write.
-
-    Raises:
-        UserError: The file cannot be written.
-    """
-    write_text(path, json.dumps(_nan_to_none(content), indent=2, allow_nan=False) + "\n")
-
-
-def _nan_to_none(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _nan_to_none(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_nan_to_none(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -1,4 +1,4 @@
-"""Let nnU-Net start no more worker processes than pay: each imports torch and nnU-Net, ten seconds of work."""
+"""Limit the worker processes that nnU-Net starts: each spends ten seconds on importing torch and nnU-Net."""
 
 from __future__ import annotations
 

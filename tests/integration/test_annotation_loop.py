@@ -18,7 +18,7 @@ from nnunetv2_crln.cli import add_labels, add_unlabelled, pseudo_label, rank
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import ADDED_FILE, PSEUDO_LABELS_FILE, RAW_LOCK, SPLITS_FILE
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 QUICK = ["-d", str(DATASET), "-np", "1", "--no_pbar"]
 SHAPE = (20, 20, 20)

@@ -23,7 +23,7 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import SPLITS_FILE
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring.facts import write_facts
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 METHODS = ["--methods", "supervised", "crln", "--epochs", "1"]
 

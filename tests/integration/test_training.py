@@ -226,12 +226,12 @@ def shallow(plans, configuration):
 
 
 def test_a_cascade_is_refused_by_name(trainer_of):
-    with pytest.raises(NotImplementedError, match="second stage of a cascade"):
+    with pytest.raises(UserError, match="second stage of a cascade"):
         trainer_of(change=cascade)
 
 
 def test_too_few_decoder_stages_are_refused(trainer_of):
-    with pytest.raises(NotImplementedError, match="1 decoder stage"):
+    with pytest.raises(UserError, match="1 decoder stage"):
         trainer_of(change=shallow).initialize()
 
 

@@ -116,3 +116,20 @@ def recoded(label: sitk.Image, codes: Mapping[int, int], where: object) -> sitk.
     if not classes.any():
         raise UserError(f"{where} marks nothing: every voxel is background. Download the label again.")
     return with_geometry_of(label, classes)
+
+
+def recoded_mask(label: sitk.Image, where: object) -> sitk.Image:
+    """Replace the values of a mask, which some tools write as 0 and 255, by the classes 0 and 1.
+
+    Args:
+        label: Label image of any scalar type.
+        where: Name of the label, for the message.
+
+    Returns:
+        Label image of class numbers.
+
+    Raises:
+        UserError: The label holds other values, 1 and 255 together, or background alone.
+    """
+    _, values = integer_values(label, where)
+    return recoded(label, {0: 0, 255 if 255 in values else 1: 1}, where)

@@ -23,7 +23,8 @@ from nnunetv2_crln.dataset_conversion.common.splits import Split
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD, RAW_LOCK, SPLITS_FILE, UNFINISHED_CONVERSION_FILE
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
-from nnunetv2_crln.utilities.files import remove_leftovers, write_json
+from nnunetv2_crln.utilities.files import remove_leftovers
+from nnunetv2_crln.utilities.json_files import write_json
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
 

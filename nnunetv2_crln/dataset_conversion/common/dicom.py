@@ -6,7 +6,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.raw_dataset.reading import last_line
+from nnunetv2_crln.raw_dataset.read_errors import last_line
 
 POSITION, ORIENTATION = "0020|0032", "0020|0037"
 # Tolerated relative deviation: positions have few decimals, but a missing slice doubles a distance.

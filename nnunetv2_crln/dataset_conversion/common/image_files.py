@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from nnunetv2_crln.dataset_conversion.common.geometry import ROUNDING, Grid, corner_distance
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.raw_dataset.reading import explain_read_error, last_line
+from nnunetv2_crln.raw_dataset.read_errors import explain_read_error, last_line
 from nnunetv2_crln.utilities.files import finished_file
 from nnunetv2_crln.utilities.nifti import check_nifti_is_complete
 

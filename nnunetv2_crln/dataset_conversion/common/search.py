@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,6 +24,38 @@ class Found:
     skipped: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     broken: dict[str, str] = field(default_factory=dict)
 
+    def walk(
+        self, folders: Iterable[Path], cases_of: Callable[[Path], Iterable[str]] = lambda folder: (folder.name,)
+    ) -> Iterator[tuple[Path, list[str]]]:
+        """Walk through folders and all below them; what cannot be listed breaks the cases that it may hold.
+
+        Args:
+            folders: Folders to start from.
+            cases_of: Returns the names of the cases that a folder may hold; by default its own name.
+
+        Yields:
+            Each folder with the sorted names of its visible files.
+
+        Raises:
+            UserError: One of ``folders`` does not exist or cannot be listed.
+        """
+        for folder in folders:
+            unreadable: dict[Path, str] = {}
+            yield from _walk(folder, unreadable)
+            for path, reason in unreadable.items():
+                text = f"cannot list {path}: {reason}. Check its permissions."
+                self.broken |= dict.fromkeys(cases_of(path), text)
+
+    def refuse_several_labels(self, case: str, labels: Sequence[Path]) -> None:
+        """Mark a case as broken if it has more than one label.
+
+        Args:
+            case: Name of the case.
+            labels: Paths of all labels of the case.
+        """
+        if len(labels) > 1:
+            self.broken[case] = f"has {len(labels)} labels: {', '.join(map(str, labels))}. Keep one of them."
+
     def unique_sources(self) -> dict[str, SourceCase]:
         """Return the one source of each case; mark cases that were found several times as broken."""
         for case, sources in self.candidates.items():
@@ -33,19 +65,8 @@ class Found:
         return {case: sources[0] for case, sources in self.candidates.items() if case not in self.broken}
 
 
-def walk(folder: Path, unreadable: dict[Path, str]) -> Iterator[tuple[Path, list[str]]]:
-    """Walk through a folder and all folders below it.
-
-    Args:
-        folder: Folder to start from.
-        unreadable: Dictionary that receives folders that could not be listed, with the reason.
-
-    Yields:
-        Each folder with the sorted names of its visible files.
-
-    Raises:
-        UserError: The folder itself does not exist or cannot be listed.
-    """
+def _walk(folder: Path, unreadable: dict[Path, str]) -> Iterator[tuple[Path, list[str]]]:
+    """Walk through a folder and all folders below it; ``unreadable`` receives those that could not be listed."""
     if not folder.is_dir():
         raise UserError(
             f"{folder} is not a folder. Give the folder of the downloaded data with -i (see --help)."

@@ -66,9 +66,6 @@ class HidingPlan:
         return [case for case in self.cases if case.role is role]
 
 
-# --- choosing ---------------------------------------------------------------------------------------------------------
-
-
 def make_plan(source_id: int, target_id: int, choice: LabelChoice, name: str | None = None) -> HidingPlan:
     """Decide the role of each case of a dataset in ``nnUNet_raw``, without writing anything.
 

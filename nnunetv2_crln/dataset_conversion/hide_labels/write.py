@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +17,13 @@ from nnunetv2_crln.dataset_conversion.hide_labels.plan import HidingPlan, Planne
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD
 from nnunetv2_crln.raw_dataset.cases import first_image
-from nnunetv2_crln.raw_dataset.check_labels import check_label, turned
+from nnunetv2_crln.raw_dataset.check_labels import check_label
 from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_values
 from nnunetv2_crln.raw_dataset.companions import with_companions
+from nnunetv2_crln.raw_dataset.image_rules import turned
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
-from nnunetv2_crln.utilities.files import write_json
+from nnunetv2_crln.utilities.files import temporary_beside
+from nnunetv2_crln.utilities.json_files import write_json
 from nnunetv2_crln.utilities.parallel import run_all
 
 
@@ -58,7 +59,7 @@ def write(plan: HidingPlan, copy: bool = False, processes: int = 1) -> tuple[lis
         UserError: Some cases cannot be used; all are listed, and nothing is left behind.
     """
     # The leading dot hides the growing folder from nnU-Net's search by number.
-    temporary = plan.target.with_name(f".{plan.target.name}_{uuid.uuid4().hex[:8]}")
+    temporary = temporary_beside(plan.target)
     try:
         notes, warnings = _write_into(temporary, plan, copy, processes)
         temporary.rename(plan.target)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.raw_dataset.reading import last_line
+from nnunetv2_crln.raw_dataset.read_errors import last_line
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.utilities.advice import PREPROCESS
 

@@ -1,4 +1,4 @@
-"""On a CPU, compute as the settings say: nnU-Net's hooks around it."""
+"""Override nnU-Net's hooks so that a training on a CPU computes as the settings say."""
 
 from __future__ import annotations
 

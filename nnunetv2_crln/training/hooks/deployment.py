@@ -1,4 +1,4 @@
-"""Validation judges the network that will be deployed: nnU-Net's hooks around it."""
+"""Override nnU-Net's hooks so that validation judges the network that will be deployed."""
 
 from __future__ import annotations
 

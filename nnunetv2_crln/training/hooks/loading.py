@@ -1,4 +1,4 @@
-"""Give nnU-Net's trainer labelled and unlabelled batches: its hooks around the loaders and the splits."""
+"""Override nnU-Net's hooks for loaders and splits so that a training gets labelled and unlabelled batches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Refresh the unlabelled cases between epochs: nnU-Net's hooks around it."""
+"""Override nnU-Net's hooks to refresh the unlabelled cases between epochs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Save and continue a training by nnU-Net's checkpoint hooks."""
+"""Override nnU-Net's hooks to save and continue a training."""
 
 from __future__ import annotations
 

@@ -238,22 +238,17 @@ class CRLN:
         """
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
-        threshold = self.settings.confidence_threshold
         if not rectifying:
             raw = self.objective.label(exclude_classes(logits, impossible))
             confident = raw.weight(self.objective.threshold).mean()
             return raw, {"confident_raw": confident, "confident": confident}
-        # The maximum alone costs a fortieth of PseudoLabels.
-        possible = exclude_classes(self.objective.class_logits(logits), impossible)
-        confident_raw = (torch.softmax(possible.float(), 1).amax(1) >= threshold).float().mean()
+        confident_raw = self.objective.share_of_confident(exclude_classes(logits, impossible))
         heads: Any = self.teacher_heads.module
         teacher_map = heads.relationship_map(features, logits.shape[2:], detach=True)
         logits, teacher_map = logits.float(), teacher_map.float()
-        agreeing: Any = self.rectifier if self.settings.rectification == "agreement" else None
-        if self.settings.rectification in ("agreement", "fixed"):
-            # They decide by probabilities, in which classes that cannot be have no share. The others add logits.
+        if self.rectifier.decides_by_probability:
             logits, teacher_map = exclude_classes(logits, impossible), exclude_classes(teacher_map, impossible)
-        trust = agreeing.trust(logits, teacher_map) if agreeing else None
+        trust = self.rectifier.trust(logits, teacher_map)
         rectified = self.objective.label(exclude_classes(self.rectifier(logits, teacher_map), impossible), trust)
         confident = rectified.weight(self.objective.threshold).mean()
         return rectified, {"confident_raw": confident_raw, "confident": confident}
@@ -302,14 +297,14 @@ class CRLN:
             if parameter.grad is not None:  # one bad batch must not spoil mu for good; no wait for the device
                 parameter.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         self.rectifier_optimizer.step()
-        self.rectifier.project()  # type: ignore[operator]
+        self.rectifier.project()
 
     # ---------------------------------------------------------------- interface for the trainer
 
     @property
     def mu(self) -> float:
         """Correction parameter of Eq. 8; NaN if the rectification has none. Reading it waits for the device."""
-        mu = getattr(self.rectifier, "mu", None)
+        mu = self.rectifier.correction_parameter()
         return float("nan") if mu is None else mu.item()
 
     @property

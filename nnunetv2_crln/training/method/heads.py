@@ -11,6 +11,7 @@ from nnunetv2_crln.modules.rectification import (
     ConcatRectification,
     CorrectionParameter,
     FixedRectification,
+    Rectification,
 )
 from nnunetv2_crln.modules.regions import as_regions
 from nnunetv2_crln.modules.representation import RepresentationHead
@@ -83,7 +84,7 @@ class Heads(nn.Module):
         return as_regions(classes.unflatten(1, (-1, 2)).flatten(0, 1), classes.shape[1] // 2)
 
 
-def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings) -> nn.Module:
+def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings) -> Rectification:
     """Build the rectification of Table 7 that the settings choose.
 
     Args:

@@ -163,6 +163,21 @@ class Objective:
         """Return logits whose softmax gives the probabilities of the classes, (B, C, *grid)."""
         return logits
 
+    def share_of_confident(self, logits: Tensor) -> Tensor:
+        """Return the share of voxels whose label is confident enough to be learned from.
+
+        Args:
+            logits: Before softmax, (B, C, *grid), of a network that nobody has rectified.
+
+        Returns:
+            Scalar tensor.
+        """
+        if self.class_thresholds is not None:
+            return self.label(logits).weight(self.threshold).mean()
+        # The maximum alone costs a fortieth of the labels.
+        confidence = torch.softmax(self.class_logits(logits).float(), 1).amax(1)
+        return (confidence >= self.settings.confidence_threshold).float().mean()
+
     def learn_from(self, pseudo: PseudoLabels) -> None:
         """Update the teacher's mean confidence in each class."""
         if self.class_thresholds is not None:

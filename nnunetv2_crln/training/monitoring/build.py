@@ -19,7 +19,7 @@ from nnunetv2_crln.training.monitoring.patches import PatchReader, usual_foregro
 
 
 def build_monitor(
-    view: PatchTeacher,
+    teacher: PatchTeacher,
     unlabelled: nnUNetBaseDataset,
     labelled: nnUNetBaseDataset,
     plans_manager: PlansManager,
@@ -33,7 +33,7 @@ def build_monitor(
     """Build the monitor of one configuration.
 
     Args:
-        view: Teacher as a function of a patch.
+        teacher: Teacher as a function of a patch.
         unlabelled: Dataset of nnU-Net with the monitored cases.
         labelled: Dataset of nnU-Net with the labelled cases, which show where foreground is.
         plans_manager: nnU-Net's plans.
@@ -54,8 +54,8 @@ def build_monitor(
     reader = PatchReader(
         unlabelled, manager.patch_size, manager.spacing, usual_foreground_centre(labelled), hidden_labels
     )
-    names = names_by_value(dataset_json, view.num_classes)
+    names = names_by_value(dataset_json, teacher.num_classes)
     groups = Groups(dataset_json, unlabelled, labelled, output_folder, plans_manager.transpose_forward)
     for name in groups.without_cases:
         print_line(f'WARNING: group {name!r} in "{UNLABELLED_GROUPS}" has no preprocessed case and is not followed.')
-    return Monitor(reader, view, settings, names, output_folder, seed, print_line, groups)
+    return Monitor(reader, teacher, settings, names, output_folder, seed, print_line, groups)

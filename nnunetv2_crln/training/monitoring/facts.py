@@ -11,7 +11,7 @@ import torch
 
 from nnunetv2_crln.layout import FACTS_FILE
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.utilities.files import write_json_with_nulls
+from nnunetv2_crln.utilities.json_files import write_json_with_nulls
 
 PACKAGES = ("nnunetv2_crln", "nnunetv2", "torch", "dynamic_network_architectures")
 

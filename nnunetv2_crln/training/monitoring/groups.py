@@ -11,7 +11,7 @@ from nnunetv2_crln.evaluation.domain_shift import MOST_CASES, compare_datasets
 from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE, UNLABELLED_GROUPS
 from nnunetv2_crln.raw_dataset.dataset_json import record_entry
 from nnunetv2_crln.raw_dataset.unlabelled_groups import ALL, unlabelled_groups
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 MONITORED_OF_A_GROUP = 2
 # About a minute of reading for large CT scans.

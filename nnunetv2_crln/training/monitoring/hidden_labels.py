@@ -13,7 +13,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 
 from nnunetv2_crln.errors import exact, listing
 from nnunetv2_crln.layout import LABELS_UNLABELLED
-from nnunetv2_crln.raw_dataset.reading import explain_read_error
+from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 
 

@@ -22,14 +22,14 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring.groups import Groups
 from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher, TeacherPrediction
 from nnunetv2_crln.training.monitoring.patches import Patch, PatchReader
-from nnunetv2_crln.utilities.files import write_json_with_nulls
+from nnunetv2_crln.utilities.json_files import write_json_with_nulls
 from nnunetv2_crln.utilities.seeding import derive_seed
 from nnunetv2_crln.utilities.share_of_time import ShareOfTime
 
 # A drawing may cost this share of the time since the last one; with short epochs, not every epoch gets a drawing.
 DRAWING_SHARE = 0.01
 # Half of the ten minutes after which NCCL ends a distributed training, because the other processes wait too long.
-RANKING_SECONDS_OF_MANY = 300
+RANKING_SECONDS_WHILE_OTHERS_WAIT = 300
 
 
 class Monitor:
@@ -37,7 +37,7 @@ class Monitor:
 
     Args:
         reader: Reader of patches of the unlabelled cases.
-        view: Teacher as a function of a patch.
+        teacher: Teacher as a function of a patch.
         settings: Hyper-parameters; the frequencies of monitoring are used.
         class_names: Names of the classes, background first.
         output_folder: Folder of the fold.
@@ -49,7 +49,7 @@ class Monitor:
     def __init__(
         self,
         reader: PatchReader,
-        view: PatchTeacher,
+        teacher: PatchTeacher,
         settings: CRLNSettings,
         class_names: Sequence[str],
         output_folder: str | Path,
@@ -57,7 +57,7 @@ class Monitor:
         print_line: Callable[[str], None],
         groups: Groups | None = None,
     ) -> None:
-        self._reader, self._view, self._settings = reader, view, settings
+        self._reader, self._teacher, self._settings = reader, teacher, settings
         self._cases = sorted(reader.cases)
         self._names, self._print_line = tuple(class_names), print_line
         self._folder = Path(output_folder)
@@ -107,7 +107,7 @@ class Monitor:
             self._patches = [patch for case in self.fixed_cases if (patch := self._read(case))]
         measured = {}
         for patch in self._patches:
-            prediction = self._view(patch, rectifying, with_map=draw)
+            prediction = self._teacher(patch, rectifying, with_map=draw)
             if measure:
                 measured[patch.case] = measure_patch(patch, prediction, len(self._names))
             if draw:
@@ -160,7 +160,7 @@ class Monitor:
                 five minutes.
         """
         if self._settings.quality_cases:
-            seconds = RANKING_SECONDS_OF_MANY if others_wait else math.inf
+            seconds = RANKING_SECONDS_WHILE_OTHERS_WAIT if others_wait else math.inf
             self._call_safely(lambda: self._write_quality(epoch, rectifying, seconds))
             self._call_safely(lambda: self._compare_groups(others_wait))
 
@@ -197,7 +197,7 @@ class Monitor:
         self._print_line(f"CRLN: the teacher's confidence for {len(quality)} unlabelled cases: {QUALITY_FILE}")
 
     def _quality(self, patch: Patch, rectifying: bool) -> dict[str, float]:
-        prediction, inside = self._view(patch, rectifying), patch.inside
+        prediction, inside = self._teacher(patch, rectifying), patch.inside
         labels, confidence = prediction.rectified.labels, prediction.rectified.confidence
         threshold = self._settings.confidence_threshold
         result = confidence_summary(labels[inside], confidence[inside], prediction.volumes, threshold)

@@ -1,1 +1,1 @@
-"""Predict the unlabelled cases whole between epochs: where is foreground, and which predicted parts cannot be?"""
+"""Predict the unlabelled cases whole between epochs: where is foreground, and which predicted parts are implausible?"""

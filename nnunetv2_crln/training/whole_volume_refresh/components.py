@@ -1,4 +1,4 @@
-"""Remove predicted components that cannot be: every labelled case has exactly one component of the class."""
+"""Remove implausible components: extra ones of a class that has exactly one component in every labelled case."""
 
 from __future__ import annotations
 

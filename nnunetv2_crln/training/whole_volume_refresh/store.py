@@ -14,7 +14,8 @@ from torch import Tensor
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import refresh_folder
-from nnunetv2_crln.utilities.files import finished_file, read_json, remove_leftovers, write_json
+from nnunetv2_crln.utilities.files import finished_file, remove_leftovers
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from synthetic import write_image
 
 from nnunetv2_crln.annotation_loop.add_labels import add_labels
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 SHAPE = (8, 8, 8)
 

@@ -11,7 +11,7 @@ from nnunetv2_crln.annotation_loop.add_unlabelled import AddOptions, add_unlabel
 from nnunetv2_crln.annotation_loop.scan_admission import ADDED, REFUSED
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.raw_dataset.check_images import verify_images
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 SHAPE = (8, 8, 8)
 

@@ -10,9 +10,9 @@ import torch
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
-from nnunetv2_crln.annotation_loop import pseudo_label
-from nnunetv2_crln.annotation_loop.pseudo_label import Gate, write_pseudo_labels
+from nnunetv2_crln.annotation_loop import write_pseudo_labels as writing
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction
+from nnunetv2_crln.annotation_loop.write_pseudo_labels import Gate, write_pseudo_labels
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.folders import find_dataset
@@ -63,7 +63,7 @@ class KnowingPredictor:
 
 
 def test_labels_of_a_tiff_dataset_have_their_spacing(tiff_dataset, monkeypatch):
-    monkeypatch.setattr(pseudo_label, "VolumePredictor", KnowingPredictor)
+    monkeypatch.setattr(writing, "VolumePredictor", KnowingPredictor)
     written = write_pseudo_labels(ModelChoice(tiff_dataset), 6, Gate(keep=1), show_progress=False)
     assert sorted(written.accepted) == ["unl_0", "unl_1"]
     labels = written.folder / "labelsTr"
@@ -77,7 +77,7 @@ def test_labels_of_a_tiff_dataset_have_their_spacing(tiff_dataset, monkeypatch):
 
 
 def test_a_long_number_is_no_part_of_the_new_name(tiff_dataset, monkeypatch):
-    monkeypatch.setattr(pseudo_label, "VolumePredictor", KnowingPredictor)
+    monkeypatch.setattr(writing, "VolumePredictor", KnowingPredictor)
     source = tiff_dataset.rename(tiff_dataset.with_name("Dataset1042_Heart"))
     written = write_pseudo_labels(ModelChoice(source), 6, Gate(keep=1), show_progress=False)
     assert written.folder.name == "Dataset006_HeartPseudo"
@@ -86,7 +86,7 @@ def test_a_long_number_is_no_part_of_the_new_name(tiff_dataset, monkeypatch):
 @pytest.mark.parametrize("name", ["Dataset1042_Heart", "Dataset104_Heart.v2", "Dataset104_Hjärta"])
 def test_in_a_folder_of_its_own_the_dataset_keeps_its_name(tiff_dataset, monkeypatch, tmp_path, name):
     """nnU-Net accepts names that we would not give; a comparison must not end with them after days of training."""
-    monkeypatch.setattr(pseudo_label, "VolumePredictor", KnowingPredictor)
+    monkeypatch.setattr(writing, "VolumePredictor", KnowingPredictor)
     source = tiff_dataset.rename(tiff_dataset.with_name(name))
     root = tmp_path / "recipe"
     root.mkdir()
@@ -97,6 +97,6 @@ def test_in_a_folder_of_its_own_the_dataset_keeps_its_name(tiff_dataset, monkeyp
 @pytest.mark.parametrize(("trained", "advised"), [("2d", "2d"), ("3d_article", "3d_fullres")])
 def test_the_next_training_is_one_that_nnunet_plans(tiff_dataset, monkeypatch, trained, advised):
     monkeypatch.setattr(KnowingPredictor, "trained", trained)
-    monkeypatch.setattr(pseudo_label, "VolumePredictor", KnowingPredictor)
+    monkeypatch.setattr(writing, "VolumePredictor", KnowingPredictor)
     written = write_pseudo_labels(ModelChoice(tiff_dataset), 6, Gate(keep=1), show_progress=False)
     assert written.configuration == advised

@@ -14,14 +14,14 @@ from nnunetv2_crln.comparison.compare import _evaluate, training_command
 from nnunetv2_crln.comparison.estimate import describe_cost, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
 from nnunetv2_crln.comparison.measure_step import RESULT_MARK
-from nnunetv2_crln.comparison.methods import trainings
 from nnunetv2_crln.comparison.options import CompareOptions
 from nnunetv2_crln.comparison.table import comparison_table
+from nnunetv2_crln.comparison.trainings import trainings
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
 from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
-from nnunetv2_crln.utilities.files import write_json
+from nnunetv2_crln.utilities.json_files import write_json
 
 
 def options(**changes) -> CompareOptions:

@@ -16,7 +16,7 @@ from nnunetv2_crln.dataset_conversion.common.orientation import axis_change
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.dataset_conversion.common.splits import Split, published_split
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.files import write_json
+from nnunetv2_crln.utilities.json_files import write_json
 from nnunetv2_crln.utilities.parallel import run_all
 
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -12,7 +12,7 @@ from nnunetv2_crln.demo import pipeline
 from nnunetv2_crln.demo.pipeline import STAMP, Demo, DemoSettings
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import SPLITS_FILE
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 FEW = DemoSettings(labelled=1, unlabelled=1, held_out=1)
 

@@ -8,7 +8,7 @@ import pytest
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.summary_file import load_summary
-from nnunetv2_crln.utilities.files import write_json_with_nulls
+from nnunetv2_crln.utilities.json_files import write_json_with_nulls
 
 SUMMARY = {"format_version": 1, "mean": {"a": {"Dice": {"mean": float("nan"), "n": 0}}}, "missing_predictions": ["x"]}
 

@@ -9,6 +9,7 @@ import torch
 from dynamic_network_architectures.architectures.unet import PlainConvUNet, ResidualEncoderUNet
 from torch import nn
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels, tapped_modules
 
 FEATURES = (4, 6, 8, 10, 12)
@@ -68,12 +69,12 @@ def test_more_stages_are_counted_from_the_end_of_the_decoder():
 
 
 def test_one_decoder_stage_is_refused():
-    with pytest.raises(NotImplementedError, match=r"has 1 decoder stage\(s\), at least 2 are needed"):
+    with pytest.raises(UserError, match=r"has 1 decoder stage\(s\), at least 2 are needed"):
         FeatureTaps(u_net(n_stages=2))
 
 
 def test_a_network_that_is_no_u_net_is_refused():
-    with pytest.raises(NotImplementedError, match=r"Conv3d has no encoder\.stages and decoder\.stages"):
+    with pytest.raises(UserError, match=r"Conv3d has no encoder\.stages and decoder\.stages"):
         tapped_channels(nn.Conv3d(1, 2, 3))
 
 

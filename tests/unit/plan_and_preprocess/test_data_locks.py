@@ -3,7 +3,7 @@
 import pytest
 
 from nnunetv2_crln.plan_and_preprocess.data_locks import existing_data
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 
 @pytest.fixture

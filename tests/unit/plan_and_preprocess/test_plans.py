@@ -1,4 +1,4 @@
-"""Steps before and after nnU-Net's planning."""
+"""Plans as nnU-Net writes them: what they must have, the name of their file, which configurations share data."""
 
 import json
 
@@ -6,112 +6,66 @@ import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.plan_and_preprocess.crln_blocks import keep_own_entries
-from nnunetv2_crln.plan_and_preprocess.planners import find_nnunet_class, planner_default
-from nnunetv2_crln.plan_and_preprocess.summary import describe_configuration
-from nnunetv2_crln.raw_dataset.folders import find_dataset
+from nnunetv2_crln.plan_and_preprocess.plans import check_plans, one_configuration_per_data, plans_identifier, plans_in
+
+CONFIGURATION = {
+    "data_identifier": "nnUNetPlans_2d",
+    "preprocessor_name": "DefaultPreprocessor",
+    "batch_size": 2,
+    "patch_size": [8, 8],
+    "spacing": [1.0, 1.0],
+    "architecture": {},
+}
 
 
-def write_plans(path, **configurations):
-    path.write_text(json.dumps({"configurations": configurations}))
-
-
-def test_block_survives_new_plans(tmp_path):
-    path = tmp_path / "nnUNetPlans.json"
-    write_plans(
-        path, **{"2d": {"a": 1}, "3d_fullres": {"a": 1, "crln": {"seed": 7}, "short_schedule": {"num_epochs": 3}}}
-    )
-    (tmp_path / "splits_final.json").write_text("[]")
-    with keep_own_entries(tmp_path) as kept:
-        write_plans(path, **{"2d": {"a": 2}, "3d_fullres": {"a": 2}})
-    assert json.loads(path.read_text(encoding="utf-8"))["configurations"] == {
-        "2d": {"a": 2},
-        "3d_fullres": {"a": 2, "crln": {"seed": 7}, "short_schedule": {"num_epochs": 3}},
+def plans(**configurations) -> dict:
+    return {
+        "dataset_name": "Dataset001_A",
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "configurations": configurations,
     }
-    assert kept == [f'"{key}" block of 3d_fullres in nnUNetPlans.json' for key in ("crln", "short_schedule")]
 
 
-def test_block_survives_a_crash(tmp_path):
-    path = tmp_path / "nnUNetPlans.json"
-    write_plans(path, **{"2d": {"crln": {"seed": 7}}})
-    with pytest.raises(KeyboardInterrupt), keep_own_entries(tmp_path):
-        write_plans(path, **{"2d": {}})
-        raise KeyboardInterrupt
-    assert json.loads(path.read_text(encoding="utf-8"))["configurations"]["2d"] == {"crln": {"seed": 7}}
-
-
-def test_no_plans_yet(tmp_path):
-    with keep_own_entries(tmp_path / "none") as kept:
-        pass
-    assert kept == []
-
-
-def test_bad_block_is_refused_before_planning(tmp_path):
-    write_plans(tmp_path / "nnUNetPlans.json", **{"2d": {"crln": {"sed": 7}}})
-    with pytest.raises(UserError, match=r"nnUNetPlans\.json, configuration 2d: .*sed"), keep_own_entries(tmp_path):
-        pytest.fail("planned")
-
-
-def test_damaged_plans(tmp_path):
-    (tmp_path / "nnUNetPlans.json").write_text("{")
-    with pytest.raises(UserError, match="not valid JSON"), keep_own_entries(tmp_path):
-        pytest.fail("planned")
+def test_what_a_configuration_inherits_counts():
+    content = plans(**{"2d": {**CONFIGURATION}, "mine": {"inherits_from": "2d", "batch_size": 4}})
+    check_plans(content, "/x/Dataset001_A/nnUNetPlans.json", "mine")
+    del content["configurations"]["2d"]["spacing"]
+    with pytest.raises(UserError, match=r"configuration 'mine' has no spacing\. Make the plans again"):
+        check_plans(content, "/x/Dataset001_A/nnUNetPlans.json", "mine")
 
 
 @pytest.mark.parametrize(
-    ("block", "parts"),
+    ("key", "value", "message"),
     [
-        (
-            {},
-            [
-                "batch 4 labelled + 4 unlabelled",
-                "about 2.0 times",
-                "gpu_memory_target 4,",
-                '"unlabelled_batch_size": 2',
-            ],
-        ),
-        ({"unlabelled_batch_size": 2}, ["4 labelled + 2 unlabelled", "about 1.5 times", '"unlabelled_batch_size": 1']),
+        ("patch_size", [8, 0], r"patch_size of .2d. is \[8, 0\]; expected integers above 0"),
+        ("patch_size", 8, "patch_size of .2d. is 8"),
+        ("batch_size", 0, "batch_size of .2d. is 0; expected an integer above 0"),
+        ("batch_size", 1.5, r"batch_size of .2d. is 1\.5"),
     ],
 )
-def test_description_tells_memory_and_how_to_save_it(block, parts):
-    configuration = {"batch_size": 4, "patch_size": [8, 8], "crln": block, "architecture": {}}
-    text = describe_configuration(PlansManager({"configurations": {"2d": configuration}}), "2d", 8)
-    assert all(part in text for part in parts)
+def test_impossible_values_are_named(key, value, message):
+    with pytest.raises(UserError, match=message):
+        check_plans(plans(**{"2d": {**CONFIGURATION, key: value}}), "/x/Dataset001_A/nnUNetPlans.json", "2d")
 
 
-def test_a_batch_of_one_gets_two_unlabelled_patches():
-    configuration = {"batch_size": 1, "patch_size": [8], "architecture": {}}
-    text = describe_configuration(PlansManager({"configurations": {"2d": configuration}}), "2d", None)
-    assert "1 labelled + 2 unlabelled" in text and "about 3.0 times" in text
+def test_a_copied_file_gives_plans_their_name(tmp_path):
+    content = plans(**{"2d": CONFIGURATION})
+    (tmp_path / "nnUNetPlans_mine.json").write_text(json.dumps(content))
+    assert plans_identifier(tmp_path, content) == "nnUNetPlans_mine"
+    (tmp_path / "nnUNetPlans.json").write_text(json.dumps(content))
+    assert plans_identifier(tmp_path, content) == "nnUNetPlans"
 
 
-def test_nothing_smaller_than_one_unlabelled_patch_is_proposed():
-    configuration = {"batch_size": 2, "patch_size": [8], "crln": {"unlabelled_batch_size": 1}, "architecture": {}}
-    text = describe_configuration(PlansManager({"configurations": {"2d": configuration}}), "2d", None)
-    assert "unlabelled_batch_size" not in text and "half the -gpu_memory_target" in text
+def test_other_json_files_are_not_taken_for_plans(tmp_path):
+    (tmp_path / "dataset.json").write_text("{}")
+    (tmp_path / "splits_final.json").write_text("[]")
+    (tmp_path / "nnUNetPlans.json").write_text(json.dumps(plans(**{"2d": CONFIGURATION})))
+    assert [path.name for path, _ in plans_in(tmp_path)] == ["nnUNetPlans.json"]
 
 
-def test_classes_of_nnunet():
-    planner = find_nnunet_class("experiment_planning", "nnUNetPlannerResEncL", "-pl")
-    assert planner_default(planner, "plans_name") == "nnUNetResEncUNetLPlans"
-    assert planner_default(planner, "gpu_memory_target_in_gb") == 24
-    with pytest.raises(UserError, match="-pl Planer: nnU-Net has no such class"):
-        find_nnunet_class("experiment_planning", "Planer", "-pl")
-
-
-def test_folders_of_a_dataset(make_dataset, nnunet_folders, monkeypatch):
-    raw = make_dataset()
-    found = find_dataset(999)
-    assert (found.raw, found.preprocessed) == (raw, nnunet_folders.preprocessed / raw.name)
-    with pytest.raises(UserError, match=r"No folder Dataset007_… .*Found there: Dataset999_Synthetic"):
-        find_dataset(7)
-    make_dataset(name="Other", unlabelled=0, test=0)
-    with pytest.raises(UserError, match=r"several names .*Dataset999_Other, Dataset999_Synthetic"):
-        find_dataset(999)
-    monkeypatch.setenv("nnUNet_raw", "/nowhere")
-    with pytest.raises(UserError, match="'/nowhere', expected an existing folder"):
-        find_dataset(999)
-    monkeypatch.delenv("nnUNet_raw")
-    monkeypatch.setenv("NNUNET_RAW", "/nowhere")
-    with pytest.raises(UserError, match="nnUNet_raw is not set, but NNUNET_RAW is"):
-        find_dataset(999)
+def test_configurations_of_one_data_folder_are_listed_with_the_first():
+    other = {**CONFIGURATION, "data_identifier": "nnUNetPlans_other"}
+    manager = PlansManager(plans(**{"2d": CONFIGURATION, "mine": {"inherits_from": "2d"}, "other": other}))
+    assert one_configuration_per_data(manager, ["2d", "mine", "other"]) == {"2d": ["mine"], "other": []}

@@ -18,7 +18,7 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     preprocess_unlabelled,
 )
 from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
-from nnunetv2_crln.utilities.files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 CASES = ["unl_000", "unl_001", "unl_002", "unl_003"]
 RESAMPLING = "resample_data_or_seg_to_shape"

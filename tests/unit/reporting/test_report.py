@@ -19,7 +19,7 @@ from nnunetv2_crln.reporting.fold import find_overlays, read_fold
 from nnunetv2_crln.reporting.progress_png import save_progress_png
 from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.reporting.section_training import chosen_epochs
-from nnunetv2_crln.utilities.files import write_json_with_nulls
+from nnunetv2_crln.utilities.json_files import write_json_with_nulls
 
 NASTY = "<script>alert('x')</script>"
 STATISTICS = {"mean": 0.9, "sd": 0.01, "ci_low": 0.88, "ci_high": 0.92, "n": 4, "n_nan": 1}

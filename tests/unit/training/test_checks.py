@@ -32,7 +32,7 @@ def test_plain_configurations_are_allowed():
 
 
 def test_a_cascade_is_refused_with_the_way_out():
-    with pytest.raises(NotImplementedError, match=r"'3d_cascade_fullres'.*train 3d_fullres"):
+    with pytest.raises(UserError, match=r"'3d_cascade_fullres'.*train 3d_fullres"):
         refuse_cascade(PLANS, "3d_cascade_fullres")
 
 

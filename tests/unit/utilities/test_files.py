@@ -1,6 +1,5 @@
 """Files are either old or new, never half."""
 
-import json
 import os
 import shutil
 import stat
@@ -8,7 +7,7 @@ import stat
 import pytest
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.files import finished_file, read_json, remove_leftovers, write_json, write_text
+from nnunetv2_crln.utilities.files import finished_file, remove_leftovers, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -84,12 +83,6 @@ def test_an_unwritable_place_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"Cannot write .*file/a\.txt .*choose another place"):
         write_text(tmp_path / "file" / "a.txt", "x")
-
-
-def test_json_goes_round(tmp_path):
-    write_json({"a": [1, None, "ä"]}, tmp_path / "a.json")
-    assert read_json(tmp_path / "a.json") == {"a": [1, None, "ä"]}
-    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))["a"][2] == "ä"
 
 
 def test_files_follow_the_umask_and_leave_nothing_behind(tmp_path):

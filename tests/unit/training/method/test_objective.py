@@ -295,6 +295,18 @@ def test_each_voxel_is_held_against_the_threshold_of_its_class():
     assert torch.equal(step.losses()["consistency"], loss)
 
 
+@pytest.mark.parametrize("thresholds", [False, True])
+def test_the_share_of_confident_voxels_is_that_of_the_labels_that_count(thresholds):
+    step = Step(class_thresholds=thresholds, confidence_threshold=0.6)
+    if thresholds:
+        step.objective.class_thresholds.confidence.copy_(torch.tensor([1.0, 0.6, 0.9]))
+    logits = 2 * torch.randn(2, CLASSES, *GRID)
+    labels = step.objective.label(logits)
+    expected = labels.weight(step.objective.threshold).mean()
+    assert 0 < expected < 1
+    torch.testing.assert_close(step.objective.share_of_confident(logits), expected)
+
+
 def test_thresholds_learn_from_pseudo_labels():
     step = Step(class_thresholds=True)
     step.objective.learn_from(step.pseudo)

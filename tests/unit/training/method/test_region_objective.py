@@ -72,7 +72,7 @@ def test_rectifying_one_region_is_rectifying_two_classes(kind):
     torch.testing.assert_close(torch.sigmoid(region)[:, 0], torch.softmax(classes, 1)[:, 1])
     if kind == "learned":
         torch.testing.assert_close(region, logits + 0.7 * m)
-        assert RegionRectification(rectifier).mu is rectifier.mu
+        assert RegionRectification(rectifier).correction_parameter() is rectifier.mu
 
 
 def test_the_map_of_one_region_is_the_difference_of_two_classes():

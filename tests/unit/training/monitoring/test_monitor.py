@@ -47,7 +47,7 @@ def predicted(labels: list, raw: list | None = None, m: bool = True) -> TeacherP
     return TeacherPrediction(rectified if raw is None else pseudo(raw), rectified, p.sum((1, 2)), *maps)
 
 
-def make_monitor(tmp_path, view=None, cases=10, **settings):
+def make_monitor(tmp_path, teacher=None, cases=10, **settings):
     lines = []
     reader = SimpleNamespace(
         read=lambda case: make_patch(),
@@ -56,7 +56,7 @@ def make_monitor(tmp_path, view=None, cases=10, **settings):
     )
     monitor = Monitor(
         reader,
-        view or (lambda patch, rectifying, with_map=False: predicted([[0, 1], [1, 0]])),
+        teacher or (lambda patch, rectifying, with_map=False: predicted([[0, 1], [1, 0]])),
         CRLNSettings(**{"overlay_every": 0, **settings}),
         ["background", "organ"],
         tmp_path,
@@ -186,20 +186,20 @@ def test_values_come_when_due_and_nan_otherwise(tmp_path):
 
 
 def test_switched_off_it_never_looks(tmp_path):
-    def view(*_, **__):
+    def teacher(*_, **__):
         raise AssertionError("looked")
 
-    monitor, lines = make_monitor(tmp_path, view, monitor_every=0, quality_cases=0)
+    monitor, lines = make_monitor(tmp_path, teacher, monitor_every=0, quality_cases=0)
     monitor.after_epoch(0, True, True)
     monitor.after_training(0, True)
     assert lines == [] and list(tmp_path.iterdir()) == []
 
 
 def test_an_error_ends_the_monitoring_and_not_the_training(tmp_path):
-    def view(*_, **__):
+    def teacher(*_, **__):
         raise RuntimeError("out of memory")
 
-    monitor, lines = make_monitor(tmp_path, view)
+    monitor, lines = make_monitor(tmp_path, teacher)
     for epoch in range(2):
         assert all(math.isnan(value) for value in monitor.after_epoch(epoch, False, True).values())
     assert lines == ["WARNING: monitoring stops, training continues (RuntimeError: out of memory)"]

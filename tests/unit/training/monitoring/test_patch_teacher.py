@@ -40,7 +40,7 @@ class Heads(nn.Module):
         return self.m
 
 
-def build_view(logits: torch.Tensor, m: torch.Tensor | None, order: list[int] | None = None) -> PatchTeacher:
+def build_teacher(logits: torch.Tensor, m: torch.Tensor | None, order: list[int] | None = None) -> PatchTeacher:
     features = DecoderFeatures(*[torch.zeros(1)] * 3)
     method = SimpleNamespace(
         num_classes=logits.shape[1],
@@ -71,7 +71,7 @@ def test_labels_confidence_and_volumes_are_those_of_the_probabilities(patch, ord
 
     raw = probabilities(logits)
     rectified = probabilities(logits + 0.75 * m) if rectifying else raw
-    seen = build_view(logits, m, order)(patch, rectifying)
+    seen = build_teacher(logits, m, order)(patch, rectifying)
     for pseudo, expected in ((seen.raw, raw), (seen.rectified, rectified)):
         np.testing.assert_array_equal(pseudo.labels, expected.argmax(0))
         np.testing.assert_allclose(pseudo.confidence, expected.max(0), rtol=1e-5)
@@ -81,16 +81,16 @@ def test_labels_confidence_and_volumes_are_those_of_the_probabilities(patch, ord
 
 def test_no_array_has_an_axis_of_classes_unless_the_map_is_asked_for(patch):
     """With a hundred classes and patches of 128³, a copy of all probabilities to the host takes seconds."""
-    view = build_view(torch.randn(1, 7, *GRID), torch.randn(1, 7, *GRID))
-    seen = view(patch, True)
+    teacher = build_teacher(torch.randn(1, 7, *GRID), torch.randn(1, 7, *GRID))
+    seen = teacher(patch, True)
     assert seen.relationship_map is None
     arrays = [seen.raw.labels, seen.raw.confidence, seen.rectified.labels, seen.rectified.confidence, seen.map_labels]
     assert {array.shape for array in arrays} == {GRID}
-    assert view(patch, True, with_map=True).relationship_map.shape == (7, *GRID)
+    assert teacher(patch, True, with_map=True).relationship_map.shape == (7, *GRID)
 
 
 def test_without_a_dynamic_interaction_module_there_is_no_map(patch):
-    view = build_view(torch.randn(1, 3, *GRID), None)
-    seen = view(patch, True, with_map=True)
+    teacher = build_teacher(torch.randn(1, 3, *GRID), None)
+    seen = teacher(patch, True, with_map=True)
     assert seen.map_labels is None and seen.relationship_map is None
     assert seen.rectified is seen.raw

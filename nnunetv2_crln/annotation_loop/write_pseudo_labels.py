@@ -34,7 +34,8 @@ from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
-from nnunetv2_crln.utilities.files import csv_text, finished_file, write_json, write_text
+from nnunetv2_crln.utilities.files import csv_text, finished_file, write_text
+from nnunetv2_crln.utilities.json_files import write_json
 from nnunetv2_crln.utilities.locking import FolderLock
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from nnunetv2_crln.comparison.options import RECIPE, SUPERVISED, TRAINERS, CompareOptions
 from nnunetv2_crln.layout import CHECKPOINT_FINAL, FACTS_FILE
-from nnunetv2_crln.utilities.files import read_json
+from nnunetv2_crln.utilities.json_files import read_json
 
 SHORT = "_short"
 

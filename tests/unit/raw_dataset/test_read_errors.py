@@ -6,7 +6,7 @@ import os
 import pytest
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.raw_dataset.reading import explain_read_error, last_line
+from nnunetv2_crln.raw_dataset.read_errors import explain_read_error, last_line
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from nnunetv2_crln.cli.commands import own_commands
 from nnunetv2_crln.cli.convert import conversions
 from nnunetv2_crln.cli.main import overview
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 PAGES = [
     *(REPOSITORY / name for name in ("README.md", "CONTRIBUTING.md", "benchmarks/README.md")),
     *sorted((REPOSITORY / "docs").glob("*.md")),

@@ -4,7 +4,7 @@ import runpy
 from pathlib import Path
 from xml.etree import ElementTree
 
-IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+IMAGES = Path(__file__).resolve().parents[3] / "docs" / "images"
 
 
 def test_the_committed_picture_is_what_the_script_draws():
