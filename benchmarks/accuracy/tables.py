@@ -150,7 +150,7 @@ def _difference(
 ) -> str:
     """Return mean difference in Dice points, the interval over cases, and over draws and cases if there are several."""
     shared = [draw for draw, run in sorted(runs.items()) if draw in rivals and network in run["test"]]
-    pairs = [(_dice_of_cases(runs[draw], network), _dice_of_cases(rivals[draw])) for draw in shared]
+    pairs = [(dice_of_cases(runs[draw], network), dice_of_cases(rivals[draw])) for draw in shared]
     draws = [{case: a[case] - b[case] for case in a} for a, b in pairs if a.keys() == b.keys()]
     if not draws:
         return ""
@@ -163,7 +163,7 @@ def _difference(
     return text
 
 
-def _dice_of_cases(result: dict, network: str | None = None) -> dict[str, float]:
+def dice_of_cases(result: dict, network: str | None = None) -> dict[str, float]:
     """Return each case's Dice in %, averaged over its classes; of the deployed network by default."""
     from nnunetv2_crln.evaluation.bootstrap import mean_ignoring_nan
 
