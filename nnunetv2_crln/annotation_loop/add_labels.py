@@ -43,10 +43,12 @@ from nnunetv2_crln.raw_dataset.cases import (
 )
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
+from nnunetv2_crln.raw_dataset.check_names import COMPARED, refuse_broken_links
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.raw_dataset.readers import image_endings, reader_class_of
+from nnunetv2_crln.raw_dataset.unused import find_unused
 from nnunetv2_crln.utilities.files import finished_file, read_json, write_json
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
@@ -101,6 +103,7 @@ def add_labels(
     with contextlib.ExitStack() as locks:
         lock = locks.enter_context(FolderLock(folders.raw / RAW_LOCK))
         lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
+        refuse_broken_links(folders.raw, find_unused(folders.raw, dataset_json), COMPARED)
         new = _find_labels(folders.raw, dataset_json, labels, cases)
         _check_labels(folders.raw, dataset_json, new, processes, show_progress)
         data = preprocessed_data(folders)

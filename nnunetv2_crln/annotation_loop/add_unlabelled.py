@@ -22,10 +22,12 @@ from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED,
 from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled
 from nnunetv2_crln.raw_dataset.cases import first_image, labelled_images, number_of_channels
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
+from nnunetv2_crln.raw_dataset.check_names import COMPARED, refuse_broken_links
 from nnunetv2_crln.raw_dataset.companions import has_voxels_elsewhere, with_companions
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case
+from nnunetv2_crln.raw_dataset.unused import find_unused
 from nnunetv2_crln.utilities.files import csv_text, finished_file, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_parallel
@@ -102,6 +104,7 @@ def add_unlabelled(options: AddOptions) -> Summary:
 
 
 def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
+    refuse_broken_links(raw, find_unused(raw, dataset_json), COMPARED)
     labelled = labelled_images(raw, dataset_json)
     if not labelled:
         raise UserError(f"{raw / IMAGES_LABELLED} holds no labelled case: nothing tells what a scan must look like.")

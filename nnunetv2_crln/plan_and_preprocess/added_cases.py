@@ -86,9 +86,7 @@ def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_pr
             processes,
             show_progress=show_progress,
         )
-        print(
-            f"{data.folder.name}: {len(result.done)} unlabelled cases preprocessed, {len(result.kept)} already there."
-        )
+        print(result.describe(data.folder.name))
         failed += [f"{case} ({data.configuration}): {text}" for case, text in sorted(result.failed.items())]
     if failed:
         for text in failed:

@@ -314,9 +314,7 @@ def preprocess_all_unlabelled(
             show_progress=options.show_progress,
             verbose=options.verbose,
         )
-        if result.removed:
-            print(f"Removed {len(result.removed)} case(s) whose images left imagesUl: {listing(result.removed)}.")
-        print(f"{configuration}: {len(result.done)} unlabelled cases preprocessed, {len(result.kept)} already there.")
+        print(result.describe(configuration))
         for other in others:
             print(f"{other} uses the data of {configuration}.")
         print_warnings([f"{Path(cases[case][0]).name} ({configuration}): {odd}" for case, odd in result.odd.items()])

@@ -66,6 +66,17 @@ def test_a_label_with_an_ending_in_upper_case_is_not_left_out(dataset, labels):
         add(labels)
 
 
+def test_nothing_moves_while_linked_images_cannot_be_reached(dataset, labels, tmp_path):
+    """The labelled cases would be counted without the one that cannot be reached."""
+    link = dataset / "imagesTr" / "lab_000_0000.nii.gz"
+    link.unlink()
+    link.symlink_to(tmp_path / "share" / "scan.nii.gz")
+    before = contents(dataset)
+    with pytest.raises(UserError, match=r"1 broken link\(s\): imagesTr/lab_000_0000.*bring them back"):
+        add(labels)
+    assert {path: content for path, content in contents(dataset).items() if path in before} == before
+
+
 def test_an_incomplete_dataset_json_is_named(dataset, labels):
     content = read_json(dataset / "dataset.json")
     write_json({key: value for key, value in content.items() if key != "file_ending"}, dataset / "dataset.json")

@@ -21,6 +21,10 @@ def dataset(make_dataset):
     return make_dataset(dataset_id=5, unlabelled=1, shape=SHAPE)
 
 
+def contents(folder):
+    return {path.relative_to(folder): path.is_symlink() or path.read_bytes() for path in folder.rglob("*.nii.gz")}
+
+
 def write_scan(path, seed=70):
     write_image(make_case(np.random.default_rng(seed), SHAPE)[0][0], path)
 
@@ -55,6 +59,27 @@ def test_an_incomplete_dataset_json_is_named(dataset, tmp_path):
     write_json({key: value for key, value in content.items() if key != "file_ending"}, dataset / "dataset.json")
     write_scan(tmp_path / "scans" / "a.nii.gz")
     with pytest.raises(UserError, match="has no file_ending"):
+        add(tmp_path / "scans")
+
+
+@pytest.mark.parametrize("images", ["imagesTr/lab_000", "imagesUl/unl_000", "imagesTs/tst_000"])
+def test_nothing_is_added_while_linked_images_cannot_be_reached(dataset, tmp_path, images):
+    """The new scan has the name of one of them, or may be one of them."""
+    link = dataset / f"{images}_0000.nii.gz"
+    link.unlink()
+    link.symlink_to(tmp_path / "share" / "scan.nii.gz")
+    write_scan(tmp_path / "scans" / f"{link.name.removesuffix('_0000.nii.gz')}.nii.gz")
+    before = contents(dataset)
+    with pytest.raises(UserError, match=rf"1 broken link\(s\): {images}_0000.*share.*not mounted: bring them back"):
+        add(tmp_path / "scans")
+    assert contents(dataset) == before
+
+
+def test_a_linked_folder_that_cannot_be_reached_counts_too(dataset, tmp_path):
+    shutil.rmtree(dataset / "imagesTs")
+    (dataset / "imagesTs").symlink_to(tmp_path / "share")
+    write_scan(tmp_path / "scans" / "a.nii.gz")
+    with pytest.raises(UserError, match=r"1 broken link\(s\): imagesTs → .*share"):
         add(tmp_path / "scans")
 
 
