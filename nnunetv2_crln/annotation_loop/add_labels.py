@@ -55,6 +55,19 @@ from nnunetv2_crln.utilities.parallel import run_all
 
 
 @dataclass(frozen=True)
+class AddedLabels:
+    """Result of adding labels.
+
+    Attributes:
+        cases: Cases that are labelled now.
+        preprocessed: They are preprocessed for everything the dataset is already preprocessed for.
+    """
+
+    cases: list[str]
+    preprocessed: bool
+
+
+@dataclass(frozen=True)
 class NewLabel:
     """A label for an unlabelled case.
 
@@ -76,7 +89,7 @@ def add_labels(
     processes: int = 4,
     preprocess: bool = True,
     show_progress: bool = True,
-) -> list[str]:
+) -> AddedLabels:
     """Turn unlabelled cases into labelled ones.
 
     Args:
@@ -88,7 +101,7 @@ def add_labels(
         show_progress: Show progress bars.
 
     Returns:
-        Cases that are labelled now.
+        Cases that are labelled now, and whether trainings can use them.
 
     Raises:
         UserError: A label has no case or does not fit it, or a training is running; then nothing has changed.
@@ -115,9 +128,10 @@ def add_labels(
             _move(folders.raw, dataset_json["file_ending"], label)
         dataset_json = _count_again(folders)
         _join_training_part(folders, [label.case for label in new])
-        if data and preprocess:
+        ready = bool(data) and preprocess
+        if ready:
             _update_preprocessed(folders, data, dataset_json, [label.case for label in new], processes, show_progress)
-    return [label.case for label in new]
+    return AddedLabels([label.case for label in new], ready)
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ def test_another_label_in_labelstr_is_not_overwritten(dataset, labels):
 
 def test_the_label_of_an_interrupted_run_is_no_obstacle(dataset, labels):
     shutil.copy(labels / "unl_001.nii.gz", dataset / "labelsTr")
-    assert add(labels) == ["unl_000", "unl_001"]
+    assert add(labels).cases == ["unl_000", "unl_001"]
     assert not list((dataset / "imagesUl").iterdir())
 
 
