@@ -43,7 +43,7 @@ from nnunetv2_crln.raw_dataset.cases import (
 )
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
-from nnunetv2_crln.raw_dataset.check_names import COMPARED, refuse_broken_links
+from nnunetv2_crln.raw_dataset.check_names import COMPARED, files_a_case, refuse_broken_links, wrong_channels
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
@@ -118,6 +118,7 @@ def add_labels(
         lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
         refuse_broken_links(folders.raw, find_unused(folders.raw, dataset_json), COMPARED)
         new = _find_labels(folders.raw, dataset_json, labels, cases)
+        _check_channels(folders.raw, dataset_json, new)
         _check_labels(folders.raw, dataset_json, new, processes, show_progress)
         data = preprocessed_data(folders)
         data_locks = locks.enter_context(LabelledDataLocks())
@@ -191,6 +192,19 @@ def _label_files(folder: Path) -> dict[str, Path]:
             )
         files[case] = folder / name
     return files
+
+
+def _check_channels(raw: Path, dataset_json: dict, new: list[NewLabel]) -> None:
+    """Refuse cases that lack a channel: nnU-Net would preprocess them with the other ones alone."""
+    images = {label.case: [str(file) for file in label.images] for label in new}
+    others = {case: files for case, files in labelled_images(raw, dataset_json).items() if case not in images}
+    number = files_a_case(dataset_json, others or images)
+    if wrong := wrong_channels(images, number, dataset_json["file_ending"]):
+        raise UserError(
+            f"{raw / IMAGES_UNLABELLED} does not hold exactly {number} channel file(s) of each newly labelled case: "
+            f"{listing(wrong)}. Add the missing files, remove the surplus ones, or leave out these cases with --cases. "
+            "Nothing was changed."
+        )
 
 
 def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes: int, show_progress: bool) -> None:

@@ -17,9 +17,13 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     preprocess_unlabelled,
     put_in_place,
 )
+from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_labelled_case
+from nnunetv2_crln.raw_dataset.cases import number_of_channels
+from nnunetv2_crln.raw_dataset.classes import all_values
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 from nnunetv2_crln.utilities.parallel import run_all
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,7 @@ def preprocess_added_labelled(
         show_progress: Show a progress bar.
 
     Raises:
-        UserError: Cases could not be preprocessed (reported after all others are done).
+        UserError: Cases could not be preprocessed or are unusable afterwards (reported after all others are done).
     """
     temporary = data.folder / f".crln_{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
@@ -120,9 +124,10 @@ def preprocess_added_labelled(
     }
     description = f"Preprocessing labelled cases ({data.configuration})"
     try:
-        _, errors = run_all(preprocess_labelled_case, tasks, processes, description, show_progress, kept=True)
+        oddities, errors = run_all(preprocess_labelled_case, tasks, processes, description, show_progress, kept=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    print_warnings([f"{case} ({data.configuration}): {oddity}" for case, oddity in oddities.items() if oddity])
     if errors:
         texts = [f"{case}: {text}" for case, text in errors.items()]
         raise UserError(
@@ -151,22 +156,34 @@ def require_blosc2(data: PreprocessedData) -> None:
 
 def preprocess_labelled_case(
     case: str, files: dict, folder: Path, temporary: Path, plans: dict, configuration: str, dataset_json: dict
-) -> None:
-    """Preprocess one labelled case with the plans' own preprocessor; it appears completely or not at all.
+) -> str:
+    """Preprocess one labelled case with the plans' own preprocessor; it appears completely and sound, or not at all.
 
     Args:
         case: Identifier of the case.
         files: ``{"images": [...], "label": ...}``.
         folder: Folder for the finished case.
-        temporary: Folder on the same file system for the unfinished files.
+        temporary: Folder on the same file system for folders of unfinished files.
         plans: nnU-Net's plans.
         configuration: Name of a configuration in them.
         dataset_json: Content of the raw dataset's dataset.json.
+
+    Returns:
+        What is odd about the result, or an empty text.
+
+    Raises:
+        UserError: The result would spoil a training.
     """
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
     preprocessor = configuration_manager.preprocessor_class(verbose=False)
+    own = temporary / case
+    own.mkdir()
     preprocessor.run_case_save(
-        str(temporary / case), files["images"], files["label"], plans_manager, configuration_manager, dataset_json
+        str(own / case), files["images"], files["label"], plans_manager, configuration_manager, dataset_json
     )
-    put_in_place(temporary, folder, case)
+    found = inspect_labelled_case(str(own), case, all_values(dataset_json), number_of_channels(dataset_json))
+    if found.fault:
+        raise UserError(found.fault)
+    put_in_place(own, folder, case)
+    return found.oddity

@@ -223,22 +223,42 @@ def _check_reserved_names(folder: Path, cases: dict[str, Collection[str]]) -> No
 
 
 def _check_channel_files(folder: Path, dataset_json: dict, labelled: dict[str, dict], unlabelled: Cases) -> None:
-    channels = number_of_channels(dataset_json)
-    # Some formats hold all channels in one file (RGB, 4D NIfTI): follow the labelled cases.
-    if {len(files["images"]) for files in labelled.values()} == {1}:
-        channels = 1
+    channels = files_a_case(dataset_json, {case: files["images"] for case, files in labelled.items()})
     folders = {IMAGES_UNLABELLED: unlabelled}
     if "dataset" not in dataset_json:  # else the files have names of their own
         folders[IMAGES_LABELLED] = {case: files["images"] for case, files in labelled.items()}
     for name, cases in folders.items():
-        if wrong := _wrong_channels(cases, channels, dataset_json["file_ending"]):
+        if wrong := wrong_channels(cases, channels, dataset_json["file_ending"]):
             raise UserError(
                 f"{folder / name} does not hold exactly {channels} channel file(s) per case, as dataset.json "
                 f"and imagesTr do: {listing(wrong)}. Add the missing files, or remove the case or the surplus files."
             )
 
 
-def _wrong_channels(cases: Cases, channels: int, ending: str) -> list[str]:
+def files_a_case(dataset_json: dict, labelled: Cases) -> int:
+    """Find out how many channel files each case must have.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        labelled: Labelled cases; some formats hold all channels in one file (RGB, 4D NIfTI), which they show.
+
+    Returns:
+        Number of files.
+    """
+    return 1 if {len(files) for files in labelled.values()} == {1} else number_of_channels(dataset_json)
+
+
+def wrong_channels(cases: Cases, channels: int, ending: str) -> list[str]:
+    """List channel files that cases lack, or have too many.
+
+    Args:
+        cases: Files of the cases.
+        channels: Number of files of each case.
+        ending: Entry of dataset.json.
+
+    Returns:
+        File names with what is wrong.
+    """
     wrong = []
     for case, files in cases.items():
         names = {Path(file).name for file in files}

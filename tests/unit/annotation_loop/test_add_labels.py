@@ -77,6 +77,16 @@ def test_nothing_moves_while_linked_images_cannot_be_reached(dataset, labels, tm
     assert {path: content for path, content in contents(dataset).items() if path in before} == before
 
 
+def test_a_case_without_all_channels_stays_unlabelled(make_dataset, tmp_path):
+    folder = make_dataset(dataset_id=5, unlabelled=2, shape=SHAPE, channels=2)
+    (folder / "imagesUl" / "unl_001_0001.nii.gz").unlink()
+    labels = shutil.copytree(folder / "labelsUl", tmp_path / "annotated")
+    with pytest.raises(UserError, match=r"unl_001_0001\.nii\.gz \(missing\).*Add the missing files"):
+        add(labels)
+    assert not list((folder / "imagesTr").glob("unl*"))
+    assert add(labels, cases=["unl_000"]).cases == ["unl_000"]
+
+
 def test_an_incomplete_dataset_json_is_named(dataset, labels):
     content = read_json(dataset / "dataset.json")
     write_json({key: value for key, value in content.items() if key != "file_ending"}, dataset / "dataset.json")

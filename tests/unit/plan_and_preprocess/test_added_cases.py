@@ -1,0 +1,26 @@
+"""New cases of a dataset that is planned and preprocessed already."""
+
+import numpy as np
+import pytest
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+from synthetic import write_image
+from test_unlabelled_cases import PLANS
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.plan_and_preprocess.added_cases import PreprocessedData, preprocess_added_labelled
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
+from nnunetv2_crln.utilities.files import read_json
+
+
+def test_a_labelled_case_that_would_spoil_a_training_is_named_and_not_put_in_place(make_dataset, tmp_path, capsys):
+    raw = make_dataset(shape=(16, 16, 16))
+    write_image(np.full((16, 16, 16), 7, np.uint8), raw / "labelsTr" / "lab_000.nii.gz")
+    write_image(np.ones((16, 16, 16), np.float32), raw / "imagesTr" / "lab_001_0000.nii.gz")
+    dataset_json = read_json(raw / "dataset.json")
+    data = PreprocessedData(PlansManager(PLANS), "3d_fullres", tmp_path)
+    with pytest.raises(UserError, match=r"1 labelled case.*lab_000: its label holds the value\(s\) 7"):
+        preprocess_added_labelled(data, find_labelled_cases(raw, dataset_json), dataset_json, 1, show_progress=False)
+    assert sorted(nnUNetDatasetBlosc2.get_identifiers(str(tmp_path))) == ["lab_001", "lab_002"]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    assert "lab_001 (3d_fullres): the preprocessed image is constant" in capsys.readouterr().err
