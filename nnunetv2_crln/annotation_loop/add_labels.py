@@ -31,8 +31,10 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
     require_blosc2,
 )
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks
+from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import remove_case
+from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import (
     find_labelled_cases,
     find_unlabelled_cases,
@@ -42,7 +44,7 @@ from nnunetv2_crln.raw_dataset.cases import (
     list_files,
 )
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
-from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
+from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label, claimed_but_lacking
 from nnunetv2_crln.raw_dataset.check_names import COMPARED, files_a_case, refuse_broken_links, wrong_channels
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -209,7 +211,8 @@ def _check_channels(raw: Path, dataset_json: dict, new: list[NewLabel]) -> None:
 
 def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes: int, show_progress: bool) -> None:
     allowed = allowed_values(raw / "dataset.json", dataset_json)
-    cases = labelled_images(raw, dataset_json) or {label.case: [str(file) for file in label.images] for label in new}
+    cases = {label.case: [str(file) for file in label.images] for label in new} | labelled_images(raw, dataset_json)
+    annotated = annotated_labels(dataset_json, list(cases))
     reader_class = reader_class_of(dataset_json, first_image(cases))
     ending = dataset_json["file_ending"]
     tasks = {
@@ -219,6 +222,10 @@ def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes:
     }
     reports, errors = run_all(check_label, tasks, processes, "Opening every label", show_progress)
     texts = [*errors.values(), *(text for report in reports.values() for text in report.all_faults)]
+    for label in new:
+        if label.case in annotated and label.case in reports:
+            report = reports[label.case]
+            texts += claimed_but_lacking(str(label.label), report, annotated[label.case], dataset_json)
     texts += [
         f"{label.label.name} does not end in {ending}, as the dataset's files do: convert or rename it"
         for label in new
@@ -250,13 +257,13 @@ def _move(raw: Path, ending: str, new: NewLabel) -> None:
 
 
 def _count_again(folders: DatasetFolders) -> dict:
-    """Set numTraining to the number of labelled cases, in dataset.json and in nnU-Net's copy of it."""
+    """Set numTraining to the number of labelled cases, and bring nnU-Net's copy of dataset.json up to date."""
     dataset_json = read_dataset_json(folders.raw)
     number = len(find_labelled_cases(folders.raw, dataset_json))
-    for path in (folders.raw / "dataset.json", folders.preprocessed / "dataset.json"):
-        if path.is_file():
-            write_json({**read_json(path), "numTraining": number}, path)
-    return {**dataset_json, "numTraining": number}
+    dataset_json = {**dataset_json, "numTraining": number}
+    write_json(dataset_json, folders.raw / "dataset.json")
+    update_dataset_json_copy(folders)
+    return dataset_json
 
 
 def _join_training_part(folders: DatasetFolders, cases: list[str]) -> None:

@@ -12,6 +12,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
+from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier, plans_in
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     preprocess_unlabelled,
@@ -75,6 +76,7 @@ def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_pr
         UserError: Cases could not be preprocessed (reported after all others are done).
     """
     failed = []
+    update_dataset_json_copy(folders)
     for data in preprocessed_data(folders):
         unlabelled = unlabelled_folder(folders.preprocessed, data.folder.name)
         if not unlabelled_info_file(unlabelled).is_file():

@@ -13,6 +13,7 @@ from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_own_entries
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
+from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     UnreadableCasesError,
     add_unlabelled_to_fingerprint,
@@ -98,7 +99,9 @@ def _plans_with_labelled_cases(
     requested = options.processes_by_configuration()
     plans_name = options.expected_plans_name()
     if options.unlabelled_only:
-        return read_plans(folders, plans_name, list(requested))
+        plans_manager = read_plans(folders, plans_name, list(requested))
+        update_dataset_json_copy(folders)
+        return plans_manager
     if options.preprocessing:
         # Before the plans are replaced: a refused command must leave those that fit the data.
         for data in existing_data(folders.preprocessed, plans_name, requested):

@@ -160,7 +160,10 @@ def test_configurations_with_the_same_data_are_done_once(dataset, capsys):
     plans = read(dataset[1] / "nnUNetPlans.json")
     plans["configurations"]["mine"] = {"inherits_from": "3d_fullres", "batch_size": 3}
     (dataset[1] / "nnUNetPlans.json").write_text(json.dumps(plans))
+    block = {"unlabelled_groups": {"a": "unl_*"}}
+    (dataset[0] / "dataset.json").write_text(json.dumps({**read(dataset[0] / "dataset.json"), "crln": block}))
     command([*QUICK, "-c", "3d_fullres", "mine", "--unlabelled_only"])
+    assert read(dataset[1] / "dataset.json")["crln"] == block, "trainings read this copy"
     assert "mine uses the data of 3d_fullres" in capsys.readouterr().out
 
 
