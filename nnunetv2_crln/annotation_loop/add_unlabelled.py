@@ -19,7 +19,7 @@ from nnunetv2_crln.dataset_conversion.common.dicom import read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image, write_image
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, INCOMING_FOLDER, RAW_LOCK
-from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled
+from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled, preprocessed_data
 from nnunetv2_crln.raw_dataset.cases import first_image, labelled_images, number_of_channels
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.check_names import COMPARED, refuse_broken_links
@@ -97,9 +97,11 @@ def add_unlabelled(options: AddOptions) -> Summary:
     dataset_json = read_checked_dataset_json(folders.raw)
     with FolderLock(folders.raw / RAW_LOCK) as lock:
         lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
+        # Before a scan comes in: plans that cannot be used must not leave half of the work.
+        data = preprocessed_data(folders) if options.preprocess else []
         summary = _place_scans(folders.raw, dataset_json, options)
     if options.preprocess and not options.dry_run and (summary.of(ADDED) or summary.of(PRESENT)):
-        preprocess_added_unlabelled(folders, options.processes, options.show_progress)
+        preprocess_added_unlabelled(folders, data, options.processes, options.show_progress)
     return summary
 
 

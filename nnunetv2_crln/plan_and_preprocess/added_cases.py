@@ -15,6 +15,7 @@ from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier, plans_in
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
+    plan_key,
     preprocess_unlabelled,
     put_in_place,
 )
@@ -23,6 +24,7 @@ from nnunetv2_crln.raw_dataset.cases import number_of_channels
 from nnunetv2_crln.raw_dataset.classes import all_values
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
+from nnunetv2_crln.utilities.files import read_json
 from nnunetv2_crln.utilities.parallel import run_all
 from nnunetv2_crln.utilities.print_warnings import print_warnings
 
@@ -52,23 +54,47 @@ def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
         One entry for each folder of preprocessed labelled cases.
 
     Raises:
-        UserError: A plans file is damaged.
+        UserError: A plans file is damaged, or it is unknown with which of several plans a folder was made.
     """
-    found: dict[Path, PreprocessedData] = {}
+    found: dict[Path, list[PreprocessedData]] = {}
     for _, plans in plans_in(folders.preprocessed):
         plans_manager = PlansManager(plans)
         for configuration in plans_manager.available_configurations:
             folder = folders.preprocessed / plans_manager.get_configuration(configuration).data_identifier
             if folder.is_dir():
-                found.setdefault(folder, PreprocessedData(plans_manager, configuration, folder))
-    return list(found.values())
+                found.setdefault(folder, []).append(PreprocessedData(plans_manager, configuration, folder))
+    return [_made_with(candidates) for candidates in found.values()]
 
 
-def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_progress: bool = True) -> None:
+def _made_with(candidates: list[PreprocessedData]) -> PreprocessedData:
+    """Choose among plans that share a folder (all ResEnc planners do) those that its cases were made with."""
+    if len(candidates) == 1:
+        return candidates[0]
+    keys = [
+        plan_key(each.plans_manager, each.plans_manager.get_configuration(each.configuration)) for each in candidates
+    ]
+    if len(set(keys)) == 1:
+        return candidates[0]
+    folder = candidates[0].folder
+    info = unlabelled_info_file(unlabelled_folder(folder.parent, folder.name))
+    recorded = read_json(info)["plan_key"] if info.is_file() else None
+    if recorded in keys:
+        return candidates[keys.index(recorded)]
+    names = dict.fromkeys(plans_identifier(folder.parent, each.plans_manager.plans) for each in candidates)
+    raise UserError(
+        f"{folder} belongs to several plans that preprocess differently: {listing(names)}. None of them is recorded as "
+        "those that its cases were made with. Move the outdated plans to another folder and run the command again."
+    )
+
+
+def preprocess_added_unlabelled(
+    folders: DatasetFolders, present: list[PreprocessedData], processes: int, show_progress: bool = True
+) -> None:
     """Preprocess new unlabelled cases for everything the dataset is already preprocessed for.
 
     Args:
         folders: Folders of the dataset.
+        present: Result of :func:`preprocessed_data`.
         processes: Number of processes.
         show_progress: Show progress bars.
 
@@ -77,7 +103,7 @@ def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_pr
     """
     failed = []
     update_dataset_json_copy(folders)
-    for data in preprocessed_data(folders):
+    for data in present:
         unlabelled = unlabelled_folder(folders.preprocessed, data.folder.name)
         if not unlabelled_info_file(unlabelled).is_file():
             plans = plans_identifier(folders.preprocessed, data.plans_manager.plans)
