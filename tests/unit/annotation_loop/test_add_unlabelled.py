@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conversion_sources import save_dicom
 from synthetic import make_case, write_image
 
 from nnunetv2_crln.annotation_loop.add_unlabelled import AddOptions, add_unlabelled
@@ -126,6 +127,19 @@ def test_voxels_beside_two_headers_do_not_replace_each_other(make_dataset, tmp_p
         added, source = dataset / "imagesUl" / f"{name}_{name}_0000.nrrd", tmp_path / "scans" / name / f"{name}.nrrd"
         assert np.array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in (added, source)))
     assert not (dataset / "imagesUl" / "voxels.raw").exists()
+
+
+@pytest.mark.parametrize(("channel", "added"), [("ct", ["series_CT"]), ("MRI", ["series_CT", "series_MR"])])
+def test_a_series_of_another_modality_does_not_join_cts(make_dataset, tmp_path, channel, added):
+    make_dataset(dataset_id=5, unlabelled=1, shape=SHAPE, channel_name=channel)
+    for seed, modality in enumerate(("CT", "MR"), 70):
+        voxels = make_case(np.random.default_rng(seed), SHAPE)[0][0].astype(np.int16)
+        folder = tmp_path / "scans" / "series" / modality
+        save_dicom(sitk.GetImageFromArray(voxels), folder, f"1.2.{seed}", modality=modality)
+    summary = add(tmp_path / "scans")
+    assert [scan.name for scan, _ in summary.of(ADDED)] == added
+    for scan, reason in summary.of(REFUSED):
+        assert scan.name == "series_MR" and "modality MR (DICOM's 0008,0060), expected CT" in reason
 
 
 def test_labels_beside_scans_are_not_added(dataset, tmp_path):
