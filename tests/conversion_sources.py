@@ -46,8 +46,10 @@ def truncate(path: Path, share: float = 0.6) -> None:
     path.write_bytes(content[: int(len(content) * share)])
 
 
-def save_dicom(image: sitk.Image, folder: Path, series: str = "1.2.3", prefix: str = "") -> list[Path]:
-    """Write a CT image as a DICOM series, one file a slice."""
+def save_dicom(
+    image: sitk.Image, folder: Path, series: str = "1.2.3", prefix: str = "", modality: str = "CT"
+) -> list[Path]:
+    """Write an image as a DICOM series, one file a slice."""
     folder.mkdir(parents=True, exist_ok=True)
     direction = image.GetDirection()
     orientation = [direction[row * 3 + column] for column in (0, 1) for row in range(3)]
@@ -57,7 +59,7 @@ def save_dicom(image: sitk.Image, folder: Path, series: str = "1.2.3", prefix: s
         position = image.TransformIndexToPhysicalPoint((0, 0, index))
         piece = image[:, :, index]
         for key, value in {
-            "0008|0060": "CT",
+            "0008|0060": modality,
             "0008|0018": f"{series}.{index + 1}",
             "0020|000d": "1.2",
             "0020|000e": series,

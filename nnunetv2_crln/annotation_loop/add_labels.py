@@ -31,8 +31,10 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
     require_blosc2,
 )
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks
+from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import remove_case
+from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import (
     find_labelled_cases,
     find_unlabelled_cases,
@@ -42,15 +44,30 @@ from nnunetv2_crln.raw_dataset.cases import (
     list_files,
 )
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
-from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label
+from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label, claimed_but_lacking
+from nnunetv2_crln.raw_dataset.check_names import COMPARED, files_a_case, refuse_broken_links, wrong_channels
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.raw_dataset.readers import image_endings, reader_class_of
+from nnunetv2_crln.raw_dataset.unused import find_unused
 from nnunetv2_crln.utilities.files import finished_file
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
+
+
+@dataclass(frozen=True)
+class AddedLabels:
+    """Result of adding labels.
+
+    Attributes:
+        cases: Cases that are labelled now.
+        preprocessed: They are preprocessed for everything the dataset is already preprocessed for.
+    """
+
+    cases: list[str]
+    preprocessed: bool
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ def add_labels(
     processes: int = 4,
     preprocess: bool = True,
     show_progress: bool = True,
-) -> list[str]:
+) -> AddedLabels:
     """Turn unlabelled cases into labelled ones.
 
     Args:
@@ -87,7 +104,7 @@ def add_labels(
         show_progress: Show progress bars.
 
     Returns:
-        Cases that are labelled now.
+        Cases that are labelled now, and whether trainings can use them.
 
     Raises:
         UserError: A label has no case or does not fit it, or a training is running; then nothing has changed.
@@ -102,7 +119,9 @@ def add_labels(
     with contextlib.ExitStack() as locks:
         lock = locks.enter_context(FolderLock(folders.raw / RAW_LOCK))
         lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
+        refuse_broken_links(folders.raw, find_unused(folders.raw, dataset_json), COMPARED)
         new = _find_labels(folders.raw, dataset_json, labels, cases)
+        _check_channels(folders.raw, dataset_json, new)
         _check_labels(folders.raw, dataset_json, new, processes, show_progress)
         data = preprocessed_data(folders)
         data_locks = locks.enter_context(LabelledDataLocks())
@@ -113,9 +132,10 @@ def add_labels(
             _move(folders.raw, dataset_json["file_ending"], label)
         dataset_json = _count_again(folders)
         _join_training_part(folders, [label.case for label in new])
-        if data and preprocess:
+        ready = bool(data) and preprocess
+        if ready:
             _update_preprocessed(folders, data, dataset_json, [label.case for label in new], processes, show_progress)
-    return [label.case for label in new]
+    return AddedLabels([label.case for label in new], ready)
 
 
 # --- what is there ----------------------------------------------------------------------------------------------------
@@ -177,9 +197,23 @@ def _label_files(folder: Path) -> dict[str, Path]:
     return files
 
 
+def _check_channels(raw: Path, dataset_json: dict, new: list[NewLabel]) -> None:
+    """Refuse cases that lack a channel: nnU-Net would preprocess them with the other ones alone."""
+    images = {label.case: [str(file) for file in label.images] for label in new}
+    others = {case: files for case, files in labelled_images(raw, dataset_json).items() if case not in images}
+    number = files_a_case(dataset_json, others or images)
+    if wrong := wrong_channels(images, number, dataset_json["file_ending"]):
+        raise UserError(
+            f"{raw / IMAGES_UNLABELLED} does not hold exactly {number} channel file(s) of each newly labelled case: "
+            f"{listing(wrong)}. Add the missing files, remove the surplus ones, or leave out these cases with --cases. "
+            "Nothing was changed."
+        )
+
+
 def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes: int, show_progress: bool) -> None:
     allowed = allowed_values(raw / "dataset.json", dataset_json)
-    cases = labelled_images(raw, dataset_json) or {label.case: [str(file) for file in label.images] for label in new}
+    cases = {label.case: [str(file) for file in label.images] for label in new} | labelled_images(raw, dataset_json)
+    annotated = annotated_labels(dataset_json, list(cases))
     reader_class = reader_class_of(dataset_json, first_image(cases))
     ending = dataset_json["file_ending"]
     tasks = {
@@ -189,6 +223,10 @@ def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes:
     }
     reports, errors = run_all(check_label, tasks, processes, "Opening every label", show_progress)
     texts = [*errors.values(), *(text for report in reports.values() for text in report.all_faults)]
+    for label in new:
+        if label.case in annotated and label.case in reports:
+            report = reports[label.case]
+            texts += claimed_but_lacking(str(label.label), report, annotated[label.case], dataset_json)
     texts += [
         f"{label.label.name} does not end in {ending}, as the dataset's files do: convert or rename it"
         for label in new
@@ -220,13 +258,13 @@ def _move(raw: Path, ending: str, new: NewLabel) -> None:
 
 
 def _count_again(folders: DatasetFolders) -> dict:
-    """Set numTraining to the number of labelled cases, in dataset.json and in nnU-Net's copy of it."""
+    """Set numTraining to the number of labelled cases, and bring nnU-Net's copy of dataset.json up to date."""
     dataset_json = read_dataset_json(folders.raw)
     number = len(find_labelled_cases(folders.raw, dataset_json))
-    for path in (folders.raw / "dataset.json", folders.preprocessed / "dataset.json"):
-        if path.is_file():
-            write_json({**read_json(path), "numTraining": number}, path)
-    return {**dataset_json, "numTraining": number}
+    dataset_json = {**dataset_json, "numTraining": number}
+    write_json(dataset_json, folders.raw / "dataset.json")
+    update_dataset_json_copy(folders)
+    return dataset_json
 
 
 def _join_training_part(folders: DatasetFolders, cases: list[str]) -> None:

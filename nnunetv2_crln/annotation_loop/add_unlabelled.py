@@ -19,13 +19,15 @@ from nnunetv2_crln.dataset_conversion.common.dicom import read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image, write_image
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import ADDED_FILE, IMAGES_LABELLED, IMAGES_UNLABELLED, INCOMING_FOLDER, RAW_LOCK
-from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled
-from nnunetv2_crln.raw_dataset.cases import first_image, labelled_images, number_of_channels
+from nnunetv2_crln.plan_and_preprocess.added_cases import preprocess_added_unlabelled, preprocessed_data
+from nnunetv2_crln.raw_dataset.cases import channel_name, first_image, labelled_images, number_of_channels
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
+from nnunetv2_crln.raw_dataset.check_names import COMPARED, refuse_broken_links
 from nnunetv2_crln.raw_dataset.companions import has_voxels_elsewhere, with_companions
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case
+from nnunetv2_crln.raw_dataset.unused import find_unused
 from nnunetv2_crln.utilities.files import csv_text, finished_file, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_parallel
@@ -95,13 +97,16 @@ def add_unlabelled(options: AddOptions) -> Summary:
     dataset_json = read_checked_dataset_json(folders.raw)
     with FolderLock(folders.raw / RAW_LOCK) as lock:
         lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
+        # Before a scan comes in: plans that cannot be used must not leave half of the work.
+        data = preprocessed_data(folders) if options.preprocess else []
         summary = _place_scans(folders.raw, dataset_json, options)
     if options.preprocess and not options.dry_run and (summary.of(ADDED) or summary.of(PRESENT)):
-        preprocess_added_unlabelled(folders, options.processes, options.show_progress)
+        preprocess_added_unlabelled(folders, data, options.processes, options.show_progress)
     return summary
 
 
 def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
+    refuse_broken_links(raw, find_unused(raw, dataset_json), COMPARED)
     labelled = labelled_images(raw, dataset_json)
     if not labelled:
         raise UserError(f"{raw / IMAGES_LABELLED} holds no labelled case: nothing tells what a scan must look like.")
@@ -115,7 +120,7 @@ def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
     staging = raw / INCOMING_FOLDER
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        for scan, reports, error in _staged(scans, staging, dataset_json["file_ending"], reader_class, options):
+        for scan, reports, error in _staged(scans, staging, dataset_json, reader_class, options):
             outcome, reason = (REFUSED, error) if error else admission.decide(scan.name, reports)
             if outcome == ADDED and not options.dry_run:
                 _move_in(staging / scan.name, raw / IMAGES_UNLABELLED)
@@ -131,7 +136,7 @@ def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
 
 
 def _staged(
-    scans: Sequence[Scan], staging: Path, ending: str, reader_class: type[BaseReaderWriter], options: AddOptions
+    scans: Sequence[Scan], staging: Path, dataset_json: dict, reader_class: type[BaseReaderWriter], options: AddOptions
 ) -> Iterator[tuple[Scan, list[ChannelReport], str]]:
     """Bring the scans into a folder inside the dataset and describe them; failed ones have an error text instead."""
     for scan in scans:
@@ -139,7 +144,7 @@ def _staged(
             yield scan, [], scan.fault
     usable = {scan.name: scan for scan in scans if not scan.fault}
     tasks = {
-        name: (scan, staging / name, ending, options.copy and not options.dry_run, reader_class)
+        name: (scan, staging / name, dataset_json, options.copy and not options.dry_run, reader_class)
         for name, scan in usable.items()
     }
     arguments = (options.processes, "Reading the scans", options.show_progress, not options.dry_run)
@@ -148,14 +153,14 @@ def _staged(
 
 
 def stage_scan(
-    scan: Scan, folder: Path, ending: str, copy: bool, reader_class: type[BaseReaderWriter]
+    scan: Scan, folder: Path, dataset_json: dict, copy: bool, reader_class: type[BaseReaderWriter]
 ) -> list[ChannelReport]:
     """Link, copy or convert the files of one scan into a folder of its own.
 
     Args:
         scan: Scan without fault.
         folder: Folder to create for the files.
-        ending: File ending of the dataset.
+        dataset_json: Content of dataset.json.
         copy: Copy files that need no conversion instead of linking to them.
         reader_class: Reader of nnU-Net for the dataset.
 
@@ -165,11 +170,14 @@ def stage_scan(
     Raises:
         UserError: A file cannot be read or converted.
     """
+    ending = dataset_json["file_ending"]
     folder.mkdir(parents=True)
     targets = [folder / f"{scan.name}_{channel:04d}{ending}" for channel in range(len(scan.channels))]
-    for source, target in zip(scan.channels, targets, strict=True):
+    for channel, (source, target) in enumerate(zip(scan.channels, targets, strict=True)):
         if source.is_dir():
-            write_image(read_series(source), target)
+            # nnU-Net takes a channel of this name for Hounsfield units. What others hold, their names do not tell.
+            is_ct = channel_name(dataset_json, channel).lower() == "ct"
+            write_image(read_series(source, "CT" if is_ct else ""), target)
         elif source.name.lower().endswith(ending.lower()) and not has_voxels_elsewhere(source):
             for file, place in with_companions(source, target):  # the new name has the ending that readers know
                 _place(file, place, copy)

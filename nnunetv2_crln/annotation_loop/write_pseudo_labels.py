@@ -29,6 +29,7 @@ from nnunetv2_crln.layout import (
 )
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits, usual_split
+from nnunetv2_crln.plan_and_preprocess.unlabelled_status import refuse_cases_without_images
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
 from nnunetv2_crln.raw_dataset.companions import with_companions
@@ -100,6 +101,7 @@ def write_pseudo_labels(
     """
     predictor = VolumePredictor(choice)
     source = predictor.folders
+    refuse_cases_without_images(source, predictor.cases, predictor.plans_manager, predictor.configuration)
     if root is None:
         folder_name = dataset_folder_name(dataset_id, name or f"{dataset_title(source.name)}Pseudo")
         refuse_other_names(dataset_id, folder_name)

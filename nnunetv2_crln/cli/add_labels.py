@@ -6,6 +6,7 @@ from pathlib import Path
 from nnunetv2_crln.errors import listing
 from nnunetv2_crln.layout import CHECKPOINT_FINAL
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
@@ -25,11 +26,19 @@ def command(arguments: Sequence[str] | None = None) -> None:
     # Imported after parsing: --help need not wait for nnU-Net.
     from nnunetv2_crln.annotation_loop.add_labels import add_labels
 
-    cases = add_labels(
+    added = add_labels(
         options.d, options.labels, options.cases, options.np, not options.no_pp, show_progress=not options.no_pbar
     )
     print(
-        f"{len(cases)} case(s) are labelled now and belong to the training part of every fold: {listing(cases, 10)}\n"
+        f"{len(added.cases)} case(s) are labelled now and belong to the training part of every fold: "
+        f"{listing(added.cases, 10)}"
+    )
+    if not added.preprocessed:
+        plan = f"Run: {command_line(PREPROCESS, '-d', options.d)}"
+        way_out = "Run this command again without --no_pp." if options.no_pp else plan
+        print(f"They are not preprocessed yet, so that no training learns from their labels. {way_out}")
+        return
+    print(
         "To go on from a trained model without planning again:\n"
         f"  nnUNetv2_train {options.d} CONFIGURATION FOLD -tr nnUNetTrainer_CRLN "
         f"-pretrained_weights OLD_MODEL/fold_X/{CHECKPOINT_FINAL}\n"

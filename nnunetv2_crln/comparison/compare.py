@@ -28,6 +28,7 @@ from nnunetv2_crln.layout import (
     SHORT_SCHEDULE,
 )
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
+from nnunetv2_crln.plan_and_preprocess.unlabelled_status import refuse_cases_without_images, unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.companions import with_companions
@@ -66,6 +67,7 @@ def compare(options: CompareOptions) -> str:
     options.output.mkdir(parents=True, exist_ok=True)
     with FolderLock(options.output / COMPARISON_LOCK) as lock:
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
+        _refuse_recipes_without_images(runs, options, folders)
         _train(runs, options, results)
         return _write_results(runs, options, folders, cases)
 
@@ -105,6 +107,14 @@ def _plans_to_train_with(folders: DatasetFolders, options: CompareOptions) -> st
     if not copy.is_file() or read_json(copy) != content:
         write_json(content, copy)
     return name
+
+
+def _refuse_recipes_without_images(runs: list[Training], options: CompareOptions, folders: DatasetFolders) -> None:
+    """Find out before the trainings whether the dataset of a recipe can be written after them."""
+    if any(run.method == RECIPE and not run.is_finished for run in runs):
+        plans_manager = PlansManager(read_checked_plans(folders.preprocessed / f"{options.plans_name}.json"))
+        _, cases = unlabelled_cases_of(folders, plans_manager, options.configuration)
+        refuse_cases_without_images(folders, cases, plans_manager, options.configuration)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

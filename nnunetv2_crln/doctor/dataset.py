@@ -119,21 +119,24 @@ def _preprocessed(folders: DatasetFolders, _: int) -> Iterator[Finding]:
         except UserError as error:
             yield Finding(PROBLEM, path.name, str(error))
             continue
-        yield from _plans(folders.preprocessed, plans, path.stem)
+        yield from _plans(folders, plans, path.stem)
     if not found:
         command = command_line(PREPROCESS, "-d", dataset_number(folders.name))
         yield Finding(NOTE, "plans", f"none in {folders.preprocessed}", command)
 
 
-def _plans(folder: Path, plans: dict, name: str) -> Iterator[Finding]:
+def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage
+    from nnunetv2_crln.plan_and_preprocess.written_cases import unprocessed_labelled
 
     manager = PlansManager(plans)
     for configuration in manager.available_configurations:
         if not is_second_stage(plans, configuration):
-            yield _configuration(folder, manager, configuration, name)
+            yield _configuration(folders.preprocessed, manager, configuration, name)
+            for text in unprocessed_labelled(folders, manager, [configuration]):
+                yield Finding(PROBLEM, f"{name} {configuration}", text)
 
 
 def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -> Finding:

@@ -11,15 +11,22 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
+from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier, plans_in
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
+    plan_key,
     preprocess_unlabelled,
     put_in_place,
 )
+from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_labelled_case
+from nnunetv2_crln.raw_dataset.cases import number_of_channels
+from nnunetv2_crln.raw_dataset.classes import all_values
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 from nnunetv2_crln.utilities.files import temporary_beside
+from nnunetv2_crln.utilities.json_files import read_json
 from nnunetv2_crln.utilities.parallel import run_all
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 
 @dataclass(frozen=True)
@@ -47,23 +54,47 @@ def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
         One entry for each folder of preprocessed labelled cases.
 
     Raises:
-        UserError: A plans file is damaged.
+        UserError: A plans file is damaged, or it is unknown with which of several plans a folder was made.
     """
-    found: dict[Path, PreprocessedData] = {}
+    found: dict[Path, list[PreprocessedData]] = {}
     for _, plans in plans_in(folders.preprocessed):
         plans_manager = PlansManager(plans)
         for configuration in plans_manager.available_configurations:
             folder = folders.preprocessed / plans_manager.get_configuration(configuration).data_identifier
             if folder.is_dir():
-                found.setdefault(folder, PreprocessedData(plans_manager, configuration, folder))
-    return list(found.values())
+                found.setdefault(folder, []).append(PreprocessedData(plans_manager, configuration, folder))
+    return [_made_with(candidates) for candidates in found.values()]
 
 
-def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_progress: bool = True) -> None:
+def _made_with(candidates: list[PreprocessedData]) -> PreprocessedData:
+    """Choose among plans that share a folder (all ResEnc planners do) those that its cases were made with."""
+    if len(candidates) == 1:
+        return candidates[0]
+    keys = [
+        plan_key(each.plans_manager, each.plans_manager.get_configuration(each.configuration)) for each in candidates
+    ]
+    if len(set(keys)) == 1:
+        return candidates[0]
+    folder = candidates[0].folder
+    info = unlabelled_info_file(unlabelled_folder(folder.parent, folder.name))
+    recorded = read_json(info)["plan_key"] if info.is_file() else None
+    if recorded in keys:
+        return candidates[keys.index(recorded)]
+    names = dict.fromkeys(plans_identifier(folder.parent, each.plans_manager.plans) for each in candidates)
+    raise UserError(
+        f"{folder} belongs to several plans that preprocess differently: {listing(names)}. None of them is recorded as "
+        "those that its cases were made with. Move the outdated plans to another folder and run the command again."
+    )
+
+
+def preprocess_added_unlabelled(
+    folders: DatasetFolders, present: list[PreprocessedData], processes: int, show_progress: bool = True
+) -> None:
     """Preprocess new unlabelled cases for everything the dataset is already preprocessed for.
 
     Args:
         folders: Folders of the dataset.
+        present: Result of :func:`preprocessed_data`.
         processes: Number of processes.
         show_progress: Show progress bars.
 
@@ -71,7 +102,8 @@ def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_pr
         UserError: Cases could not be preprocessed (reported after all others are done).
     """
     failed = []
-    for data in preprocessed_data(folders):
+    update_dataset_json_copy(folders)
+    for data in present:
         unlabelled = unlabelled_folder(folders.preprocessed, data.folder.name)
         if not unlabelled_info_file(unlabelled).is_file():
             plans = plans_identifier(folders.preprocessed, data.plans_manager.plans)
@@ -86,9 +118,7 @@ def preprocess_added_unlabelled(folders: DatasetFolders, processes: int, show_pr
             processes,
             show_progress=show_progress,
         )
-        print(
-            f"{data.folder.name}: {len(result.done)} unlabelled cases preprocessed, {len(result.kept)} already there."
-        )
+        print(result.describe(data.folder.name))
         failed += [f"{case} ({data.configuration}): {text}" for case, text in sorted(result.failed.items())]
     if failed:
         for text in failed:
@@ -112,7 +142,7 @@ def preprocess_added_labelled(
         show_progress: Show a progress bar.
 
     Raises:
-        UserError: Cases could not be preprocessed (reported after all others are done).
+        UserError: Cases could not be preprocessed or are unusable afterwards (reported after all others are done).
     """
     temporary = temporary_beside(data.folder / "labelled")
     temporary.mkdir()
@@ -122,9 +152,10 @@ def preprocess_added_labelled(
     }
     description = f"Preprocessing labelled cases ({data.configuration})"
     try:
-        _, errors = run_all(preprocess_labelled_case, tasks, processes, description, show_progress, kept=True)
+        oddities, errors = run_all(preprocess_labelled_case, tasks, processes, description, show_progress, kept=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+    print_warnings([f"{case} ({data.configuration}): {oddity}" for case, oddity in oddities.items() if oddity])
     if errors:
         texts = [f"{case}: {text}" for case, text in errors.items()]
         raise UserError(
@@ -153,22 +184,34 @@ def require_blosc2(data: PreprocessedData) -> None:
 
 def preprocess_labelled_case(
     case: str, files: dict, folder: Path, temporary: Path, plans: dict, configuration: str, dataset_json: dict
-) -> None:
-    """Preprocess one labelled case with the plans' own preprocessor; it appears completely or not at all.
+) -> str:
+    """Preprocess one labelled case with the plans' own preprocessor; it appears completely and sound, or not at all.
 
     Args:
         case: Identifier of the case.
         files: ``{"images": [...], "label": ...}``.
         folder: Folder for the finished case.
-        temporary: Folder on the same file system for the unfinished files.
+        temporary: Folder on the same file system for folders of unfinished files.
         plans: nnU-Net's plans.
         configuration: Name of a configuration in them.
         dataset_json: Content of the raw dataset's dataset.json.
+
+    Returns:
+        What is odd about the result, or an empty text.
+
+    Raises:
+        UserError: The result would spoil a training.
     """
     plans_manager = PlansManager(plans)
     configuration_manager = plans_manager.get_configuration(configuration)
     preprocessor = configuration_manager.preprocessor_class(verbose=False)
+    own = temporary / case
+    own.mkdir()
     preprocessor.run_case_save(
-        str(temporary / case), files["images"], files["label"], plans_manager, configuration_manager, dataset_json
+        str(own / case), files["images"], files["label"], plans_manager, configuration_manager, dataset_json
     )
-    put_in_place(temporary, folder, case)
+    found = inspect_labelled_case(str(own), case, all_values(dataset_json), number_of_channels(dataset_json))
+    if found.fault:
+        raise UserError(found.fault)
+    put_in_place(own, folder, case)
+    return found.oddity

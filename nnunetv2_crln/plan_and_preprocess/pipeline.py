@@ -13,6 +13,7 @@ from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_own_entries
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
+from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     UnreadableCasesError,
     add_unlabelled_to_fingerprint,
@@ -26,7 +27,7 @@ from nnunetv2_crln.plan_and_preprocess.replaced_plans import keep_replaced_plans
 from nnunetv2_crln.plan_and_preprocess.small_plans import write_small_plans
 from nnunetv2_crln.plan_and_preprocess.summary import print_summary
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
-from nnunetv2_crln.plan_and_preprocess.written_cases import check_written_labelled
+from nnunetv2_crln.plan_and_preprocess.written_cases import check_written_labelled, unprocessed_labelled
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
@@ -56,29 +57,35 @@ def plan_and_preprocess(options: Options) -> None:
         if options.article
     }
     failed: list[str] = []
+    absent: list[str] = []
     for dataset_id, folders in datasets.items():
-        failed += _one_dataset(dataset_id, folders, protocols.get(dataset_id), options)
+        faults, texts = _one_dataset(dataset_id, folders, protocols.get(dataset_id), options)
+        failed, absent = failed + faults, absent + texts
     if failed:
-        raise UserError(
+        absent.append(
             f"{len(failed)} case(s) could not be preprocessed: {listing(failed)}. Replace or remove their files and "
             "run the command again; all other unlabelled cases are kept."
         )
+    if absent:
+        raise UserError("\n".join(absent))
 
 
 def _one_dataset(
     dataset_id: int, folders: DatasetFolders, protocol: article.Protocol | None, options: Options
-) -> list[str]:
-    """Do all steps after the checks and return a text for each case that failed."""
+) -> tuple[list[str], list[str]]:
+    """Do all steps after the checks; return a text for each case that failed, and on labelled cases left out."""
     with LabelledDataLocks(ADD_ALONE) as locks:
         plans_manager = _plans_with_labelled_cases(dataset_id, folders, protocol, options, locks)
     configurations = available_configurations(plans_manager, options.processes_by_configuration())
     failed: list[str] = []
+    absent: list[str] = []
     if options.preprocessing:
         if options.part_id == 0:
+            absent = unprocessed_labelled(folders, plans_manager, configurations)
             failed += check_written_labelled(folders, plans_manager, configurations, options.show_progress)
         failed += preprocess_all_unlabelled(folders, plans_manager, configurations, options)
     print_summary(dataset_id, folders, plans_manager, list(configurations), options)
-    return failed
+    return failed, absent
 
 
 def _plans_with_labelled_cases(
@@ -92,7 +99,9 @@ def _plans_with_labelled_cases(
     requested = options.processes_by_configuration()
     plans_name = options.expected_plans_name()
     if options.unlabelled_only:
-        return read_plans(folders, plans_name, list(requested))
+        plans_manager = read_plans(folders, plans_name, list(requested))
+        update_dataset_json_copy(folders)
+        return plans_manager
     if options.preprocessing:
         # Before the plans are replaced: a refused command must leave those that fit the data.
         for data in existing_data(folders.preprocessed, plans_name, requested):
@@ -314,9 +323,7 @@ def preprocess_all_unlabelled(
             show_progress=options.show_progress,
             verbose=options.verbose,
         )
-        if result.removed:
-            print(f"Removed {len(result.removed)} case(s) whose images left imagesUl: {listing(result.removed)}.")
-        print(f"{configuration}: {len(result.done)} unlabelled cases preprocessed, {len(result.kept)} already there.")
+        print(result.describe(configuration))
         for other in others:
             print(f"{other} uses the data of {configuration}.")
         print_warnings([f"{Path(cases[case][0]).name} ({configuration}): {odd}" for case, odd in result.odd.items()])

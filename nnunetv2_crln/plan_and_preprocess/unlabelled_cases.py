@@ -22,7 +22,7 @@ from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
 
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import CASE_RECORD, UNFINISHED_CASES_PREFIX, unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.data_locks import unlabelled_data_lock
 from nnunetv2_crln.plan_and_preprocess.written_cases import channel_fault, inspect_image
@@ -63,6 +63,12 @@ class PreprocessingResult:
     failed: dict[str, str] = field(default_factory=dict)
     removed: list[str] = field(default_factory=list)
     odd: dict[str, str] = field(default_factory=dict)
+
+    def describe(self, name: str) -> str:
+        """Return what was done for the terminal; `name` is that of the configuration or of the data."""
+        removed = f"{name}: removed {len(self.removed)} case(s) whose images left imagesUl: {listing(self.removed)}.\n"
+        done = f"{name}: {len(self.done)} unlabelled cases preprocessed, {len(self.kept)} already there."
+        return (removed if self.removed else "") + done
 
 
 def plan_key(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> str:

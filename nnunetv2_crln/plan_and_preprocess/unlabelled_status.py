@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import IMAGES_UNLABELLED, unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import case_record, plan_key
+from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
 from nnunetv2_crln.utilities.json_files import read_json
@@ -62,6 +64,29 @@ def unlabelled_status(
         stale=[case for case, record in records.items() if record and record["plan_key"] != key],
         missing=[case for case, record in records.items() if not record],
     )
+
+
+def refuse_cases_without_images(
+    folders: DatasetFolders, cases: Iterable[str], plans_manager: PlansManager, configuration: str
+) -> None:
+    """Check that imagesUl still holds the images of preprocessed cases.
+
+    Args:
+        folders: Folders of the dataset.
+        cases: Preprocessed unlabelled cases.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Raises:
+        UserError: Images were moved or removed, or are links that lead nowhere.
+    """
+    if gone := sorted(set(cases) - set(find_unlabelled_cases(folders.raw))):
+        plans = plans_identifier(folders.preprocessed, plans_manager.plans)
+        raise UserError(
+            f"{folders.raw / IMAGES_UNLABELLED} lacks the images of {len(gone)} preprocessed case(s): {listing(gone)}. "
+            "Bring them back (links may lead to a disk that is not mounted), or remove what is preprocessed of them: "
+            + preprocess_unlabelled_command(folders.name, [configuration], plans)
+        )
 
 
 def unlabelled_cases_of(

@@ -135,6 +135,20 @@ def number_of_channels(dataset_json: dict) -> int:
     return len(dataset_json["channel_names"] if "channel_names" in dataset_json else dataset_json["modality"])
 
 
+def channel_name(dataset_json: dict, channel: int) -> str:
+    """Look up the name of an image channel.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        channel: Number of the channel.
+
+    Returns:
+        The name; empty if it has none.
+    """
+    names = dataset_json["channel_names"] if "channel_names" in dataset_json else dataset_json["modality"]
+    return str(names.get(str(channel), ""))
+
+
 def source_record(files: list[str], label: str | None = None) -> dict[str, list[int]]:
     """Note size in bytes and modification time in ns of each file: enough to see that a case was replaced or corrected.
 

@@ -74,7 +74,7 @@ def verify_labels(
     texts = {case: report.all_faults if strict else report.faults for case, report in reports.items()}
     texts |= {case: [text] for case, text in failures.items()}
     for case in annotated.keys() & reports.keys():
-        lacking = _claimed_but_lacking(labelled[case]["label"], reports[case], annotated[case], dataset_json)
+        lacking = claimed_but_lacking(labelled[case]["label"], reports[case], annotated[case], dataset_json)
         texts[case] = [*texts[case], *lacking]
     errors = [f"{Path(labelled[case]['label']).parent.name}/{text}" for case in texts for text in texts[case]]
     if errors:
@@ -88,10 +88,20 @@ def verify_labels(
     return [*(warnings if odd else []), *missing_classes(folder, dataset_json, found)]
 
 
-def _claimed_but_lacking(
+def claimed_but_lacking(
     label: str, report: LabelReport, annotated: frozenset[int], dataset_json: dict
 ) -> Iterator[str]:
-    """Yield a fault if a label holds a class that is not annotated in it according to dataset.json."""
+    """Yield a fault if a label holds a class that is not annotated in it according to dataset.json.
+
+    Args:
+        label: Label file.
+        report: Result of :func:`check_label`.
+        annotated: Annotated foreground classes of the case.
+        dataset_json: Content of dataset.json.
+
+    Yields:
+        The fault.
+    """
     if found := class_names_of(dataset_json, set(report.values) - annotated):
         listed = listing(class_names_of(dataset_json, annotated))
         yield (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from pathlib import Path
 
@@ -26,7 +27,14 @@ from nnunetv2_crln.raw_dataset.cases import (
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.companions import spacing_file
 from nnunetv2_crln.raw_dataset.unlabelled_groups import unlabelled_groups
-from nnunetv2_crln.raw_dataset.unused import Kind, Unused, describe_unused, find_unused, how_to_remove_mac_files
+from nnunetv2_crln.raw_dataset.unused import (
+    Kind,
+    Unused,
+    describe_unused,
+    find_unused,
+    how_to_remove_mac_files,
+    is_broken_link,
+)
 from nnunetv2_crln.utilities.names import explain_near_name
 
 RESERVED_ENDING = "_seg"
@@ -34,6 +42,8 @@ RESERVED_ENDING = "_seg"
 
 # Where a broken link means a case that silently takes no part.
 _NEEDED = (IMAGES_LABELLED, LABELS_LABELLED, IMAGES_UNLABELLED)
+COMPARED = (*_NEEDED, IMAGES_TEST)
+"""Folders with which new scans are compared: an image behind a broken link would not be recognised."""
 
 
 def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
@@ -52,7 +62,7 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
     dataset_json = read_checked_dataset_json(folder)
     labelled = find_labelled_cases(folder, dataset_json)
     unused = find_unused(folder, dataset_json)
-    _check_broken_links(folder, unused)
+    refuse_broken_links(folder, unused)
     _check_what_nnunet_would_take(folder, dataset_json)
     _check_labelled(folder, dataset_json, labelled, unused)
     partly = bool(annotated_labels(dataset_json, list(labelled))) or "ignore" in dataset_json["labels"]
@@ -70,15 +80,25 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
     ]
 
 
-def _check_broken_links(folder: Path, unused: list[Unused]) -> None:
-    """Refuse links that lead nowhere: to nnU-Net and to us their cases would not exist."""
-    broken = [entry for entry in unused if entry.kind is Kind.LINK and entry.folder in _NEEDED]
-    if broken:
+def refuse_broken_links(folder: Path, unused: list[Unused], names: Collection[str] = _NEEDED) -> None:
+    """Refuse links that lead nowhere: to nnU-Net and to us their cases would not exist.
+
+    Args:
+        folder: ``nnUNet_raw/DatasetXXX_Name``.
+        unused: Entries from :func:`find_unused`.
+        names: Folders in which no link may be broken; they may be links themselves.
+
+    Raises:
+        UserError: Links are broken; the message names them and their targets.
+    """
+    links = [(name, os.readlink(folder / name)) for name in names if is_broken_link(folder / name)]
+    links += [(f"{e.folder}/{e.name}", e.target) for e in unused if e.kind is Kind.LINK and e.folder in names]
+    if links:
+        texts = [f"{link} → {target}" for link, target in links]
         raise UserError(
-            f"{folder} has {len(broken)} broken link(s): "
-            f"{listing((f'{entry.folder}/{entry.name} → {entry.target}' for entry in broken), 3)}. Their targets "
-            "were moved or removed: move them back, or remove the links and make the dataset again "
-            "(nnUNetv2_crln_hide_labels makes such links, or copies with --copy)."
+            f"{folder} has {len(links)} broken link(s): {listing(texts, 3)}. Their targets were moved or "
+            "removed, or lie on a disk that is not mounted: bring them back, or remove the links and add the scans "
+            "again (nnUNetv2_crln_add_unlabelled and nnUNetv2_crln_hide_labels make such links, or copies with --copy)."
         )
 
 
@@ -203,22 +223,42 @@ def _check_reserved_names(folder: Path, cases: dict[str, Collection[str]]) -> No
 
 
 def _check_channel_files(folder: Path, dataset_json: dict, labelled: dict[str, dict], unlabelled: Cases) -> None:
-    channels = number_of_channels(dataset_json)
-    # Some formats hold all channels in one file (RGB, 4D NIfTI): follow the labelled cases.
-    if {len(files["images"]) for files in labelled.values()} == {1}:
-        channels = 1
+    channels = files_a_case(dataset_json, {case: files["images"] for case, files in labelled.items()})
     folders = {IMAGES_UNLABELLED: unlabelled}
     if "dataset" not in dataset_json:  # else the files have names of their own
         folders[IMAGES_LABELLED] = {case: files["images"] for case, files in labelled.items()}
     for name, cases in folders.items():
-        if wrong := _wrong_channels(cases, channels, dataset_json["file_ending"]):
+        if wrong := wrong_channels(cases, channels, dataset_json["file_ending"]):
             raise UserError(
                 f"{folder / name} does not hold exactly {channels} channel file(s) per case, as dataset.json "
                 f"and imagesTr do: {listing(wrong)}. Add the missing files, or remove the case or the surplus files."
             )
 
 
-def _wrong_channels(cases: Cases, channels: int, ending: str) -> list[str]:
+def files_a_case(dataset_json: dict, labelled: Cases) -> int:
+    """Find out how many channel files each case must have.
+
+    Args:
+        dataset_json: Content of dataset.json.
+        labelled: Labelled cases; some formats hold all channels in one file (RGB, 4D NIfTI), which they show.
+
+    Returns:
+        Number of files.
+    """
+    return 1 if {len(files) for files in labelled.values()} == {1} else number_of_channels(dataset_json)
+
+
+def wrong_channels(cases: Cases, channels: int, ending: str) -> list[str]:
+    """List channel files that cases lack, or have too many.
+
+    Args:
+        cases: Files of the cases.
+        channels: Number of files of each case.
+        ending: Entry of dataset.json.
+
+    Returns:
+        File names with what is wrong.
+    """
     wrong = []
     for case, files in cases.items():
         names = {Path(file).name for file in files}

@@ -80,7 +80,7 @@ def find_unused(raw_dataset_folder: str | Path, dataset_json: dict) -> list[Unus
     for name, paths in used.items():
         known = {path.name for path in paths}
         for entry in sorted(os.scandir(folder / name), key=lambda e: e.name) if (folder / name).is_dir() else []:
-            if entry.name not in known or _is_broken_link(entry):
+            if entry.name not in known or is_broken_link(entry):
                 found.append(_describe(name, entry, known, dataset_json["file_ending"]))
     return found
 
@@ -123,7 +123,7 @@ def _describe(folder: str, entry: os.DirEntry, known: set[str], ending: str) -> 
     name = entry.name
     if name.startswith("._") or name in (".DS_Store", "__MACOSX"):
         return Unused(folder, name, Kind.MAC)
-    if _is_broken_link(entry):
+    if is_broken_link(entry):
         return Unused(folder, name, Kind.LINK, target=os.readlink(entry.path))
     if entry.is_dir():
         return Unused(folder, f"{name}/", Kind.FOLDER if _holds_images(entry.path) else Kind.OTHER)
@@ -135,8 +135,9 @@ def _describe(folder: str, entry: os.DirEntry, known: set[str], ending: str) -> 
     return Unused(folder, name, Kind.OTHER, hint)
 
 
-def _is_broken_link(entry: os.DirEntry) -> bool:
-    return entry.is_symlink() and not os.path.exists(entry.path)
+def is_broken_link(path: str | os.PathLike) -> bool:
+    """Tell whether a path is a link whose target does not exist or cannot be reached."""
+    return os.path.islink(path) and not os.path.exists(path)
 
 
 def _holds_images(folder: str) -> bool:

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage, plans_identifier
+from nnunetv2_crln.plan_and_preprocess.written_cases import unprocessed_labelled
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
 
@@ -113,6 +116,25 @@ def explaining_architecture_errors(trainer: nnUNetTrainer) -> Iterator[None]:
             f"{plans_file(trainer.plans_manager.plans)}, configuration {trainer.configuration_name!r}: this "
             f"architecture cannot be built ({error}): {architecture}. Correct it or make the plans again."
         ) from error
+
+
+def labelled_cases_left_out(preprocessed: str | Path, plans_manager: PlansManager, configuration: str) -> list[str]:
+    """Describe the labelled cases that a training does not see, because nobody has preprocessed them.
+
+    Args:
+        preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        One text, or none; also where the raw dataset is not at hand, which a training does not need.
+    """
+    name = Path(preprocessed).name
+    folders = DatasetFolders(name, Path(os.environ.get("nnUNet_raw", "")) / name, Path(preprocessed))
+    try:
+        return unprocessed_labelled(folders, plans_manager, [configuration])
+    except Exception:
+        return []
 
 
 def require_labelled_data(data_folder: str | Path, plans: dict, configuration: str) -> None:

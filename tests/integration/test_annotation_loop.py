@@ -176,8 +176,9 @@ def test_an_interrupted_run_is_continued(dataset, labels, monkeypatch):
     assert "unl_002" in json.dumps(read_json(dataset.preprocessed / SPLITS_FILE))
 
 
-def test_chosen_cases_alone_are_moved(dataset, labels):
+def test_chosen_cases_alone_are_moved(dataset, labels, capsys):
     add_labels.command([*QUICK, "--no_pp", "--cases", "unl_002", "--", str(labels)])
+    assert "They are not preprocessed yet" in (output := capsys.readouterr().out) and "nnUNetv2_train" not in output
     assert (dataset.raw / "imagesTr" / "unl_002_0000.nii.gz").is_file()
     assert (dataset.raw / "imagesUl" / "unl_000_0000.nii.gz").is_file()
 

@@ -14,6 +14,8 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from synthetic import write_dataset
 
 from nnunetv2_crln.cli.plan_and_preprocess import build_parser, command, main
+from nnunetv2_crln.doctor.dataset import examine_dataset
+from nnunetv2_crln.doctor.finding import PROBLEM
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities.files import remove_leftovers
 
@@ -139,11 +141,29 @@ def test_unlabelled_only_continues_and_splits(dataset, capsys):
     assert labelled.stat().st_mtime_ns == written  # looked at, but not made again
 
 
+def test_a_case_that_was_labelled_by_hand_is_not_forgotten(dataset, capsys):
+    raw, preprocessed = dataset
+    shutil.move(raw / "imagesUl" / "unl_000_0000.nii.gz", raw / "imagesTr")
+    shutil.copy(raw / "labelsTr" / "lab_000.nii.gz", raw / "labelsTr" / "unl_000.nii.gz")
+    (raw / "dataset.json").write_text(json.dumps({**read(raw / "dataset.json"), "numTraining": 4}))
+    with pytest.raises(
+        UserError, match=r"1 labelled case.* for 3d_fullres.*: unl_000\. Run: nnUNetv2_preprocess -d 999"
+    ):
+        command([*QUICK, "-c", "3d_fullres", "--unlabelled_only"])
+    assert cases_in(preprocessed / "nnUNetPlans_3d_fullres_unlabelled") == CASES[1:]
+    assert "3d_fullres: removed 1 case(s) whose images left imagesUl: unl_000." in capsys.readouterr().out
+    found = [finding.found for finding in examine_dataset(999) if finding.state == PROBLEM]
+    assert [text for text in found if "1 labelled case(s) are not preprocessed for 3d_fullres" in text]
+
+
 def test_configurations_with_the_same_data_are_done_once(dataset, capsys):
     plans = read(dataset[1] / "nnUNetPlans.json")
     plans["configurations"]["mine"] = {"inherits_from": "3d_fullres", "batch_size": 3}
     (dataset[1] / "nnUNetPlans.json").write_text(json.dumps(plans))
+    block = {"unlabelled_groups": {"a": "unl_*"}}
+    (dataset[0] / "dataset.json").write_text(json.dumps({**read(dataset[0] / "dataset.json"), "crln": block}))
     command([*QUICK, "-c", "3d_fullres", "mine", "--unlabelled_only"])
+    assert read(dataset[1] / "dataset.json")["crln"] == block, "trainings read this copy"
     assert "mine uses the data of 3d_fullres" in capsys.readouterr().out
 
 

@@ -256,6 +256,19 @@ def test_missing_unlabelled_cases_are_named_before_training(trainer_of, preproce
         hidden.rmdir()
 
 
+def test_labelled_cases_that_are_not_preprocessed_are_named(trainer_of, preprocessed, tmp_path, monkeypatch):
+    trainer = trainer_of(epochs=1)
+    images = tmp_path / "raw" / NAME / "imagesTr"
+    shutil.copytree(preprocessed.raw / NAME / "imagesTr", images)
+    shutil.copy(preprocessed.raw / NAME / "dataset.json", images.parent)
+    shutil.copy(images / "lab_000_0000.nii.gz", images / "forgotten_0000.nii.gz")
+    monkeypatch.setenv("nnUNet_raw", str(tmp_path / "raw"))
+    trainer.initialize()
+    trainer.get_dataloaders()
+    log = Path(trainer.log_file).read_text(encoding="utf-8")
+    assert "WARNING: 1 labelled case(s) are not preprocessed" in log and "leave them out: forgotten. Run: " in log
+
+
 @pytest.fixture
 def no_unlabelled_cases(preprocessed):
     """The dataset as preprocessed without imagesUl."""

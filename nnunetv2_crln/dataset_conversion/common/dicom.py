@@ -8,7 +8,7 @@ import SimpleITK as sitk
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.raw_dataset.read_errors import last_line
 
-POSITION, ORIENTATION = "0020|0032", "0020|0037"
+POSITION, ORIENTATION, MODALITY = "0020|0032", "0020|0037", "0008|0060"
 # Tolerated relative deviation: positions have few decimals, but a missing slice doubles a distance.
 UNEVENNESS = 0.1
 
@@ -18,11 +18,19 @@ def is_dicom(path: Path) -> bool:
     return path.suffix.lower() in (".dcm", ".dicom", ".ima")
 
 
-def read_series(folder: Path) -> sitk.Image:
+def read_series(folder: Path, modality: str = "") -> sitk.Image:
     """Read a DICOM series as a volume; CT is in Hounsfield units.
 
+    Args:
+        folder: Folder of the slices.
+        modality: Modality that the series must have if it names one, such as ``CT``; empty if any will do.
+
+    Returns:
+        The volume, without names and dates of the patient.
+
     Raises:
-        UserError: The folder holds no series or more than one, or a slice is missing, duplicated or damaged.
+        UserError: The folder holds no series or more than one, or one of another modality, or a slice is missing,
+            duplicated or damaged.
     """
     reader = sitk.ImageSeriesReader()
     names = _one_series(folder, reader)
@@ -35,6 +43,7 @@ def read_series(folder: Path) -> sitk.Image:
             f"Cannot read the DICOM series in {folder}: a slice is truncated, damaged or of another size "
             f"({last_line(error)}). Download the series again."
         ) from error
+    _check_modality(reader, len(names), folder, modality)
     _check_slices(reader, names, folder)
     # Keep only what nnU-Net's file formats keep: positions, but not names and dates of patients.
     for key in volume.GetMetaDataKeys():
@@ -61,6 +70,16 @@ def _one_series(folder: Path, reader: sitk.ImageSeriesReader) -> tuple[str, ...]
             "They are truncated or of another kind: download the series again, or move them away."
         )
     return names
+
+
+def _check_modality(reader: sitk.ImageSeriesReader, slices: int, folder: Path, expected: str) -> None:
+    """Refuse another modality than the expected one; slices that name none pass."""
+    named = [reader.GetMetaData(i, MODALITY).strip() for i in range(slices) if reader.HasMetaDataKey(i, MODALITY)]
+    if others := sorted({modality for modality in named if modality and expected and modality != expected}):
+        raise UserError(
+            f"{folder} holds a series of the modality {', '.join(others)} (DICOM's 0008,0060), expected {expected}: "
+            "leave it out, or name the folder of the right series."
+        )
 
 
 def _check_slices(reader: sitk.ImageSeriesReader, names: tuple[str, ...], folder: Path) -> None:

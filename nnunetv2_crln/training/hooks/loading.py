@@ -36,6 +36,10 @@ class Loading:
 
     def get_dataloaders(self: Any) -> tuple[Any, Any]:
         """Build nnU-Net's loaders and combine them with the unlabelled stream."""
+        for text in checks.labelled_cases_left_out(
+            self.preprocessed_dataset_folder_base, self.plans_manager, self.configuration_name
+        ):
+            self.print_to_log_file(f"WARNING: {text}")
         with nnunet_without_workers(), self._labels_as_preprocessed():
             train, validation = super().get_dataloaders()  # type: ignore[misc]
         self.unlabelled = self.open_unlabelled()

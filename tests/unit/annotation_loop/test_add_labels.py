@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from synthetic import write_image
 
 from nnunetv2_crln.annotation_loop.add_labels import add_labels
@@ -43,7 +44,7 @@ def test_another_label_in_labelstr_is_not_overwritten(dataset, labels):
 
 def test_the_label_of_an_interrupted_run_is_no_obstacle(dataset, labels):
     shutil.copy(labels / "unl_001.nii.gz", dataset / "labelsTr")
-    assert add(labels) == ["unl_000", "unl_001"]
+    assert add(labels).cases == ["unl_000", "unl_001"]
     assert not list((dataset / "imagesUl").iterdir())
 
 
@@ -64,6 +65,61 @@ def test_a_label_with_an_ending_in_upper_case_is_not_left_out(dataset, labels):
     (labels / "unl_001.nii.gz").rename(labels / "unl_001.NII.GZ")
     with pytest.raises(UserError, match=r"unl_001\.NII\.GZ does not end in \.nii\.gz.*rename it"):
         add(labels)
+
+
+def test_nothing_moves_while_linked_images_cannot_be_reached(dataset, labels, tmp_path):
+    """The labelled cases would be counted without the one that cannot be reached."""
+    link = dataset / "imagesTr" / "lab_000_0000.nii.gz"
+    link.unlink()
+    link.symlink_to(tmp_path / "share" / "scan.nii.gz")
+    before = contents(dataset)
+    with pytest.raises(UserError, match=r"1 broken link\(s\): imagesTr/lab_000_0000.*bring them back"):
+        add(labels)
+    assert {path: content for path, content in contents(dataset).items() if path in before} == before
+
+
+def with_annotated(dataset, **annotated):
+    content = read_json(dataset / "dataset.json")
+    write_json({**content, "crln": {"annotated_labels": annotated}}, dataset / "dataset.json")
+
+
+def test_classes_that_nobody_drew_are_told_to_trainings(dataset, labels, nnunet_folders):
+    for path in labels.iterdir():
+        write_image((sitk.GetArrayFromImage(sitk.ReadImage(str(path))) == 1).astype(np.uint8), path)
+    copy = nnunet_folders.preprocessed / dataset.name / "dataset.json"
+    copy.parent.mkdir()
+    shutil.copy(dataset / "dataset.json", copy)
+    with_annotated(dataset, **{"unl_*": ["class_1"]})
+    add(labels)
+    assert read_json(copy) == read_json(dataset / "dataset.json")
+    assert (
+        read_json(copy)["crln"] == {"annotated_labels": {"unl_*": ["class_1"]}} and read_json(copy)["numTraining"] == 5
+    )
+
+
+@pytest.mark.parametrize(
+    ("annotated", "text"),
+    [
+        ({"unl_001": ["class_1"]}, r"unl_001\.nii\.gz has voxels of class_2, but .* lists class_1 alone"),
+        ({"unl_002": ["class_1"]}, "names 'unl_002', but no labelled case has this name"),
+    ],
+)
+def test_a_wrong_entry_on_annotated_classes_changes_nothing(dataset, labels, annotated, text):
+    with_annotated(dataset, **annotated)
+    before = contents(dataset)
+    with pytest.raises(UserError, match=text):
+        add(labels)
+    assert {path: content for path, content in contents(dataset).items() if path in before} == before
+
+
+def test_a_case_without_all_channels_stays_unlabelled(make_dataset, tmp_path):
+    folder = make_dataset(dataset_id=5, unlabelled=2, shape=SHAPE, channels=2)
+    (folder / "imagesUl" / "unl_001_0001.nii.gz").unlink()
+    labels = shutil.copytree(folder / "labelsUl", tmp_path / "annotated")
+    with pytest.raises(UserError, match=r"unl_001_0001\.nii\.gz \(missing\).*Add the missing files"):
+        add(labels)
+    assert not list((folder / "imagesTr").glob("unl*"))
+    assert add(labels, cases=["unl_000"]).cases == ["unl_000"]
 
 
 def test_an_incomplete_dataset_json_is_named(dataset, labels):

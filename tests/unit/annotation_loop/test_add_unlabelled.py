@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from conversion_sources import save_dicom
 from synthetic import make_case, write_image
 
 from nnunetv2_crln.annotation_loop.add_unlabelled import AddOptions, add_unlabelled
@@ -19,6 +20,10 @@ SHAPE = (8, 8, 8)
 @pytest.fixture
 def dataset(make_dataset):
     return make_dataset(dataset_id=5, unlabelled=1, shape=SHAPE)
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.is_symlink() or path.read_bytes() for path in folder.rglob("*.nii.gz")}
 
 
 def write_scan(path, seed=70):
@@ -55,6 +60,27 @@ def test_an_incomplete_dataset_json_is_named(dataset, tmp_path):
     write_json({key: value for key, value in content.items() if key != "file_ending"}, dataset / "dataset.json")
     write_scan(tmp_path / "scans" / "a.nii.gz")
     with pytest.raises(UserError, match="has no file_ending"):
+        add(tmp_path / "scans")
+
+
+@pytest.mark.parametrize("images", ["imagesTr/lab_000", "imagesUl/unl_000", "imagesTs/tst_000"])
+def test_nothing_is_added_while_linked_images_cannot_be_reached(dataset, tmp_path, images):
+    """The new scan has the name of one of them, or may be one of them."""
+    link = dataset / f"{images}_0000.nii.gz"
+    link.unlink()
+    link.symlink_to(tmp_path / "share" / "scan.nii.gz")
+    write_scan(tmp_path / "scans" / f"{link.name.removesuffix('_0000.nii.gz')}.nii.gz")
+    before = contents(dataset)
+    with pytest.raises(UserError, match=rf"1 broken link\(s\): {images}_0000.*share.*not mounted: bring them back"):
+        add(tmp_path / "scans")
+    assert contents(dataset) == before
+
+
+def test_a_linked_folder_that_cannot_be_reached_counts_too(dataset, tmp_path):
+    shutil.rmtree(dataset / "imagesTs")
+    (dataset / "imagesTs").symlink_to(tmp_path / "share")
+    write_scan(tmp_path / "scans" / "a.nii.gz")
+    with pytest.raises(UserError, match=r"1 broken link\(s\): imagesTs → .*share"):
         add(tmp_path / "scans")
 
 
@@ -101,6 +127,19 @@ def test_voxels_beside_two_headers_do_not_replace_each_other(make_dataset, tmp_p
         added, source = dataset / "imagesUl" / f"{name}_{name}_0000.nrrd", tmp_path / "scans" / name / f"{name}.nrrd"
         assert np.array_equal(*(sitk.GetArrayFromImage(sitk.ReadImage(str(file))) for file in (added, source)))
     assert not (dataset / "imagesUl" / "voxels.raw").exists()
+
+
+@pytest.mark.parametrize(("channel", "added"), [("ct", ["series_CT"]), ("MRI", ["series_CT", "series_MR"])])
+def test_a_series_of_another_modality_does_not_join_cts(make_dataset, tmp_path, channel, added):
+    make_dataset(dataset_id=5, unlabelled=1, shape=SHAPE, channel_name=channel)
+    for seed, modality in enumerate(("CT", "MR"), 70):
+        voxels = make_case(np.random.default_rng(seed), SHAPE)[0][0].astype(np.int16)
+        folder = tmp_path / "scans" / "series" / modality
+        save_dicom(sitk.GetImageFromArray(voxels), folder, f"1.2.{seed}", modality=modality)
+    summary = add(tmp_path / "scans")
+    assert [scan.name for scan, _ in summary.of(ADDED)] == added
+    for scan, reason in summary.of(REFUSED):
+        assert scan.name == "series_MR" and "modality MR (DICOM's 0008,0060), expected CT" in reason
 
 
 def test_labels_beside_scans_are_not_added(dataset, tmp_path):

@@ -13,6 +13,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2_crln.annotation_loop import write_pseudo_labels as writing
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction
 from nnunetv2_crln.annotation_loop.write_pseudo_labels import Gate, write_pseudo_labels
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.folders import find_dataset
@@ -47,7 +48,7 @@ class KnowingPredictor:
         self.folders, self.model, self.cases = find_dataset(number), choice.model, ["unl_0", "unl_1"]
         self.dataset_json = json.loads((self.folders.raw / "dataset.json").read_text(encoding="utf-8"))
         self.label_manager = LabelManager(self.dataset_json["labels"], None)
-        self.plans_manager = SimpleNamespace(image_reader_writer_class=Tiff3DIO)
+        self.plans_manager = SimpleNamespace(image_reader_writer_class=Tiff3DIO, plans={})
         self.configuration = self.trained
 
     def record(self, case):
@@ -74,6 +75,16 @@ def test_labels_of_a_tiff_dataset_have_their_spacing(tiff_dataset, monkeypatch):
     assert properties["spacing"] == SPACING and (voxels[0] == LABELS).all()
     verify_labels(written.folder, show_progress=False)
     assert not list(tiff_dataset.parent.glob(".Dataset*"))
+
+
+def test_images_that_are_gone_are_named_before_anything_is_predicted(tiff_dataset, monkeypatch):
+    monkeypatch.setattr(writing, "VolumePredictor", KnowingPredictor)
+    monkeypatch.setattr(KnowingPredictor, "__call__", lambda *_: pytest.fail("predicted"))
+    (tiff_dataset / "imagesUl" / "unl_1_0000.tif").unlink()
+    command = "nnUNetv2_crln_plan_and_preprocess -d 005 -c 3d_fullres .*--unlabelled_only"
+    with pytest.raises(UserError, match=rf"lacks the images of 1 preprocessed case\(s\): unl_1\..*{command}"):
+        write_pseudo_labels(ModelChoice(tiff_dataset), 6, Gate(keep=1), show_progress=False)
+    assert [path.name for path in tiff_dataset.parent.iterdir()] == [tiff_dataset.name]
 
 
 def test_a_long_number_is_no_part_of_the_new_name(tiff_dataset, monkeypatch):

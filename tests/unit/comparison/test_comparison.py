@@ -4,12 +4,13 @@ import contextlib
 import json
 from pathlib import Path
 from subprocess import CompletedProcess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from nnunetv2.imageio.tif_reader_writer import Tiff3DIO
 
-from nnunetv2_crln.comparison import estimate
+from nnunetv2_crln.comparison import compare, estimate
 from nnunetv2_crln.comparison.compare import _evaluate, training_command
 from nnunetv2_crln.comparison.estimate import describe_cost, measure_methods
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
@@ -20,7 +21,7 @@ from nnunetv2_crln.comparison.trainings import trainings
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
 from nnunetv2_crln.evaluation.metrics import METRICS
-from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.utilities.json_files import write_json
 
 
@@ -105,6 +106,20 @@ def test_the_cost_counts_trainings_and_places():
     assert "supervised: 2 training(s) of about 1 h 0 min (0.10 s a step), 7.5 GiB of GPU memory" in text
     assert "crln: 2 training(s) of about 2 h 0 min" in text
     assert "in all about 3 h 0 min, 2 at a time" in text
+
+
+@pytest.mark.parametrize("methods", [("supervised", "recipe"), ("supervised", "crln")])
+def test_a_recipe_whose_images_are_gone_is_refused_before_the_trainings(make_dataset, monkeypatch, methods):
+    make_dataset(dataset_id=104)
+    cases = ["unl_000", "gone"]
+    monkeypatch.setattr(compare, "read_checked_plans", lambda _: {})
+    monkeypatch.setattr(compare, "PlansManager", lambda plans: SimpleNamespace(plans=plans))
+    monkeypatch.setattr(compare, "unlabelled_cases_of", lambda *_: (Path("data"), cases))
+    chosen = options(methods=methods)
+    arguments = trainings(chosen, Path("results")), chosen, find_dataset(104)
+    refused = pytest.raises(UserError, match=r"lacks the images of 1 preprocessed case\(s\): gone\.")
+    with refused if "recipe" in methods else contextlib.nullcontext():
+        compare._refuse_recipes_without_images(*arguments)
 
 
 STEP = {"seconds": 0.1, "memory_gib": 1.0, "steps": 10.0}

@@ -113,6 +113,15 @@ def test_same_voxels_as_for_a_labelled_case(dataset):
     assert (found.chunks, found.blocks) == (expected.chunks, expected.blocks)
 
 
+def test_what_was_removed_is_said(dataset):
+    preprocess(dataset)
+    (dataset[0] / "imagesUl" / "unl_002_0000.nii.gz").unlink()
+    assert preprocess(dataset).describe("3d_fullres").splitlines() == [
+        "3d_fullres: removed 1 case(s) whose images left imagesUl: unl_002.",
+        "3d_fullres: 0 unlabelled cases preprocessed, 3 already there.",
+    ]
+
+
 def test_outside_of_nonzero_region_is_marked(dataset):
     image = np.full((16, 16, 16), 5.0, np.float32)
     image[:8, :8, :] = 0  # a corner, so the box keeps it
