@@ -88,9 +88,13 @@ def environment(device: str) -> dict[str, Any]:
 
     import torch
 
+    from nnunetv2_crln.training.cpu import has_bfloat16_instructions
+
     return {
         "python": platform.python_version(),
         "cpu": platform.processor() or platform.machine(),
+        # With them trainings compute in bfloat16 by default, which leads to other networks.
+        "bfloat16_instructions": has_bfloat16_instructions() if device == "cpu" else None,
         "gpu": torch.cuda.get_device_name() if device == "cuda" else None,
         **{package: version(package) for package in ("nnunetv2", "torch", "numpy", "batchgeneratorsv2")},
     }
