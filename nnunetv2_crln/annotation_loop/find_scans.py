@@ -13,6 +13,7 @@ from nnunetv2_crln.dataset_conversion.common.dicom import is_dicom
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.raw_dataset.check_names import RESERVED_ENDING
 from nnunetv2_crln.raw_dataset.readers import image_endings
+from nnunetv2_crln.utilities.names import BUT_FOR_CASE, portable_key
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _DICOM_MAGIC = slice(128, 132)
@@ -87,7 +88,13 @@ def find_scans(
                 f"{folder} holds no image and no DICOM series{wanted}. Expected files ending in "
                 f"{', '.join(sorted(readable_endings()))}, or folders of DICOM slices."
             )
-    scans = [_scan(name, channels, num_channels) for name, channels in found.items()]
+    spellings = defaultdict(list)
+    for name in found:
+        spellings[portable_key(name)].append(name)
+    scans = [
+        _scan(name, channels, num_channels, [other for other in spellings[portable_key(name)] if other != name])
+        for name, channels in found.items()
+    ]
     return sorted([*scans, *closed], key=lambda scan: scan.name)
 
 
@@ -213,12 +220,14 @@ def _without_ending(relative: str) -> str:
     return relative[: len(relative) - len(ending)]
 
 
-def _scan(name: str, channels: dict[int, list[Path]], num_channels: int) -> Scan:
+def _scan(name: str, channels: dict[int, list[Path]], num_channels: int, twins: Sequence[str]) -> Scan:
     paths = tuple(path for channel in sorted(channels) for path in channels[channel])
     if doubled := [str(path) for found in channels.values() for path in found[1:]]:
         return Scan(
             name, paths, f"several scans get this name, the other one is {listing(doubled)}; rename one of them"
         )
+    if twins:
+        return Scan(name, paths, f"another scan is named {listing(twins)}, the same {BUT_FOR_CASE}; rename one of them")
     if name.endswith(RESERVED_ENDING):
         fault = f"nnU-Net reserves names that end in {RESERVED_ENDING}; rename it, or leave it out if it is a mask"
         return Scan(name, paths, fault)

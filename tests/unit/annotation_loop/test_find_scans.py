@@ -187,3 +187,11 @@ def test_a_folder_with_nothing_but_what_cannot_be_read_is_reported_like_others(t
     refuse(monkeypatch, os, "scandir", tmp_path / "closed")
     (scan,) = find_scans([tmp_path], 1, ["{case}.nii.gz"])
     assert scan.name == "closed" and scan.fault
+
+
+def test_names_that_differ_in_case_alone_are_a_fault(tmp_path):
+    touch(tmp_path, "one/Scan.nii.gz", "two/scan.nii.gz", "two/other.nii.gz")
+    scans = {scan.name: scan for scan in find_scans([tmp_path / "one", tmp_path / "two"], 1)}
+    assert "another scan is named scan, the same but for upper and lower case; rename one" in scans["Scan"].fault
+    assert "another scan is named Scan" in scans["scan"].fault
+    assert not scans["other"].fault
