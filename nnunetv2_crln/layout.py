@@ -143,6 +143,8 @@ def refresh_folder(fold: str | Path) -> Path:
 
 COMPARISON_FILE = "comparison.md"
 COMPARISON_LOCK = ".crln_comparison.lock"
+COMPARISON_MARK = ".crln_comparison"
+"""In a folder of predictions that a comparison has made and may replace."""
 MEASURED_STEPS_FILE = "measured_steps.json"
 
 # --- names of datasets ------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from nnunetv2_crln.layout import (
     CHECKPOINT_FINAL,
     COMPARISON_FILE,
     COMPARISON_LOCK,
+    COMPARISON_MARK,
     MEASURED_STEPS_FILE,
     NUM_FOLDS,
     SHORT_SCHEDULE,
@@ -59,6 +61,8 @@ def compare(options: CompareOptions) -> str:
     print(f"{folders.name}: {len(cases)} held-out cases in fold(s) {', '.join(map(str, options.folds))}")
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
         print_warnings([warning])
+    for method in options.methods:
+        _refuse_predictions_of_others(options.evaluation_file(method).parent)
     options = dataclasses.replace(options, plans_name=_plans_to_train_with(folders, options))
     results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results)
@@ -182,13 +186,26 @@ def _write_results(runs: list[Training], options: CompareOptions, folders: Datas
     return table
 
 
+def _refuse_predictions_of_others(folder: Path) -> None:
+    """Refuse a folder of predictions that no comparison has made: its files would be replaced."""
+    if os.path.lexists(folder) and not (folder / COMPARISON_MARK).is_file():
+        raise UserError(
+            f"{folder} exists and was not made by nnUNetv2_crln_compare, which writes its own predictions there. "
+            "Choose another output folder with -o, or rename this one."
+        )
+
+
 def _evaluate(
     method: str, runs: list[Training], options: CompareOptions, folders: DatasetFolders, cases: Sequence[str]
 ) -> Mapping:
     """Evaluate the predictions of all folds of a method together."""
     folder = options.evaluation_file(method).parent
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _refuse_predictions_of_others(folder)  # again: the trainings may have taken days
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / COMPARISON_MARK).touch()
+    for former in folder.iterdir():
+        if former.name != COMPARISON_MARK:
+            former.unlink()
     dataset_json = read_dataset_json(folders.raw)
     for run in runs:
         if run.method == method:

@@ -133,6 +133,36 @@ def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
     assert not trained
 
 
+def test_predictions_that_no_comparison_made_are_kept(dataset, trained, tmp_path, monkeypatch):
+    own = tmp_path / "predictions" / "crln" / "case.nii.gz"
+    own.parent.mkdir(parents=True)
+    own.write_text("predicted by nnUNetv2_predict")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"predictions/crln exists and was not made by .*another output folder with -o"):
+        cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path)])
+    assert sorted(tmp_path.rglob("*")) == before and own.read_text() and not trained
+    own.parent.rename(tmp_path / "mine")
+
+    def predicted_meanwhile(todo, *_):
+        own.parent.mkdir(parents=True)
+        own.write_text("predicted by nnUNetv2_predict")
+        return {training.method: {"seconds": 0.1, "memory_gib": 1.0, "steps": 100.0} for training in todo}
+
+    monkeypatch.setattr(module, "measure_methods", predicted_meanwhile)
+    with pytest.raises(UserError, match=r"predictions/crln exists"):
+        cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path)])
+    assert own.read_text() and len(trained) == 2
+
+
+def test_predictions_of_a_comparison_are_replaced(dataset, trained, tmp_path):
+    for _ in range(2):
+        cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+        predictions = tmp_path / "out" / "predictions" / "crln"
+        names = sorted(path.name for path in predictions.iterdir())
+        assert names == [".crln_comparison", "lab_001.nii.gz", "lab_002.nii.gz", "summary_crln.json"]
+        (predictions / "of_another_fold.nii.gz").touch()
+
+
 @pytest.fixture
 def whole_dataset(preprocessed, tmp_path):
     """Everything that trainings of a few steps need, with two held-out cases."""
