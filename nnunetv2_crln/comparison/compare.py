@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -28,6 +29,7 @@ from nnunetv2_crln.layout import (
     MEASURED_STEPS_FILE,
     NUM_FOLDS,
     SHORT_SCHEDULE,
+    claim_file,
 )
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
@@ -37,6 +39,7 @@ from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.report import build_report
+from nnunetv2_crln.training.locks import lock_data
 from nnunetv2_crln.utilities.files import read_json, write_json, write_json_with_nulls, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.print_warnings import print_warnings
@@ -67,8 +70,12 @@ def compare(options: CompareOptions) -> str:
     results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results)
     options.output.mkdir(parents=True, exist_ok=True)
-    with FolderLock(options.output / COMPARISON_LOCK) as lock:
+    with contextlib.ExitStack() as locks:
+        lock = locks.enter_context(FolderLock(options.output / COMPARISON_LOCK))
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
+        plans = PlansManager(read_json(folders.preprocessed / f"{options.plans_name}.json"))
+        # nnU-Net's own trainer, which a method may use, takes no lock.
+        lock_data(locks, folders.preprocessed / plans.get_configuration(options.configuration).data_identifier)
         _train(runs, options, results)
         return _write_results(runs, options, folders, cases)
 
@@ -113,6 +120,21 @@ def _plans_to_train_with(folders: DatasetFolders, options: CompareOptions) -> st
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+def _claim(locks: contextlib.ExitStack, runs: Sequence[Training]) -> None:
+    """Lock the trainings against other comparisons until ``locks`` are closed.
+
+    Raises:
+        UserError: Another comparison does one of these trainings.
+    """
+    for run in runs:
+        path = claim_file(run.folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        locks.enter_context(FolderLock(path)).acquire(
+            f"Another comparison trains {run.method}, fold {run.fold} ({run.folder}). Wait for its end; then this "
+            "command goes on with its result."
+        )
+
+
 def _train(runs: list[Training], options: CompareOptions, results: Path) -> None:
     """Train what is missing; recipes come last, because they need the predictions of supervised models."""
     for run in runs:
@@ -133,6 +155,13 @@ def _train(runs: list[Training], options: CompareOptions, results: Path) -> None
     todo = [*first, *recipes]
     if not todo:
         return
+    with contextlib.ExitStack() as locks:
+        _claim(locks, todo)
+        _run_trainings(first, recipes, options)
+
+
+def _run_trainings(first: list[Training], recipes: Mapping[Training, Training], options: CompareOptions) -> None:
+    todo = [*first, *recipes]
     places = [gpu_environment([gpu]) for gpu in options.gpus] or [{}] * options.at_once
     if options.measure:
         measured = measure_methods(todo, options, options.output / MEASURED_STEPS_FILE)

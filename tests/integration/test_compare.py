@@ -20,10 +20,34 @@ from nnunetv2_crln.cli import compare as cli
 from nnunetv2_crln.comparison import compare as module
 from nnunetv2_crln.comparison.measure_step import measure
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import SPLITS_FILE
+from nnunetv2_crln.layout import FOLD_LOCK, SPLITS_FILE, claim_file, data_lock_file
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring.facts import write_facts
 from nnunetv2_crln.utilities.files import read_json, write_json
+
+HOLD = """
+import sys
+from nnunetv2_crln.utilities.locking import FolderLock
+FolderLock(sys.argv[1]).acquire("taken")
+print("held", flush=True)
+sys.stdin.read()
+"""
+TRY = """
+import sys
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.locking import FolderLock
+try:
+    FolderLock(sys.argv[1]).acquire("taken")
+except UserError:
+    sys.exit(3)
+"""
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether this process keeps others from an exclusive lock; a process does not lock out itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return subprocess.run([sys.executable, "-c", TRY, str(path)]).returncode == 3
+
 
 METHODS = ["--methods", "supervised", "crln", "--epochs", "1"]
 
@@ -131,6 +155,35 @@ def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
     with pytest.raises(UserError, match="has the folds 0 to 0"):
         cli.command([*flags, "-c", "3d_fullres", "-f", "4"])
     assert not trained
+
+
+def test_a_comparison_locks_its_trainings_and_their_data(dataset, trained, tmp_path, monkeypatch):
+    """nnU-Net's own trainer has no lock: a second comparison would train in the same folder."""
+    seen, locks = [], {}
+
+    def look(commands, places, train=module.run_queue):
+        command = commands[0]
+        fold = Path(command.result).parents[1]
+        data = dataset.folder / "nnUNetPlans_3d_fullres"
+        locks.update(fold=claim_file(fold), data=data_lock_file(data))
+        seen.append([is_locked(claim_file(fold)), is_locked(data_lock_file(data)), is_locked(fold / FOLD_LOCK)])
+        train(commands, places)
+
+    monkeypatch.setattr(module, "run_queue", look)
+    cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+    assert seen == [[True, True, False]]  # the last one is for the training itself
+    assert not any(map(is_locked, locks.values()))
+
+
+def test_a_training_of_another_comparison_is_refused(dataset, trained, tmp_path):
+    fold = tmp_path / "results" / NAME / "nnUNetTrainer_short__nnUNetPlans_1epochs__3d_fullres" / "fold_0"
+    fold.parents[1].mkdir(parents=True)
+    command = [sys.executable, "-c", HOLD, str(claim_file(fold))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=r"Another comparison trains supervised, fold 0 .*Wait for its end"):
+            cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+    assert not trained and not fold.parent.exists()
 
 
 def test_predictions_that_no_comparison_made_are_kept(dataset, trained, tmp_path, monkeypatch):
