@@ -18,6 +18,7 @@ from nnunetv2_crln.comparison.methods import Training, teacher_of, trainings
 from nnunetv2_crln.comparison.options import RECIPE, CompareOptions
 from nnunetv2_crln.comparison.recipe import preparing_commands
 from nnunetv2_crln.comparison.table import comparison_table
+from nnunetv2_crln.comparison.trained_on import refuse_models_of_other_data
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
 from nnunetv2_crln.evaluation.folder import evaluate_folder
@@ -48,7 +49,8 @@ from nnunetv2_crln.utilities.print_warnings import print_warnings
 def compare(options: CompareOptions) -> str:
     """Compare methods on the held-out labelled cases of a preprocessed dataset.
 
-    Finished trainings are not repeated, whoever started them; an interrupted one is continued.
+    Finished trainings are not repeated, whoever started them; an interrupted one is continued. Models of other labelled
+    cases or plans are refused.
 
     Returns:
         The table, which is also written to the output folder.
@@ -69,6 +71,8 @@ def compare(options: CompareOptions) -> str:
     options = dataclasses.replace(options, plans_name=_plans_to_train_with(folders, options))
     results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results)
+    teachers = [teacher_of(run, options, results) for run in runs if run.method == RECIPE]
+    refuse_models_of_other_data([*runs, *teachers], options, folders.preprocessed)
     options.output.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
         lock = locks.enter_context(FolderLock(options.output / COMPARISON_LOCK))

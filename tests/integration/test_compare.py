@@ -80,7 +80,7 @@ def trained(dataset, monkeypatch):
             validation = Path(command.result).parent
             validation.mkdir(parents=True)
             for name in ("plans.json", "dataset.json"):
-                source = dataset.folder / ("nnUNetPlans.json" if name == "plans.json" else name)
+                source = dataset.folder / (f"{command.arguments[7]}.json" if name == "plans.json" else name)
                 shutil.copy(source, validation.parents[1] / name)
             for case in ("lab_001", "lab_002"):
                 label = sitk.ReadImage(str(dataset.folder / "gt_segmentations" / f"{case}.nii.gz"))
@@ -144,6 +144,46 @@ def test_a_model_that_began_with_trained_weights_is_named(dataset, trained, tmp_
         )
     cli.command([*dataset.flags, *METHODS, "-o", str(output)])
     assert "Warning: crln, fold 0 began with trained weights" in capsys.readouterr().err
+
+
+def add_labels(folder):
+    content = read_json(folder / "dataset.json")
+    write_json({**content, "numTraining": content["numTraining"] + 2}, folder / "dataset.json")
+
+
+def plan_again(folder):
+    plans = read_json(folder / "nnUNetPlans.json")
+    plans["configurations"]["3d_fullres"]["batch_size"] += 1
+    write_json(plans, folder / "nnUNetPlans.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [(add_labels, "3 labelled cases, now 5"), (plan_again, "other plans: batch_size")]
+)
+def test_a_model_of_other_labels_or_plans_does_not_count_as_finished(dataset, trained, tmp_path, change, reason):
+    command = [*dataset.flags, *METHODS, "-o", str(tmp_path / "out")]
+    cli.command(command)
+    trained.clear()
+    change(dataset.folder)
+    results = tmp_path / "results" / NAME
+    names = [f"{trainer}_short__nnUNetPlans_1epochs__3d_fullres" for trainer in ("nnUNetTrainer_CRLN", "nnUNetTrainer")]
+    for name in names:  # as annotation_loop.md says, first one method and then the other
+        with pytest.raises(UserError, match=rf"{names[1]} \({reason}\).* Rename these folders"):
+            cli.command(command)
+        assert not trained
+        (results / name).rename(results / f"before_{name}")
+    cli.command(command)
+    assert len(trained) == 2
+
+
+def test_other_settings_of_a_method_are_no_other_data(dataset, trained, tmp_path):
+    command = [*dataset.flags, *METHODS, "-o", str(tmp_path / "out")]
+    cli.command(command)
+    plans = read_json(dataset.folder / "nnUNetPlans.json")
+    plans["configurations"]["3d_fullres"]["crln"] = {"cps_weight": 0.5}
+    write_json(plans, dataset.folder / "nnUNetPlans.json")
+    cli.command(command)
+    assert len(trained) == 2
 
 
 def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
