@@ -125,9 +125,11 @@ def prepare(raw: Path) -> None:
     """Write the generated dataset unless there is one, plan and preprocess, and let every epoch be saved."""
     from nnunetv2_crln.cli.plan_and_preprocess import main as plan_and_preprocess
     from nnunetv2_crln.demo.dataset import write_demo_dataset
+    from nnunetv2_crln.demo.settings import DemoSettings
 
     if raw.name == GENERATED and not (raw / "dataset.json").exists():
-        write_demo_dataset(raw, held_out=0)
+        usual = DemoSettings()
+        write_demo_dataset(raw, usual.labelled, usual.unlabelled, held_out=0)
     plan_and_preprocess(planning_arguments(raw))
     path = Path(os.environ["nnUNet_preprocessed"]) / raw.name / "nnUNetPlans.json"
     plans = json.loads(path.read_text(encoding="utf-8"))

@@ -130,6 +130,19 @@ REPORT_FILE = "report.html"
 """In the folder of the model."""
 
 
+def claim_file(fold: str | Path) -> Path:
+    """Return the lock file of the comparison that trains a fold.
+
+    It is beside the model, so that nothing appears of a training that does not begin. It is not :data:`FOLD_LOCK`: the
+    training itself takes that one, in another process.
+
+    Args:
+        fold: ``.../fold_X``.
+    """
+    model = Path(fold).parent
+    return model.with_name(f".{model.name}_{Path(fold).name}.lock")
+
+
 def refresh_folder(fold: str | Path) -> Path:
     """Return the folder of the whole-volume refreshes of a fold.
 
@@ -143,6 +156,8 @@ def refresh_folder(fold: str | Path) -> Path:
 
 COMPARISON_FILE = "comparison.md"
 COMPARISON_LOCK = ".crln_comparison.lock"
+COMPARISON_MARK = ".crln_comparison"
+"""In a folder of predictions that a comparison has made and may replace."""
 MEASURED_STEPS_FILE = "measured_steps.json"
 
 # --- names of datasets ------------------------------------------------------------------------------------------------

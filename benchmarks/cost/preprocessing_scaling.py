@@ -46,8 +46,8 @@ def measure(raw: Path, preprocessed: Path, processes: int) -> dict:
     done: list[float] = []
     run_parallel = preprocessing.run_parallel
 
-    def noting_times(*arguments):
-        for outcome in run_parallel(*arguments):
+    def noting_times(*arguments, **keywords):
+        for outcome in run_parallel(*arguments, **keywords):
             done.append(time.perf_counter() - start)
             yield outcome
 

@@ -54,6 +54,7 @@ from nnunetv2_crln.raw_dataset.unused import find_unused
 from nnunetv2_crln.utilities.files import finished_file
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 from nnunetv2_crln.utilities.locking import FolderLock
+from nnunetv2_crln.utilities.names import BUT_FOR_CASE, portable_key
 from nnunetv2_crln.utilities.parallel import run_all
 
 
@@ -153,9 +154,11 @@ def _find_labels(raw: Path, dataset_json: dict, folder: Path, cases: Sequence[st
     ending = dataset_json["file_ending"]
     unlabelled = find_unlabelled_cases(raw, dataset_json)
     labelled = list_cases(raw / IMAGES_LABELLED, ending)
+    spelling = {portable_key(case): case for case in labelled}
     new: list[NewLabel] = []
     strangers: list[str] = []
     present: list[str] = []
+    twins: list[tuple[str, str]] = []
     for case, path in sorted(chosen.items()):
         # An interrupted run leaves a case in imagesTr, or in both folders, and its label in labelsTr. Another label
         # there is the work of somebody: it is never overwritten, wherever the images lie.
@@ -163,16 +166,20 @@ def _find_labels(raw: Path, dataset_json: dict, folder: Path, cases: Sequence[st
         images = tuple(Path(file) for file in (*labelled.get(case, ()), *unlabelled.get(case, ())))
         if not images:
             strangers.append(case)
+        elif case not in labelled and (twin := spelling.get(portable_key(case))) is not None:
+            twins.append((case, twin))  # its images would replace those of the other one on some file systems
         elif _equals(own, path) if own.exists() else case in unlabelled:
             new.append(NewLabel(case, path, tuple(sorted(images, key=lambda file: file.name))))
         else:
             present.append(case)
-    if strangers or present:
+    if strangers or present or twins:
         texts = [f"{case} (not in {IMAGES_UNLABELLED})" for case in strangers]
         texts += [f"{case} (labelled already, with another label)" for case in present]
+        texts += [f"{case} ({twin} is labelled, which is the same name {BUT_FOR_CASE})" for case, twin in twins]
         raise UserError(
             f"{folder} has label(s) that cannot be used: {listing(texts)}. Name labels like their case, correct or "
-            f"remove the other label in {raw / LABELS_LABELLED}, or choose with --cases. Nothing was changed."
+            f"remove the other label in {raw / LABELS_LABELLED}, rename one of two cases of one name, or choose with "
+            "--cases. Nothing was changed."
         )
     return new
 

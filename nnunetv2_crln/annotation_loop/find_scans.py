@@ -13,6 +13,7 @@ from nnunetv2_crln.dataset_conversion.common.dicom import is_dicom
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.raw_dataset.check_names import RESERVED_ENDING
 from nnunetv2_crln.raw_dataset.readers import image_endings
+from nnunetv2_crln.utilities.names import BUT_FOR_CASE, portable_key
 
 _CHANNEL = re.compile(r"(.+)_(\d{4})")
 _DICOM_MAGIC = slice(128, 132)
@@ -55,11 +56,13 @@ def find_scans(
 
     Returns:
         Scans in the order of their names, to which every image belongs; those without all channels, with the name of
-        another scan or a reserved one, or in a format that is not read, have a fault. With patterns, files that fit
-        none are left out.
+        another scan or a reserved one, or in a format that is not read, have a fault; so have folders that cannot be
+        listed and files that cannot be opened to see whether they are slices. With patterns, files that fit none are
+        left out.
 
     Raises:
-        UserError: A folder is missing or holds no image, the patterns do not fit, or the prefix is no part of a name.
+        UserError: A folder is missing, cannot be listed or holds no image, the patterns do not fit, or the prefix is no
+            part of a name.
     """
     if not re.fullmatch(r"(?:[\w-][\w.-]*)?", prefix):
         raise UserError(
@@ -69,18 +72,34 @@ def find_scans(
     if patterns:
         _check_patterns(patterns, num_channels)
     found: dict[str, dict[int, list[Path]]] = defaultdict(lambda: defaultdict(list))
+    closed: list[Scan] = []
     for folder in folders:
-        sources = _sources(folder)
+        unreadable: dict[Path, str] = {}
+        sources = _sources(folder, unreadable)
+        closed += [
+            Scan(prefix + _case_name(_relative(path, folder)), (path,), fault) for path, fault in unreadable.items()
+        ]
         named = _by_pattern(sources, patterns) if patterns else _by_number(sources, num_channels)
         for name, channel, path in named:
-            found[prefix + re.sub(r"[^\w.-]+", "_", name)][channel].append(path)
-        if not named:
+            found[prefix + _case_name(name)][channel].append(path)
+        if not named and not unreadable:
             wanted = f" that fits {' or '.join(patterns)}" if patterns else ""
             raise UserError(
                 f"{folder} holds no image and no DICOM series{wanted}. Expected files ending in "
                 f"{', '.join(sorted(readable_endings()))}, or folders of DICOM slices."
             )
-    return [_scan(name, channels, num_channels) for name, channels in sorted(found.items())]
+    spellings = defaultdict(list)
+    for name in found:
+        spellings[portable_key(name)].append(name)
+    scans = [
+        _scan(name, channels, num_channels, [other for other in spellings[portable_key(name)] if other != name])
+        for name, channels in found.items()
+    ]
+    return sorted([*scans, *closed], key=lambda scan: scan.name)
+
+
+def _case_name(text: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", text)
 
 
 def _check_patterns(patterns: Sequence[str], num_channels: int) -> None:
@@ -101,27 +120,47 @@ def readable_endings() -> tuple[str, ...]:
     return (*image_endings(), ".nii", ".mhd")
 
 
-def _sources(folder: Path) -> dict[str, Path]:
-    """Return image files and folders of DICOM slices by their path relative to ``folder``."""
+def _sources(folder: Path, unreadable: dict[Path, str]) -> dict[str, Path]:
+    """Return image files and folders of DICOM slices by their path relative to ``folder``.
+
+    Folders and files that cannot be read go into ``unreadable`` with the reason.
+    """
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder. Name the folder that holds the scans.")
     sources, series = {}, set()
-    for path in sorted(_visible_files(folder)):
-        if path.name.lower().endswith((*readable_endings(), *_OTHER_FORMATS)):
-            if not _is_second_half(path):
-                sources[path.relative_to(folder).as_posix()] = path
-        elif path.parent not in series and path.is_file() and _is_slice(path):
-            series.add(path.parent)
-    for path in series:
-        relative = path.relative_to(folder)
-        sources[relative.as_posix() if relative.parts else folder.resolve().name] = path
+    files = sorted(_visible_files(folder, unreadable))
+    if folder in unreadable:
+        raise UserError(f"{folder}: {unreadable[folder]}.")
+    for path in files:
+        try:
+            if path.name.lower().endswith((*readable_endings(), *_OTHER_FORMATS)):
+                if not _is_second_half(path):
+                    sources[_relative(path, folder)] = path
+            elif path.parent not in series and path.is_file() and _is_slice(path):
+                series.add(path.parent)
+        except OSError as error:
+            unreadable[path] = _unreadable(error)
+    sources |= {_relative(path, folder): path for path in series}
     return sources
 
 
-def _visible_files(folder: Path) -> Iterator[Path]:
+def _relative(path: Path, folder: Path) -> str:
+    """Return the path below ``folder``, or the name of the folder itself."""
+    return path.relative_to(folder).as_posix() if path != folder else folder.resolve().name
+
+
+def _unreadable(error: OSError) -> str:
+    return f"it cannot be read ({error.strerror}); correct its permissions, or leave it out"
+
+
+def _visible_files(folder: Path, unreadable: dict[Path, str]) -> Iterator[Path]:
     """Yield all files and broken links below a folder; links to folders are followed, each folder only once."""
     seen = set()
-    for place, names, files in os.walk(folder, followlinks=True):
+
+    def note(error: OSError) -> None:
+        unreadable[Path(error.filename)] = _unreadable(error)
+
+    for place, names, files in os.walk(folder, onerror=note, followlinks=True):
         real = os.path.realpath(place)
         names[:] = [] if real in seen else sorted(name for name in names if not name.startswith("."))
         if real not in seen:
@@ -181,12 +220,14 @@ def _without_ending(relative: str) -> str:
     return relative[: len(relative) - len(ending)]
 
 
-def _scan(name: str, channels: dict[int, list[Path]], num_channels: int) -> Scan:
+def _scan(name: str, channels: dict[int, list[Path]], num_channels: int, twins: Sequence[str]) -> Scan:
     paths = tuple(path for channel in sorted(channels) for path in channels[channel])
     if doubled := [str(path) for found in channels.values() for path in found[1:]]:
         return Scan(
             name, paths, f"several scans get this name, the other one is {listing(doubled)}; rename one of them"
         )
+    if twins:
+        return Scan(name, paths, f"another scan is named {listing(twins)}, the same {BUT_FOR_CASE}; rename one of them")
     if name.endswith(RESERVED_ENDING):
         fault = f"nnU-Net reserves names that end in {RESERVED_ENDING}; rename it, or leave it out if it is a mask"
         return Scan(name, paths, fault)
@@ -204,7 +245,11 @@ def _scan(name: str, channels: dict[int, list[Path]], num_channels: int) -> Scan
 
 def _fault(path: Path) -> str:
     """Return why a file is no image that can be read, as far as its name tells; empty if it may be one."""
-    if not path.exists():
+    try:
+        exists = path.exists()
+    except OSError as error:  # names in a folder can be listed by more users than its files can be read by
+        return f"{path.name}: {_unreadable(error)}"
+    if not exists:
         return f"{path.name} is a broken link; restore its target or remove the link"
     if not path.is_dir() and not path.name.lower().endswith(readable_endings()):
         example = ".png" if path.name.lower().endswith(_PICTURES) else ".nii.gz"

@@ -16,6 +16,7 @@ from nnunetv2_crln.raw_dataset.image_rules import (
     share_a_grid,
     share_directions,
 )
+from nnunetv2_crln.utilities.names import BUT_FOR_CASE, portable_key
 
 ADDED, PRESENT, REFUSED = "added", "already there", "refused"
 
@@ -29,7 +30,7 @@ class ScanAdmission:
     """
 
     def __init__(self, known: Reports, num_channels: int) -> None:
-        self._names = {name.split("/", 1)[1]: name for name in known}
+        self._names = {portable_key(name.split("/", 1)[1]): name for name in known}
         self._by_content = {_content(reports): name for name, reports in known.items()}
         self._digests = {name: _content(reports) for name, reports in known.items()}
         self._labelled = [reports for name, reports in known.items() if name.startswith(f"{IMAGES_LABELLED}/")]
@@ -52,21 +53,19 @@ class ScanAdmission:
             if twin.startswith(f"{IMAGES_UNLABELLED}/"):
                 return PRESENT, f"the same voxels as {twin}"
             return REFUSED, f"the same voxels as {twin}: a scan must not be unlabelled and labelled or test at once"
-        if (namesake := self._names.get(scan)) is not None and not self._unfinished(namesake, content):
-            return REFUSED, f"{namesake} has this name and other voxels; give new names with --prefix"
         name = f"{IMAGES_UNLABELLED}/{scan}"
-        self._names[scan] = name
+        namesake = self._names.get(portable_key(scan))
+        if namesake is not None and not (namesake == name and self._unfinished(name, content)):
+            same = "this name" if namesake.endswith(f"/{scan}") else f"this name, {BUT_FOR_CASE},"
+            return REFUSED, f"{namesake} has {same} and other voxels; give new names with --prefix"
+        self._names[portable_key(scan)] = name
         self._by_content[content] = name
         return ADDED, name
 
-    def _unfinished(self, namesake: str, content: tuple[str, ...]) -> bool:
+    def _unfinished(self, name: str, content: tuple[str, ...]) -> bool:
         """Check whether an interrupted run has added some channels of this very scan."""
-        present = self._digests.get(namesake, ())
-        return (
-            namesake.startswith(f"{IMAGES_UNLABELLED}/")
-            and 0 < len(present) < len(content)
-            and (present == content[: len(present)])
-        )
+        present = self._digests.get(name, ())
+        return 0 < len(present) < len(content) and present == content[: len(present)]
 
     def _fault(self, reports: CaseReports) -> str:
         """Return the fault in the voxels or the geometry of a scan; empty if there is none."""

@@ -2,11 +2,22 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 
+from nnunetv2_crln.demo.settings import FAST, DemoSettings
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
+
+# Flags of numbers: the setting, its smallest value and its meaning.
+_NUMBERS = {
+    "--epochs": ("epochs", 1, "epochs of 50 iterations"),
+    "--labelled": ("labelled", 1, "labelled cases"),
+    "--unlabelled": ("unlabelled", 1, "unlabelled cases"),
+    "--test": ("held_out", 1, "held-out labelled cases"),
+    "--seed": ("seed", 0, "of the patients, weights and batches"),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -17,21 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def command(arguments: Sequence[str] | None = None) -> None:
     """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
+    settings = settings_of(options)
     # Imported after parsing: --help need not wait for SciPy.
-    from nnunetv2_crln.demo.pipeline import FAST, Demo, DemoSettings
+    from nnunetv2_crln.demo.pipeline import Demo
 
-    if options.fast:
-        vars(options).update(FAST)
-    _check(options)
-    settings = DemoSettings(
-        labelled=options.labelled,
-        unlabelled=options.unlabelled,
-        held_out=options.test,
-        seed=options.seed,
-        epochs=options.epochs,
-        device=options.device,
-        methods=tuple(options.methods),
-    )
     demo = Demo(options.o, settings)
     if options.dataset_only:
         demo.write_dataset()
@@ -44,10 +44,20 @@ def command(arguments: Sequence[str] | None = None) -> None:
     print(f"Table, predictions and logs: {demo.comparison.output}\nModels: {demo.results}")
 
 
-def _check(options: argparse.Namespace) -> None:
-    for name, least in (("labelled", 1), ("unlabelled", 1), ("test", 1), ("epochs", 1), ("seed", 0)):
-        if getattr(options, name) < least:
-            raise UserError(f"--{name} {getattr(options, name)}: expected {least} or more.")
+def settings_of(options: argparse.Namespace) -> DemoSettings:
+    """Return the demo's settings, or those of ``--fast``, with the values that were typed.
+
+    Raises:
+        UserError: A number is too small.
+    """
+    typed = {field.name: getattr(options, field.name) for field in fields(DemoSettings)}
+    typed = {name: value for name, value in typed.items() if value is not None}
+    for flag, (name, least, _) in _NUMBERS.items():
+        if name in typed and typed[name] < least:
+            raise UserError(f"{flag} {typed[name]}: expected {least} or more.")
+    if "methods" in typed:
+        typed["methods"] = tuple(typed["methods"])
+    return replace(FAST if options.fast else DemoSettings(), **typed)
 
 
 def build_parser() -> CommandParser:
@@ -58,23 +68,23 @@ def build_parser() -> CommandParser:
         "with the labelled cases alone and with CRLN on held-out cases. Run it again to continue if interrupted.",
         "nnUNetv2_crln_demo -o demo_output",
     )
+    usual = DemoSettings()
     parser.add_argument("-o", type=Path, default=Path("demo_output"), metavar="FOLDER", help="default: %(default)s")
     parser.add_argument(
         "--methods",
         nargs="+",
-        default=["supervised", "crln"],
         metavar="METHOD",
-        help="those of nnUNetv2_crln_compare, the baseline first; default: supervised crln",
+        help=f"those of nnUNetv2_crln_compare, the baseline first; default: {' '.join(usual.methods)}",
     )
-    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), default="cpu", help="default: %(default)s")
+    parser.add_argument("-device", choices=("cpu", "cuda", "mps"), help=f"default: {usual.device}")
     parser.add_argument(
         "--fast", action="store_true", help="a fraction of the work: shows the workflow, compares nothing"
     )
-    parser.add_argument("--epochs", type=int, default=14, help="epochs of 50 iterations; default: %(default)s")
-    parser.add_argument("--labelled", type=int, default=4, help="labelled cases; default: %(default)s")
-    parser.add_argument("--unlabelled", type=int, default=24, help="unlabelled cases; default: %(default)s")
-    parser.add_argument("--test", type=int, default=10, help="held-out labelled cases; default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="of the patients, weights and batches; default: 0")
+    for flag, (name, _, meaning) in _NUMBERS.items():
+        text = f"{meaning}; default: {getattr(usual, name)}"
+        if (fast := getattr(FAST, name)) != getattr(usual, name):
+            text += f", with --fast {fast}"
+        parser.add_argument(flag, dest=name, type=int, metavar="N", help=text)
     parser.add_argument(
         "--dataset_only", action="store_true", help="write the raw dataset into FOLDER/nnUNet_raw, stop"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
 from nnunetv2_crln.comparison.options import RECIPE, CompareOptions
 from nnunetv2_crln.comparison.recipe import preparing_commands
 from nnunetv2_crln.comparison.table import comparison_table
+from nnunetv2_crln.comparison.trained_on import refuse_models_of_other_data
 from nnunetv2_crln.comparison.trainings import Training, teacher_of, trainings
 from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.evaluation.comparison import compare_evaluations
@@ -23,9 +26,11 @@ from nnunetv2_crln.layout import (
     CHECKPOINT_FINAL,
     COMPARISON_FILE,
     COMPARISON_LOCK,
+    COMPARISON_MARK,
     MEASURED_STEPS_FILE,
     NUM_FOLDS,
     SHORT_SCHEDULE,
+    claim_file,
 )
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.plan_and_preprocess.unlabelled_status import refuse_cases_without_images, unlabelled_cases_of
@@ -36,6 +41,7 @@ from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.report import build_report
+from nnunetv2_crln.training.locks import lock_data
 from nnunetv2_crln.utilities.files import write_text
 from nnunetv2_crln.utilities.json_files import read_json, write_json, write_json_with_nulls
 from nnunetv2_crln.utilities.locking import FolderLock
@@ -45,7 +51,8 @@ from nnunetv2_crln.utilities.print_warnings import print_warnings
 def compare(options: CompareOptions) -> str:
     """Compare methods on the held-out labelled cases of a preprocessed dataset.
 
-    Finished trainings are not repeated, whoever started them; an interrupted one is continued.
+    Finished trainings are not repeated, whoever started them; an interrupted one is continued. Models of other labelled
+    cases or plans are refused.
 
     Returns:
         The table, which is also written to the output folder.
@@ -61,13 +68,21 @@ def compare(options: CompareOptions) -> str:
     print(f"{folders.name}: {len(cases)} held-out cases in fold(s) {', '.join(map(str, options.folds))}")
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
         print_warnings([warning])
+    for method in options.methods:
+        _refuse_predictions_of_others(options.evaluation_file(method).parent)
     options = dataclasses.replace(options, plans_name=_plans_to_train_with(folders, options))
     results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results)
+    teachers = [teacher_of(run, options, results) for run in runs if run.method == RECIPE]
+    refuse_models_of_other_data([*runs, *teachers], options, folders.preprocessed)
     options.output.mkdir(parents=True, exist_ok=True)
-    with FolderLock(options.output / COMPARISON_LOCK) as lock:
+    with contextlib.ExitStack() as locks:
+        lock = locks.enter_context(FolderLock(options.output / COMPARISON_LOCK))
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
         _refuse_recipes_without_images(runs, options, folders)
+        plans = PlansManager(read_json(folders.preprocessed / f"{options.plans_name}.json"))
+        # nnU-Net's own trainer, which a method may use, takes no lock.
+        lock_data(locks, folders.preprocessed / plans.get_configuration(options.configuration).data_identifier)
         _train(runs, options, results)
         return _write_results(runs, options, folders, cases)
 
@@ -120,6 +135,21 @@ def _refuse_recipes_without_images(runs: list[Training], options: CompareOptions
 # --- training ---------------------------------------------------------------------------------------------------------
 
 
+def _claim(locks: contextlib.ExitStack, runs: Sequence[Training]) -> None:
+    """Lock the trainings against other comparisons until ``locks`` are closed.
+
+    Raises:
+        UserError: Another comparison does one of these trainings.
+    """
+    for run in runs:
+        path = claim_file(run.folder)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        locks.enter_context(FolderLock(path)).acquire(
+            f"Another comparison trains {run.method}, fold {run.fold} ({run.folder}). Wait for its end; then this "
+            "command goes on with its result."
+        )
+
+
 def _train(runs: list[Training], options: CompareOptions, results: Path) -> None:
     """Train what is missing; recipes come last, because they need the predictions of supervised models."""
     for run in runs:
@@ -140,6 +170,13 @@ def _train(runs: list[Training], options: CompareOptions, results: Path) -> None
     todo = [*first, *recipes]
     if not todo:
         return
+    with contextlib.ExitStack() as locks:
+        _claim(locks, todo)
+        _run_trainings(first, recipes, options)
+
+
+def _run_trainings(first: list[Training], recipes: Mapping[Training, Training], options: CompareOptions) -> None:
+    todo = [*first, *recipes]
     places = [gpu_environment([gpu]) for gpu in options.gpus] or [{}] * options.at_once
     if options.measure:
         measured = measure_methods(todo, options, options.output / MEASURED_STEPS_FILE)
@@ -193,13 +230,26 @@ def _write_results(runs: list[Training], options: CompareOptions, folders: Datas
     return table
 
 
+def _refuse_predictions_of_others(folder: Path) -> None:
+    """Refuse a folder of predictions that no comparison has made: its files would be replaced."""
+    if os.path.lexists(folder) and not (folder / COMPARISON_MARK).is_file():
+        raise UserError(
+            f"{folder} exists and was not made by nnUNetv2_crln_compare, which writes its own predictions there. "
+            "Choose another output folder with -o, or rename this one."
+        )
+
+
 def _evaluate(
     method: str, runs: list[Training], options: CompareOptions, folders: DatasetFolders, cases: Sequence[str]
 ) -> Mapping:
     """Evaluate the predictions of all folds of a method together."""
     folder = options.evaluation_file(method).parent
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _refuse_predictions_of_others(folder)  # again: the trainings may have taken days
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / COMPARISON_MARK).touch()
+    for former in folder.iterdir():
+        if former.name != COMPARISON_MARK:
+            former.unlink()
     dataset_json = read_dataset_json(folders.raw)
     for run in runs:
         if run.method == method:

@@ -6,8 +6,6 @@ bias field, noise and the heart's form, pose and wall vary between cases, and a 
 range.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -27,45 +25,30 @@ _MATERIALS = {
 }
 
 
-@dataclass(frozen=True)
-class Difficulty:
-    """Variation between cases, and noise; 1 is the value of the demo."""
-
-    shape: float = 1.0
-    contrast: float = 1.0
-    noise: float = 1.0
-
-
-DEMO_DIFFICULTY = Difficulty()
-
-
-def draw_case(
-    rng: np.random.Generator, shape: tuple[int, int, int] = (32, 40, 40), difficulty: Difficulty = DEMO_DIFFICULTY
-) -> tuple[np.ndarray, np.ndarray]:
+def draw_case(rng: np.random.Generator, shape: tuple[int, int, int] = (32, 40, 40)) -> tuple[np.ndarray, np.ndarray]:
     """Draw one patient.
 
     Args:
         rng: Source of all randomness; the same state draws the same patient.
         shape: Size in voxels, (Z, Y, X).
-        difficulty: Factors of the variation.
 
     Returns:
         Image (Z, Y, X), int16, in a scanner's arbitrary units; labels (Z, Y, X), uint8, see ``LABELS``.
     """
-    tissue = _draw_tissue(rng, shape, difficulty)
-    image = _scan(rng, tissue, difficulty)
+    tissue = _draw_tissue(rng, shape)
+    image = _scan(rng, tissue)
     labels = np.where(tissue == _PAPILLARY, _LEFT, tissue)
     labels[labels >= _BODY] = 0
     return image, labels.astype(np.uint8)
 
 
-def _draw_tissue(rng: np.random.Generator, shape: tuple[int, int, int], difficulty: Difficulty) -> np.ndarray:
+def _draw_tissue(rng: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
     """Draw the tissue of each voxel, (Z, Y, X), before the scanner."""
-    grid = _bent_grid(rng, shape, 1.4 * difficulty.shape)
+    grid = _bent_grid(rng, shape, 1.4)
     tissue = np.full(shape, 0)
     _draw_chest(rng, tissue, grid)
-    z, y, x = _heart_frame(rng, grid, difficulty.shape)
-    spread = 0.16 * difficulty.shape
+    z, y, x = _heart_frame(rng, grid)
+    spread = 0.16
 
     radius, length = 6.2 * np.exp(rng.normal(0, spread)), 9.5 * np.exp(rng.normal(0, 0.7 * spread))
     thickness = 2.6 * np.exp(rng.normal(0, 1.6 * spread))
@@ -110,17 +93,17 @@ def _bent_grid(rng: np.random.Generator, shape: tuple[int, int, int], amplitude:
     return grid + amplitude * np.stack([_smooth_field(rng, shape, 5) for _ in range(3)])
 
 
-def _heart_frame(rng: np.random.Generator, grid: np.ndarray, spread: float) -> np.ndarray:
+def _heart_frame(rng: np.random.Generator, grid: np.ndarray) -> np.ndarray:
     """Compute coordinates (3, Z, Y, X) along (first) and across the heart's long axis, for a random pose and size."""
-    angles = np.deg2rad(rng.normal([20, -15, 0], np.array([9, 9, 18]) * spread))
+    angles = np.deg2rad(rng.normal([20, -15, 0], [9, 9, 18]))
     rotation = np.eye(3)
     for (first, second), angle in zip([(0, 1), (0, 2), (1, 2)], angles):
         turn = np.eye(3)
         turn[[first, second], [first, second]] = np.cos(angle)
         turn[first, second], turn[second, first] = -np.sin(angle), np.sin(angle)
         rotation = rotation @ turn
-    centre = rng.normal([1, -1, 1], np.array([1.2, 1.6, 1.6]) * spread)
-    size = np.exp(rng.normal(0, 0.08 * spread))
+    centre = rng.normal([1, -1, 1], [1.2, 1.6, 1.6])
+    size = np.exp(rng.normal(0, 0.08))
     return np.einsum("ij,jzyx->izyx", rotation, grid - centre[:, None, None, None]) / size
 
 
@@ -129,18 +112,18 @@ def _ellipsoid(z: np.ndarray, y: np.ndarray, x: np.ndarray, *radii: float | np.n
     return np.add.reduce([(axis / radius) ** 2 for axis, radius in zip((z, y, x), radii)])
 
 
-def _scan(rng: np.random.Generator, tissue: np.ndarray, difficulty: Difficulty) -> np.ndarray:
+def _scan(rng: np.random.Generator, tissue: np.ndarray) -> np.ndarray:
     """Simulate the scanner: contrast, texture, blur, bias field, noise, arbitrary units."""
     image = np.zeros(tissue.shape)
     for mean, spread, tissues in _MATERIALS.values():
-        material = mean + difficulty.contrast * rng.normal(0, spread)
+        material = mean + rng.normal(0, spread)
         for kind, difference in tissues.items():
-            image[tissue == kind] = max(material + difficulty.contrast * rng.normal(0, difference), 0.01)
-    image *= 1 + 0.08 * difficulty.noise * _smooth_field(rng, tissue.shape, 1.2)
+            image[tissue == kind] = max(material + rng.normal(0, difference), 0.01)
+    image *= 1 + 0.08 * _smooth_field(rng, tissue.shape, 1.2)
     image = gaussian_filter(image, rng.uniform(0.5, 0.8))
-    image *= np.exp(0.22 * difficulty.contrast * _smooth_field(rng, tissue.shape, 10))
-    image = image ** np.exp(rng.normal(0, 0.15 * difficulty.contrast))
-    sigma = difficulty.noise * rng.uniform(0.04, 0.09)
+    image *= np.exp(0.22 * _smooth_field(rng, tissue.shape, 10))
+    image = image ** np.exp(rng.normal(0, 0.15))
+    sigma = rng.uniform(0.04, 0.09)
     image = np.hypot(image + rng.normal(0, sigma, image.shape), rng.normal(0, sigma, image.shape))  # Rician
     return np.round(image * rng.uniform(400, 1200)).astype(np.int16)
 

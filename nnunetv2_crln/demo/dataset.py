@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from nnunetv2_crln.demo.anatomy import DEMO_DIFFICULTY, LABELS, Difficulty, draw_case
+from nnunetv2_crln.demo.anatomy import LABELS, draw_case
 from nnunetv2_crln.layout import (
     IMAGES_LABELLED,
     IMAGES_UNLABELLED,
@@ -26,14 +26,7 @@ _GROUPS = {
 }
 
 
-def write_demo_dataset(
-    folder: str | Path,
-    labelled: int = 4,
-    unlabelled: int = 24,
-    held_out: int = 10,
-    seed: int = 0,
-    difficulty: Difficulty = DEMO_DIFFICULTY,
-) -> Path:
+def write_demo_dataset(folder: str | Path, labelled: int, unlabelled: int, held_out: int, seed: int = 0) -> Path:
     """Write the dataset of the demo; the same arguments write the same patients.
 
     A patient depends only on the seed, its group and its number: changing the number of cases of one group does not
@@ -45,7 +38,6 @@ def write_demo_dataset(
         unlabelled: Number of cases in imagesUl. Their labels go to labelsUl, which is only for measuring.
         held_out: Number of further cases in imagesTr and labelsTr, for comparing trainings on the others.
         seed: Seed of the patients.
-        difficulty: Factors of the variation between patients.
 
     Returns:
         ``folder``.
@@ -54,7 +46,7 @@ def write_demo_dataset(
     for group, count in (("labelled", labelled), ("unlabelled", unlabelled), ("held out", held_out)):
         images, labels, prefix, stream = _GROUPS[group]
         for number in range(count):
-            image, label = draw_case(np.random.default_rng([seed, stream, number]), difficulty=difficulty)
+            image, label = draw_case(np.random.default_rng([seed, stream, number]))
             case = _case(prefix, number)
             _write(image, folder / images / f"{case}_0000.nii.gz")
             _write(label, folder / labels / f"{case}.nii.gz")

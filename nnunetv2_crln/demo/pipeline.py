@@ -11,7 +11,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from unittest import mock
 
@@ -20,6 +20,7 @@ from nnunetv2_crln.comparison.command_queue import QueuedCommand, run_queue
 from nnunetv2_crln.comparison.options import CompareOptions
 from nnunetv2_crln.demo.dataset import DATASET_NAME, write_demo_dataset, write_demo_split
 from nnunetv2_crln.demo.plans import DEMO_PLANS, write_demo_plans
+from nnunetv2_crln.demo.settings import DemoSettings
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.utilities.json_files import write_json
@@ -36,23 +37,6 @@ _FOR_A_CPU = {
     "OMP_NUM_THREADS": "1",  # more threads than cores would spin while waiting for each other
 }
 _FOR_TRAINING = {"nnUNet_n_proc_DA": "0"}  # patches this small are augmented faster than passed on
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """Settings that determine the results of the demo."""
-
-    labelled: int = 4
-    unlabelled: int = 24
-    held_out: int = 10
-    seed: int = 0
-    epochs: int = 14
-    device: str = "cpu"
-    methods: tuple[str, ...] = ("supervised", "crln")
-
-
-FAST = {"labelled": 3, "unlabelled": 6, "test": 3, "epochs": 1}
-"""Options of a look at the workflow; too short to compare methods."""
 
 
 class Demo:

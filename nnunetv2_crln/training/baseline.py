@@ -1,4 +1,4 @@
-"""Make nnU-Net's own training a fair baseline: on a CPU it computes as the semi-supervised trainers do."""
+"""Make nnU-Net's own training a fair baseline: it computes on a CPU, and locks, as the semi-supervised trainers do."""
 
 from __future__ import annotations
 
@@ -7,16 +7,30 @@ from typing import Any
 
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
+from nnunetv2_crln.training.locks import lock_data, lock_fold
 from nnunetv2_crln.utilities.light_pools import light_validation
 
 
 class SupervisedBaseline(CPUArithmetic):
-    """Mixin that gives nnU-Net's own trainer the arithmetic, layout and allocator of the semi-supervised trainers."""
+    """Mixin that gives nnU-Net's own trainer the arithmetic, layout, allocator and locks of the others."""
 
     def initialize(self: Any) -> None:
         """Read the settings that the plans have for a CPU, and build the network."""
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration)
         super().initialize()
+
+    def on_train_start(self: Any) -> None:
+        """Lock the fold and the data, and start as usual."""
+        self.locks = contextlib.ExitStack()
+        if self.local_rank == 0:
+            lock_fold(self.locks, self.output_folder, self.print_to_log_file)
+            lock_data(self.locks, self.preprocessed_dataset_folder)
+        super().on_train_start()
+
+    def on_train_end(self: Any) -> None:
+        """End as usual, and release the locks."""
+        super().on_train_end()  # type: ignore[misc]
+        self.locks.close()
 
     def train_step(self: Any, batch: dict) -> dict:
         """Train one step in the chosen arithmetic."""
@@ -29,8 +43,10 @@ class SupervisedBaseline(CPUArithmetic):
             return super().validation_step(batch)  # type: ignore[misc]
 
     def perform_actual_validation(self: Any, save_probabilities: bool = False) -> None:
-        """Validate on whole cases with one worker process per core at most."""
-        with light_validation():
+        """Validate on whole cases with the fold locked, and with one worker process per core at most."""
+        with contextlib.ExitStack() as locks, light_validation():
+            if self.local_rank == 0:
+                lock_fold(locks, self.output_folder, self.print_to_log_file)
             super().perform_actual_validation(save_probabilities)  # type: ignore[misc]
 
     def _autocast_on_cpu(self: Any) -> contextlib.AbstractContextManager:

@@ -1,9 +1,24 @@
-"""Explain why two names that look alike are not equal."""
+"""Tell which names are equal on every file system, and explain why two names that look alike are not equal."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+
+BUT_FOR_CASE = "but for upper and lower case"
+"""Words for names that differ in this alone, which some file systems do not tell apart."""
+
+
+def portable_key(name: str) -> str:
+    """Return a text that two names share if some file system takes them for one.
+
+    Those of macOS and Windows, and network folders, ignore upper and lower case; macOS ignores the Unicode form, too.
+
+    Example:
+        >>> portable_key("Heart_01") == portable_key("heart_01")
+        True
+    """
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def explain_near_name(name: str, present: Iterable[str]) -> str:
@@ -27,7 +42,7 @@ def explain_near_name(name: str, present: Iterable[str]) -> str:
             continue
         if other_composed == composed:
             return f"{other!r} looks the same, but is written in another Unicode form (NFC and NFD): rename one"
-        if other_composed.casefold() == composed.casefold():
+        if portable_key(other) == portable_key(name):
             return f"{other!r} differs in upper and lower case: rename one"
     return ""
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from nnunetv2_crln.comparison.command_queue import find_command
-from nnunetv2_crln.demo.pipeline import Demo, DemoSettings
+from nnunetv2_crln.demo.pipeline import Demo
+from nnunetv2_crln.demo.settings import DemoSettings
 from nnunetv2_crln.evaluation.summary_file import load_summary
 
 # Dice by which CRLN beats supervised training at least: about a quarter of what README states, because other seeds

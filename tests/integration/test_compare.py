@@ -20,10 +20,34 @@ from nnunetv2_crln.cli import compare as cli
 from nnunetv2_crln.comparison import compare as module
 from nnunetv2_crln.comparison.measure_step import measure
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import SPLITS_FILE
+from nnunetv2_crln.layout import FOLD_LOCK, SPLITS_FILE, claim_file, data_lock_file
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.monitoring.facts import write_facts
 from nnunetv2_crln.utilities.json_files import read_json, write_json
+
+HOLD = """
+import sys
+from nnunetv2_crln.utilities.locking import FolderLock
+FolderLock(sys.argv[1]).acquire("taken")
+print("held", flush=True)
+sys.stdin.read()
+"""
+TRY = """
+import sys
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.locking import FolderLock
+try:
+    FolderLock(sys.argv[1]).acquire("taken")
+except UserError:
+    sys.exit(3)
+"""
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether this process keeps others from an exclusive lock; a process does not lock out itself."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return subprocess.run([sys.executable, "-c", TRY, str(path)]).returncode == 3
+
 
 METHODS = ["--methods", "supervised", "crln", "--epochs", "1"]
 
@@ -56,7 +80,7 @@ def trained(dataset, monkeypatch):
             validation = Path(command.result).parent
             validation.mkdir(parents=True)
             for name in ("plans.json", "dataset.json"):
-                source = dataset.folder / ("nnUNetPlans.json" if name == "plans.json" else name)
+                source = dataset.folder / (f"{command.arguments[7]}.json" if name == "plans.json" else name)
                 shutil.copy(source, validation.parents[1] / name)
             for case in ("lab_001", "lab_002"):
                 label = sitk.ReadImage(str(dataset.folder / "gt_segmentations" / f"{case}.nii.gz"))
@@ -122,6 +146,46 @@ def test_a_model_that_began_with_trained_weights_is_named(dataset, trained, tmp_
     assert "Warning: crln, fold 0 began with trained weights" in capsys.readouterr().err
 
 
+def add_labels(folder):
+    content = read_json(folder / "dataset.json")
+    write_json({**content, "numTraining": content["numTraining"] + 2}, folder / "dataset.json")
+
+
+def plan_again(folder):
+    plans = read_json(folder / "nnUNetPlans.json")
+    plans["configurations"]["3d_fullres"]["batch_size"] += 1
+    write_json(plans, folder / "nnUNetPlans.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [(add_labels, "3 labelled cases, now 5"), (plan_again, "other plans: batch_size")]
+)
+def test_a_model_of_other_labels_or_plans_does_not_count_as_finished(dataset, trained, tmp_path, change, reason):
+    command = [*dataset.flags, *METHODS, "-o", str(tmp_path / "out")]
+    cli.command(command)
+    trained.clear()
+    change(dataset.folder)
+    results = tmp_path / "results" / NAME
+    names = [f"{trainer}_short__nnUNetPlans_1epochs__3d_fullres" for trainer in ("nnUNetTrainer_CRLN", "nnUNetTrainer")]
+    for name in names:  # as annotation_loop.md says, first one method and then the other
+        with pytest.raises(UserError, match=rf"{names[1]} \({reason}\).* Rename these folders"):
+            cli.command(command)
+        assert not trained
+        (results / name).rename(results / f"before_{name}")
+    cli.command(command)
+    assert len(trained) == 2
+
+
+def test_other_settings_of_a_method_are_no_other_data(dataset, trained, tmp_path):
+    command = [*dataset.flags, *METHODS, "-o", str(tmp_path / "out")]
+    cli.command(command)
+    plans = read_json(dataset.folder / "nnUNetPlans.json")
+    plans["configurations"]["3d_fullres"]["crln"] = {"cps_weight": 0.5}
+    write_json(plans, dataset.folder / "nnUNetPlans.json")
+    cli.command(command)
+    assert len(trained) == 2
+
+
 def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
     flags = ["-d", str(DATASET), "-device", "cpu", "-o", str(tmp_path / "out")]
     with pytest.raises(UserError, match="has the configurations"):
@@ -131,6 +195,65 @@ def test_bad_input_is_one_clear_error(dataset, trained, tmp_path):
     with pytest.raises(UserError, match="has the folds 0 to 0"):
         cli.command([*flags, "-c", "3d_fullres", "-f", "4"])
     assert not trained
+
+
+def test_a_comparison_locks_its_trainings_and_their_data(dataset, trained, tmp_path, monkeypatch):
+    """nnU-Net's own trainer has no lock: a second comparison would train in the same folder."""
+    seen, locks = [], {}
+
+    def look(commands, places, train=module.run_queue):
+        command = commands[0]
+        fold = Path(command.result).parents[1]
+        data = dataset.folder / "nnUNetPlans_3d_fullres"
+        locks.update(fold=claim_file(fold), data=data_lock_file(data))
+        seen.append([is_locked(claim_file(fold)), is_locked(data_lock_file(data)), is_locked(fold / FOLD_LOCK)])
+        train(commands, places)
+
+    monkeypatch.setattr(module, "run_queue", look)
+    cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+    assert seen == [[True, True, False]]  # the last one is for the training itself
+    assert not any(map(is_locked, locks.values()))
+
+
+def test_a_training_of_another_comparison_is_refused(dataset, trained, tmp_path):
+    fold = tmp_path / "results" / NAME / "nnUNetTrainer_short__nnUNetPlans_1epochs__3d_fullres" / "fold_0"
+    fold.parents[1].mkdir(parents=True)
+    command = [sys.executable, "-c", HOLD, str(claim_file(fold))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(UserError, match=r"Another comparison trains supervised, fold 0 .*Wait for its end"):
+            cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+    assert not trained and not fold.parent.exists()
+
+
+def test_predictions_that_no_comparison_made_are_kept(dataset, trained, tmp_path, monkeypatch):
+    own = tmp_path / "predictions" / "crln" / "case.nii.gz"
+    own.parent.mkdir(parents=True)
+    own.write_text("predicted by nnUNetv2_predict")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"predictions/crln exists and was not made by .*another output folder with -o"):
+        cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path)])
+    assert sorted(tmp_path.rglob("*")) == before and own.read_text() and not trained
+    own.parent.rename(tmp_path / "mine")
+
+    def predicted_meanwhile(todo, *_):
+        own.parent.mkdir(parents=True)
+        own.write_text("predicted by nnUNetv2_predict")
+        return {training.method: {"seconds": 0.1, "memory_gib": 1.0, "steps": 100.0} for training in todo}
+
+    monkeypatch.setattr(module, "measure_methods", predicted_meanwhile)
+    with pytest.raises(UserError, match=r"predictions/crln exists"):
+        cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path)])
+    assert own.read_text() and len(trained) == 2
+
+
+def test_predictions_of_a_comparison_are_replaced(dataset, trained, tmp_path):
+    for _ in range(2):
+        cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+        predictions = tmp_path / "out" / "predictions" / "crln"
+        names = sorted(path.name for path in predictions.iterdir())
+        assert names == [".crln_comparison", "lab_001.nii.gz", "lab_002.nii.gz", "summary_crln.json"]
+        (predictions / "of_another_fold.nii.gz").touch()
 
 
 @pytest.fixture

@@ -29,6 +29,22 @@ def hold_lock(path, shared, ready) -> None:
     signal.pause()
 
 
+def try_lock(path, shared, refused) -> None:
+    try:
+        FolderLock(path, shared).acquire("refused")
+    except UserError:
+        refused.set()
+
+
+def is_refused(path, shared) -> bool:
+    """Tell whether another process is refused the lock."""
+    refused = FORK.Event()
+    process = FORK.Process(target=try_lock, args=(path, shared, refused))
+    process.start()
+    process.join(60)
+    return refused.is_set()
+
+
 @contextlib.contextmanager
 def other_process_holds(path, shared=False):
     ready = FORK.Event()
@@ -42,8 +58,14 @@ def other_process_holds(path, shared=False):
         process.join()
 
 
-def test_a_second_training_of_a_fold_is_refused_until_the_first_is_gone(trainer_of):
-    trainer = trainer_of()
+@pytest.fixture(params=["nnUNetTrainer_CRLN_short", "nnUNetTrainer_short"])
+def name(request):
+    """A trainer of this package, semi-supervised or supervised; both lock alike."""
+    return request.param
+
+
+def test_a_second_training_of_a_fold_is_refused_until_the_first_is_gone(trainer_of, name):
+    trainer = trainer_of(name)
     with other_process_holds(Path(trainer.output_folder) / FOLD_LOCK) as process:
         before = sorted(os.listdir(trainer.output_folder))
         with pytest.raises(UserError, match=rf"Another training writes into .*fold_all.*process {process.pid} on"):
@@ -54,8 +76,8 @@ def test_a_second_training_of_a_fold_is_refused_until_the_first_is_gone(trainer_
     train_epochs(trainer, 1)  # kill -9 left no lock behind
 
 
-def test_a_finished_training_gives_its_locks_back(trainer_of, preprocessed):
-    trainer = trainer_of(epochs=1)
+def test_a_finished_training_gives_its_locks_back(trainer_of, name):
+    trainer = trainer_of(name, epochs=1)
     trainer.run_training()
     trainer.perform_actual_validation()
     with (
@@ -76,8 +98,19 @@ def test_another_fold_is_not_locked(trainer_of):
         train_epochs(trainer, 1)
 
 
-def test_training_waits_for_preprocessing(trainer_of):
-    trainer = trainer_of()
+def test_a_training_keeps_its_locks_until_its_end(trainer_of, name):
+    trainer = trainer_of(name)
+    trainer.on_train_start()
+    for path, shared in (
+        (Path(trainer.output_folder) / FOLD_LOCK, True),
+        (data_lock_file(trainer.preprocessed_dataset_folder), False),
+    ):
+        assert is_refused(path, shared)
+    assert not is_refused(data_lock_file(trainer.preprocessed_dataset_folder), shared=True)
+
+
+def test_training_waits_for_preprocessing(trainer_of, name):
+    trainer = trainer_of(name)
     with (
         other_process_holds(data_lock_file(trainer.preprocessed_dataset_folder)),
         pytest.raises(UserError, match="is being preprocessed"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -11,6 +12,7 @@ from nnunetv2_crln.dataset_conversion.common.case_names import check_case_name, 
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import NUM_FOLDS
+from nnunetv2_crln.utilities.names import portable_key
 
 
 @dataclass(frozen=True)
@@ -36,11 +38,13 @@ class Split:
         names = [*self.train, *self.validation, *self.test]
         for name in names:
             check_case_name(name, self.source)
-        twice = sorted({name for name in names if names.count(name) > 1})
+        count = Counter(map(portable_key, names))
+        twice = sorted({name for name in names if count[portable_key(name)] > 1})
         if twice:
             raise UserError(
                 f"{len(twice)} case(s) occur twice in the split ({self.source}): {listing(twice)}. "
-                "A case must be in only one of the lists."
+                "A case must be in only one of the lists, and names must not differ in upper and lower case alone: "
+                "some file systems do not tell them apart."
             )
         sides = [set(self.patients(cases)) for cases in (self.train, self.validation, self.test)]
         shared = sorted((sides[0] & sides[1]) | (sides[0] & sides[2]) | (sides[1] & sides[2]))

@@ -151,3 +151,15 @@ def test_cases_of_an_older_nnunet_are_left_as_they_are(dataset, labels, nnunet_f
     with pytest.raises(UserError, match=r"older version of nnU-Net.*nnUNetv2_preprocess -d 005"):
         add(labels)
     assert {path: content for path, content in contents(dataset).items() if path in before} == before
+
+
+def test_a_case_that_differs_from_a_labelled_one_in_upper_case_alone_is_refused(dataset, labels):
+    """On macOS and Windows its images would replace those of the labelled case."""
+    (dataset / "imagesUl" / "unl_001_0000.nii.gz").rename(dataset / "imagesUl" / "LAB_000_0000.nii.gz")
+    (labels / "unl_001.nii.gz").rename(labels / "LAB_000.nii.gz")
+    before = contents(dataset)
+    with pytest.raises(
+        UserError, match=r"LAB_000 \(lab_000 is labelled, which is the same name but for upper and lower"
+    ):
+        add(labels)
+    assert {path: content for path, content in contents(dataset).items() if path in before} == before

@@ -151,3 +151,23 @@ def test_labels_beside_scans_are_not_added(dataset, tmp_path):
     for path in (dataset / "imagesTr").iterdir():  # images that are as coarse themselves
         sitk.WriteImage(sitk.ReadImage(str(path)) > 100, str(path))
     assert [scan.name for scan, _ in add(tmp_path / "scans").of(ADDED)] == ["a_gt"]
+
+
+@pytest.mark.parametrize(("name", "present"), [("LAB_000", "imagesTr/lab_000"), ("Unl_000", "imagesUl/unl_000")])
+def test_a_name_that_differs_from_a_case_in_upper_case_alone_is_refused(dataset, tmp_path, name, present):
+    """On macOS and Windows the new file would replace the old one."""
+    before = sorted(path.name for path in (dataset / "imagesUl").iterdir())
+    write_scan(tmp_path / "scans" / f"{name}.nii.gz")
+    ((_, reason),) = add(tmp_path / "scans").of(REFUSED)
+    assert f"{present} has this name, but for upper and lower case, and other voxels; give new names" in reason
+    assert sorted(path.name for path in (dataset / "imagesUl").iterdir()) == before
+
+
+def test_an_unfinished_case_of_another_spelling_is_not_continued(make_dataset, tmp_path):
+    dataset = make_dataset(dataset_id=5, unlabelled=1, shape=SHAPE, channels=2)
+    for channel in range(2):
+        write_scan(tmp_path / "scans" / f"a_000{channel}.nii.gz", 70 + channel)
+    shutil.copy(tmp_path / "scans" / "a_0000.nii.gz", dataset / "imagesUl" / "A_0000.nii.gz")
+    assert [scan.name for scan, _ in add(tmp_path / "scans").of(REFUSED)] == ["a"]
+    (dataset / "imagesUl" / "A_0000.nii.gz").rename(dataset / "imagesUl" / "a_0000.nii.gz")
+    assert [scan.name for scan, _ in add(tmp_path / "scans").of(ADDED)] == ["a"]

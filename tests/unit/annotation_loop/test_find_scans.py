@@ -1,5 +1,9 @@
 """Names and channels of scans in folders of any layout."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 
 from nnunetv2_crln.annotation_loop.find_scans import find_scans
@@ -138,3 +142,56 @@ def test_the_ending_of_nnunets_masks_is_refused(tmp_path):
     touch(tmp_path, "p.nii.gz", "p_seg.nii.gz")
     faults = {scan.name: scan.fault for scan in find_scans([tmp_path], 1)}
     assert not faults["p"] and "nnU-Net reserves names that end in _seg; rename it" in faults["p_seg"]
+
+
+def refuse(monkeypatch, owner, name, place):
+    """Let a function fail for one path as the system does for others' files; root may read everything."""
+    function = getattr(owner, name)
+
+    def refusing(path, *arguments, **keywords):
+        if Path(path) == place:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return function(path, *arguments, **keywords)
+
+    monkeypatch.setattr(owner, name, refusing)
+
+
+@pytest.mark.parametrize(
+    ("owner", "function", "place", "name"),
+    [
+        (os, "scandir", "site_2/closed", "new_site_2_closed"),
+        (Path, "open", "site_2/IM0001", "new_site_2_IM0001"),
+        (Path, "exists", "b.nii.gz", "new_b"),
+    ],
+    ids=["folder", "slice", "image"],
+)
+def test_what_cannot_be_read_is_a_fault_and_ends_nothing(tmp_path, monkeypatch, owner, function, place, name):
+    touch(tmp_path, "a.nii.gz", "b.nii.gz", "site_2/closed/c.nii.gz", "site_2/IM0001")
+    refuse(monkeypatch, owner, function, tmp_path / place)
+    scans = {scan.name: scan for scan in find_scans([tmp_path], 1, prefix="new_")}
+    assert not scans["new_a"].fault
+    assert "it cannot be read (Permission denied); correct its permissions" in scans[name].fault
+    assert scans[name].source == str(tmp_path / place)
+    assert [each for each, scan in scans.items() if scan.fault] == [name]
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    touch(tmp_path, "a.nii.gz")
+    refuse(monkeypatch, os, "scandir", tmp_path)
+    with pytest.raises(UserError, match=rf"{tmp_path}: it cannot be read \(Permission denied\)"):
+        find_scans([tmp_path], 1)
+
+
+def test_a_folder_with_nothing_but_what_cannot_be_read_is_reported_like_others(tmp_path, monkeypatch):
+    touch(tmp_path, "closed/a.nii.gz")
+    refuse(monkeypatch, os, "scandir", tmp_path / "closed")
+    (scan,) = find_scans([tmp_path], 1, ["{case}.nii.gz"])
+    assert scan.name == "closed" and scan.fault
+
+
+def test_names_that_differ_in_case_alone_are_a_fault(tmp_path):
+    touch(tmp_path, "one/Scan.nii.gz", "two/scan.nii.gz", "two/other.nii.gz")
+    scans = {scan.name: scan for scan in find_scans([tmp_path / "one", tmp_path / "two"], 1)}
+    assert "another scan is named scan, the same but for upper and lower case; rename one" in scans["Scan"].fault
+    assert "another scan is named Scan" in scans["scan"].fault
+    assert not scans["other"].fault

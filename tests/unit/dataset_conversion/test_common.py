@@ -167,6 +167,13 @@ def test_protocols_of_acdc_count_patients_with_two_phases_each(patients, last):
     assert len(labelled) == 2 * patients and labelled[-1] == f"{last}_frame02"
 
 
+@pytest.mark.parametrize("test", ["b", "B"])
+def test_a_case_is_in_one_list_whatever_its_case(test):
+    """On macOS and Windows the files of B would replace those of b."""
+    with pytest.raises(UserError, match=r"case\(s\) occur twice in the split \(mine\): .*upper and lower case"):
+        Split("mine", ("a", "b"), (), (test,))
+
+
 SCANS = Split("mine", ("p1_a", "p2_a", "p1_b", "p3_a", "p3_b", "odd"), ("p4_a",), (), r"p\d")
 
 

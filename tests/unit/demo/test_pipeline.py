@@ -9,7 +9,8 @@ import pytest
 
 from nnunetv2_crln.cli.compare import build_parser
 from nnunetv2_crln.demo import pipeline
-from nnunetv2_crln.demo.pipeline import STAMP, Demo, DemoSettings
+from nnunetv2_crln.demo.pipeline import STAMP, Demo
+from nnunetv2_crln.demo.settings import DemoSettings
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import SPLITS_FILE
 from nnunetv2_crln.utilities.json_files import read_json, write_json

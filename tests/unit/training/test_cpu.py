@@ -121,6 +121,8 @@ def test_omp_num_threads_is_obeyed(monkeypatch, value, device, used):
 class Stock:
     """What the baseline needs of nnU-Net's trainer."""
 
+    local_rank = 1  # only the first process locks folders, which this one lacks
+
     def __init__(self, device: str, **block) -> None:
         self.device = torch.device(device)
         self.configuration_manager = SimpleNamespace(configuration={"crln": block}, patch_size=[4, 4, 4])

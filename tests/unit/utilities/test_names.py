@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from nnunetv2_crln.utilities.names import explain_near_name, with_hint
+from nnunetv2_crln.utilities.names import explain_near_name, portable_key, with_hint
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Müller") for form in ("NFC", "NFD"))
 
@@ -24,3 +24,7 @@ def test_hints(name, present, text):
     hint = explain_near_name(name, present)
     assert text in hint and bool(hint) == bool(text)
     assert with_hint(name, present).startswith(name)
+
+
+def test_names_share_a_key_if_some_file_system_takes_them_for_one():
+    assert portable_key(COMPOSED) == portable_key(DECOMPOSED.upper()) != portable_key("Muller")

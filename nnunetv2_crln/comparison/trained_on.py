@@ -1,0 +1,89 @@
+"""Refuse models that were trained on other labelled cases or plans than those that are there now.
+
+nnU-Net keeps dataset.json and the plans of a training in the folder of its model. Without a look at them, a supervised
+model of ten labelled cases would count as finished beside one of CRLN that learned from thirty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.comparison.options import RECIPE, CompareOptions
+from nnunetv2_crln.comparison.trainings import Training
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import DATASET_RECORD, PLANS_BLOCK, SHORT_SCHEDULE
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import plan_key
+from nnunetv2_crln.utilities.json_files import read_users_json
+
+
+def refuse_models_of_other_data(runs: Sequence[Training], options: CompareOptions, preprocessed: Path) -> None:
+    """Refuse models, finished or not, of other labelled cases or plans than the present ones.
+
+    Args:
+        runs: Trainings of the comparison.
+        options: Options of the command.
+        preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
+
+    Raises:
+        UserError: There are such models; the message names them.
+    """
+    dataset_json, plans = (_read(preprocessed / name) for name in ("dataset.json", f"{options.plans_name}.json"))
+    reasons = {}
+    for run in runs:
+        folder, dataset_file, plans_file = _records(run, options)
+        if not (dataset_file.is_file() and plans_file.is_file()):
+            continue  # not trained yet
+        former = _read(dataset_file)
+        if reason := _other_cases(run, former, dataset_json) or _other_plans(_read(plans_file), plans, options):
+            reasons[folder] = reason
+    if reasons:
+        raise UserError(
+            f"{len(reasons)} model(s) were not trained on the data that {preprocessed} holds now: "
+            f"{listing(f'{folder} ({reason})' for folder, reason in reasons.items())}. Beside new trainings their "
+            "scores would be those of other data, not of a method. Rename these folders to have them trained anew."
+        )
+
+
+def _read(path: Path) -> dict:
+    return read_users_json(path, "Correct the file, or rename its folder if it is that of a model.")
+
+
+def _records(run: Training, options: CompareOptions) -> tuple[Path, Path, Path]:
+    """Return the folder to rename, and the dataset.json and plans that a training uses or has used."""
+    model = run.folder.parent
+    if run.method != RECIPE:
+        return model, model / "dataset.json", model / "plans.json"
+    # The dataset of a recipe is made once, of the cases and plans of that time, and stays.
+    raw, preprocessed = (
+        Path(run.environment[name]) / model.parent.name for name in ("nnUNet_raw", "nnUNet_preprocessed")
+    )
+    return raw.parents[1], raw / "dataset.json", preprocessed / f"{options.plans_name}.json"
+
+
+def _other_cases(run: Training, former: dict, present: dict) -> str:
+    """Return in which way the labelled cases differ; empty if they do not, as far as dataset.json tells."""
+    record = former.get(DATASET_RECORD, {})
+    predicted = record.get("pseudo_labelled_cases", []) if run.method == RECIPE else []
+    number, now = former.get("numTraining", 0) - len(predicted), present.get("numTraining", 0)
+    if number != now:
+        return f"{number} labelled cases, now {now}"
+    names, present_names = (each.get("labelled_cases") for each in (record, present.get(DATASET_RECORD, {})))
+    return "other labelled cases" if names and present_names and names != present_names else ""
+
+
+def _other_plans(former: dict, present: dict, options: CompareOptions) -> str:
+    """Return in which way the plans differ; empty if a training under both is the same."""
+    if options.configuration not in former.get("configurations", {}):
+        return "other plans"
+    managers = [PlansManager(plans) for plans in (former, present)]
+    configurations = [manager.get_configuration(options.configuration) for manager in managers]
+    # Settings of the method are chosen by the user; nnU-Net's own number of epochs does not come from the schedule.
+    free = {PLANS_BLOCK} if options.epochs else {PLANS_BLOCK, SHORT_SCHEDULE}
+    entries = [{key: value for key, value in c.configuration.items() if key not in free} for c in configurations]
+    if changed := sorted(key for key in {**entries[0], **entries[1]} if entries[0].get(key) != entries[1].get(key)):
+        return f"other plans: {listing(changed)}"
+    keys = [plan_key(*pair) for pair in zip(managers, configurations)]
+    return "" if keys[0] == keys[1] else "other plans: normalisation of the data"

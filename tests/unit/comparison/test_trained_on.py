@@ -1,0 +1,73 @@
+"""Models of other labelled cases or plans, as far as the files of nnU-Net and of a recipe tell."""
+
+import contextlib
+
+import pytest
+import workbench
+
+from nnunetv2_crln.comparison.options import CompareOptions
+from nnunetv2_crln.comparison.trained_on import refuse_models_of_other_data
+from nnunetv2_crln.comparison.trainings import trainings
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.json_files import write_json
+
+DATASET = {"numTraining": 4, "crln": {"labelled_cases": ["a", "b", "c", "d"]}}
+
+
+def plans(**changes) -> dict:
+    content = workbench.plans_of(workbench.SETTINGS["hippocampus"])
+    content["configurations"]["3d_fullres"].update(changes)
+    return content
+
+
+@pytest.fixture
+def options(tmp_path):
+    return CompareOptions(7, "3d_fullres", ("supervised", "recipe"), output=tmp_path / "out")
+
+
+@pytest.fixture
+def runs(options, tmp_path):
+    folder = tmp_path / "preprocessed"
+    for name, content in (("dataset.json", DATASET), ("nnUNetPlans.json", plans())):
+        write(folder / name, content)
+    return trainings(options, tmp_path / "results" / "Dataset007_A")
+
+
+def write(path, content) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(content, path)
+
+
+def check(runs, options, reason) -> None:
+    with pytest.raises(UserError, match=reason) if reason else contextlib.nullcontext():
+        refuse_models_of_other_data(runs, options, options.output.parent / "preprocessed")
+
+
+@pytest.mark.parametrize(
+    ("dataset_json", "changes", "reason"),
+    [
+        (DATASET, {}, ""),
+        ({**DATASET, "numTraining": 3}, {}, r"1 model\(s\).*nnUNetTrainer__\S+ \(3 labelled cases, now 4\)"),
+        ({**DATASET, "crln": {"labelled_cases": ["a", "b", "c", "e"]}}, {}, "other labelled cases"),
+        ({"numTraining": 4}, {}, ""),
+        (DATASET, {"patch_size": [8, 8, 8], "batch_size": 9}, "other plans: batch_size, patch_size"),
+        (DATASET, {"crln": {"cps": False}, "short_schedule": {"num_epochs": 3}}, ""),
+    ],
+    ids=["same", "fewer", "others", "unknown", "plans", "settings"],
+)
+def test_a_model_is_compared_with_the_present_data(runs, options, dataset_json, changes, reason):
+    model = runs[0].folder.parent
+    write(model / "dataset.json", dataset_json)
+    write(model / "plans.json", plans(**changes))
+    check(runs, options, reason)
+
+
+@pytest.mark.parametrize(("number", "reason"), [(14, ""), (12, r"fold0 \(2 labelled cases, now 4\)")])
+def test_predicted_labels_of_a_recipe_do_not_count_as_labelled(runs, options, number, reason):
+    recipe = next(run for run in runs if run.method == "recipe")
+    content = {"numTraining": number, "crln": {"pseudo_labelled_cases": [f"u{i}" for i in range(10)]}}
+    place = options.output / "recipe" / "nnUNetPlans_3d_fullres_fold0"
+    assert str(place / "nnUNet_raw") == recipe.environment["nnUNet_raw"]
+    write(place / "nnUNet_raw" / "Dataset007_A" / "dataset.json", content)
+    write(place / "nnUNet_preprocessed" / "Dataset007_A" / "nnUNetPlans.json", plans())
+    check(runs, options, reason)
