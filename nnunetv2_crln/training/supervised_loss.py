@@ -7,6 +7,7 @@ from typing import Any
 
 from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.robust_ce_loss import RobustCrossEntropyLoss
 from torch import Tensor, nn
 
 from nnunetv2_crln.errors import UserError
@@ -20,6 +21,15 @@ def _inside_deep_supervision(loss: nn.Module) -> Any:
     return loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
 
 
+def _is_plain(cross_entropy: nn.Module) -> bool:
+    """Return True for nnU-Net's cross-entropy over all voxels, without weights of classes."""
+    return (
+        type(cross_entropy) is RobustCrossEntropyLoss
+        and cross_entropy.weight is None
+        and cross_entropy.reduction == "mean"
+    )
+
+
 def without_host_sync(loss: nn.Module) -> nn.Module:
     """Replace nnU-Net's loss for targets with an ignore label by one of equal value that does not wait for the device.
 
@@ -30,7 +40,9 @@ def without_host_sync(loss: nn.Module) -> nn.Module:
         The loss to use; the given one if nothing has to be replaced.
     """
     nnunet = _inside_deep_supervision(loss)
-    if type(nnunet) is not DC_and_CE_loss or nnunet.ignore_label is None or nnunet.ce.weight is not None:
+    if type(nnunet) is not DC_and_CE_loss or nnunet.ignore_label is None:
+        return loss
+    if not _is_plain(nnunet.ce) or nnunet.ce.ignore_index != nnunet.ignore_label:
         return loss
     ours = IgnoreLabelLoss(
         nnunet.dc, nnunet.ignore_label, nnunet.weight_ce, nnunet.weight_dice, nnunet.ce.label_smoothing
