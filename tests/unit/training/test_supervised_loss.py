@@ -5,7 +5,7 @@ The values on pseudo labels are compared with nnU-Net's in the tests of the obje
 
 import pytest
 import torch
-from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss, DC_and_topk_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
 from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
 from nnunetv2.training.loss.robust_ce_loss import RobustCrossEntropyLoss, TopKLoss
@@ -81,3 +81,40 @@ def test_nnunets_loss_with_an_ignore_label_is_replaced_by_one_of_equal_value(smo
 def test_a_loss_that_a_derived_trainer_has_changed_stays(cross_entropy):
     loss = dice_and_cross_entropy(cross_entropy)
     assert without_host_sync(loss) is loss
+
+
+DICE = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
+
+
+@pytest.mark.parametrize(
+    ("loss", "regions"),
+    [
+        (DC_and_topk_loss(dict(DICE), {}), False),
+        (DC_and_CE_loss(dict(DICE), {"weight": torch.ones(3)}), False),
+        (DC_and_CE_loss(dict(DICE), {"label_smoothing": 0.1}), False),
+        (dice_and_cross_entropy(TopKLoss(ignore_index=IGNORE)), False),
+        (without_host_sync(dice_and_cross_entropy(label_smoothing=0.1)), False),
+        (DC_and_CE_loss(dict(DICE), {}), True),
+        (DC_and_BCE_loss({}, dict(DICE)), False),
+        (DC_and_BCE_loss({"pos_weight": torch.ones(3, 1, 1)}, dict(DICE)), True),
+    ],
+)
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_what_pseudo_labels_would_lose_is_refused(loss, regions, deep_supervision):
+    """Their loss has plain cross-entropy, whatever the trainer's has for the labelled patches."""
+    with pytest.raises(UserError, match=rf"without class weights and label smoothing, found {type(loss).__name__}"):
+        on_pseudo_labels(DeepSupervisionWrapper(loss, [1.0]) if deep_supervision else loss, regions)
+
+
+@pytest.mark.parametrize(
+    ("loss", "regions"),
+    [
+        (DC_and_CE_loss(dict(DICE), {}), False),
+        (dice_and_cross_entropy(), False),
+        (without_host_sync(dice_and_cross_entropy()), False),
+        (DC_and_BCE_loss({}, dict(DICE)), True),
+        (DC_and_BCE_loss({}, dict(DICE), use_ignore_label=True), True),
+    ],
+)
+def test_nnunets_own_losses_are_accepted(loss, regions):
+    assert on_pseudo_labels(DeepSupervisionWrapper(loss, [1.0, 0.5]), regions).resolution_weights == (1.0, 0.5)
