@@ -32,6 +32,7 @@ from nnunetv2_crln.training.monitoring.monitor import Monitor
 from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher
 from nnunetv2_crln.training.partly_annotated import label_manager_of
 from nnunetv2_crln.training.supervised_loss import at_full_resolution, on_pseudo_labels, without_host_sync
+from nnunetv2_crln.training.unused_layers import freezing_unused_layers
 from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
@@ -87,7 +88,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
     def initialize(self) -> None:
         """Build nnU-Net's network, loss and optimiser, then the method around them."""
         seed_everything(derive_seed(self.initial_weights_seed, "weights", 0))
-        with checks.explaining_architecture_errors(self):
+        with checks.explaining_architecture_errors(self), freezing_unused_layers(self):
             super().initialize()
         # Not in _build_loss: a derived trainer's may change what nnU-Net's has built.
         self.loss = without_host_sync(self.loss)
