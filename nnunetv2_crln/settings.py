@@ -47,7 +47,7 @@ class CRLNSettings:
     """All settings with their defaults. Comments give the paper's value where it differs.
 
     Raises:
-        UserError: A value is out of range or of the wrong type; the message names the key.
+        UserError: A value is out of range, of the wrong type or contradicts another; the message names the key.
     """
 
     # Parts of the method to use.
@@ -124,6 +124,17 @@ class CRLNSettings:
             raise UserError(
                 f'"crln" block: {", ".join(linear_only)} can be switched off with "aggregation": "linear" only, '
                 f"found {self.aggregation!r}."
+            )
+        if self.dim and self.relationship_map_weight == 0:
+            raise UserError(
+                '"crln" block of the plans: relationship_map_weight is 0, expected a number > 0 with "dim": true: the '
+                "relationship map learns by this loss alone, and would correct pseudo labels at random. To train "
+                'without it, set "dim": false.'
+            )
+        if self.cps and self.cps_positive == "prototype" and not self.dim:
+            raise UserError(
+                "\"crln\" block of the plans: cps_positive is 'prototype', expected 'mean' with \"dim\": false, which "
+                'leaves out the prototypes. Set "cps_positive": "mean", or "dim": true.'
             )
 
     @classmethod

@@ -39,9 +39,34 @@ class RepresentationHead(nn.Module):
         Returns:
             Representations, (N, out_channels). Gradients reach ``features``.
         """
-        dtype = next(self.parameters()).dtype
-        # With kernel size 1 the few voxels are converted, not the whole of Z4.
-        dense = features if isinstance(self.dense, nn.Identity) else self.dense(features.to(dtype))
+        return self.at_voxels(self.at_every_voxel(features), voxels)
+
+    def at_every_voxel(self, features: Tensor) -> Tensor:
+        """Apply the dense layer, if there is one, once for all choices of voxels.
+
+        Args:
+            features: Z4, (B, F4, *grid), in any precision.
+
+        Returns:
+            Input of :meth:`at_voxels`, (B, F4 or out_channels, *grid).
+        """
+        # With kernel size 1 the few voxels are converted later, not the whole of Z4.
+        return features if isinstance(self.dense, nn.Identity) else self.dense(features.to(self._dtype))
+
+    def at_voxels(self, dense: Tensor, voxels: Tensor) -> Tensor:
+        """Compute the representations of some voxels.
+
+        Args:
+            dense: Result of :meth:`at_every_voxel`.
+            voxels: Flat voxel indices over batch and grid, (N,).
+
+        Returns:
+            Representations, (N, out_channels). Gradients reach ``dense``.
+        """
         flat_grid = dense.shape[2:].numel()
         sampled = dense.flatten(2)[torch.div(voxels, flat_grid, rounding_mode="floor"), :, voxels % flat_grid]
-        return self.voxelwise(sampled.to(dtype))
+        return self.voxelwise(sampled.to(self._dtype))
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype

@@ -8,6 +8,7 @@ from typing import Any
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
 from nnunetv2_crln.training.locks import lock_data, lock_fold
+from nnunetv2_crln.training.unused_layers import freezing_unused_layers
 from nnunetv2_crln.utilities.light_pools import light_validation
 
 
@@ -17,7 +18,8 @@ class SupervisedBaseline(CPUArithmetic):
     def initialize(self: Any) -> None:
         """Read the settings that the plans have for a CPU, and build the network."""
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration)
-        super().initialize()
+        with freezing_unused_layers(self):
+            super().initialize()
 
     def on_train_start(self: Any) -> None:
         """Lock the fold and the data, and start as usual."""

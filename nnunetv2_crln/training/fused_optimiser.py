@@ -21,6 +21,8 @@ def skip_overflows_on_the_device(optimizer: torch.optim.Optimizer) -> None:
     """
     if type(optimizer) is not torch.optim.SGD or "fused" not in optimizer.defaults:
         return
+    if any(group["differentiable"] for group in optimizer.param_groups):  # which the fused implementation is not
+        return
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     fused = bool(parameters) and all(p.device.type == "cuda" and p.is_floating_point() for p in parameters)
     _use_fused(optimizer, fused)
@@ -30,6 +32,8 @@ def _use_fused(optimizer: torch.optim.SGD, fused: bool) -> None:
     for group in optimizer.param_groups:
         # None: torch chooses.
         group["fused"] = True if fused else None
+        if fused and group["foreach"]:
+            group["foreach"] = False  # torch would prefer it, and it cannot take the verdict of GradScaler
         if not fused or not group["momentum"]:
             continue
         for parameter in group["params"]:

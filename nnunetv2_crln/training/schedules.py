@@ -15,6 +15,7 @@ from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentatio
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from nnunetv2_crln.layout import SHORT_SCHEDULE
+from nnunetv2_crln.training.checks import refuse_lost_methods_of_schedules
 from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
 
@@ -34,6 +35,8 @@ class ShortSchedule:
         "num_val_iterations_per_epoch": 2,
         "initial_lr": 0.05,
     }
+    # Attributes that the plans do not change. A trainer's training_attributes replace both kinds.
+    schedule_attributes: ClassVar[dict[str, Any]] = {}
 
     def __init__(
         self,
@@ -43,11 +46,14 @@ class ShortSchedule:
         dataset_json: dict,
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
     ):
+        refuse_lost_methods_of_schedules(type(self))
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[call-arg]
         # The plans set the schedule, so that one class serves every length.
         planned = self.configuration_manager.configuration.get(SHORT_SCHEDULE, {})  # type: ignore[attr-defined]
-        for attribute, default in self.schedule_defaults.items():
-            setattr(self, attribute, planned.get(attribute, default))
+        attributes = {**self.schedule_defaults, **self.schedule_attributes, **getattr(self, "training_attributes", {})}
+        attributes |= {name: planned[name] for name in self.schedule_defaults if name in planned}
+        for name, value in attributes.items():
+            setattr(self, name, value)
         self.initial_weights_seed = planned.get("seed", 0)
 
     def initialize(self: Any) -> None:
@@ -84,18 +90,7 @@ class ArticleProtocol(ShortSchedule):
         "num_val_iterations_per_epoch": 10,
         "initial_lr": 2.5e-3,
     }
-
-    def __init__(
-        self,
-        plans: dict,
-        configuration: str,
-        fold: int,
-        dataset_json: dict,
-        device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
-    ):
-        super().__init__(plans, configuration, fold, dataset_json, device)
-        self.weight_decay = 5e-4
-        self.enable_deep_supervision = False
+    schedule_attributes: ClassVar[dict[str, Any]] = {"weight_decay": 5e-4, "enable_deep_supervision": False}
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self: Any) -> tuple:
         """Return nnU-Net's four values: no rotation, no 2D augmentation, the patch size itself, in-plane mirroring."""

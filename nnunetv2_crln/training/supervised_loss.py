@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.robust_ce_loss import RobustCrossEntropyLoss
 from torch import Tensor, nn
 
 from nnunetv2_crln.errors import UserError
@@ -20,6 +21,15 @@ def _inside_deep_supervision(loss: nn.Module) -> Any:
     return loss.loss if isinstance(loss, DeepSupervisionWrapper) else loss
 
 
+def _is_plain(cross_entropy: Any) -> bool:
+    """Return True for nnU-Net's cross-entropy over all voxels, without weights of classes."""
+    return (
+        type(cross_entropy) is RobustCrossEntropyLoss
+        and cross_entropy.weight is None
+        and cross_entropy.reduction == "mean"
+    )
+
+
 def without_host_sync(loss: nn.Module) -> nn.Module:
     """Replace nnU-Net's loss for targets with an ignore label by one of equal value that does not wait for the device.
 
@@ -30,7 +40,9 @@ def without_host_sync(loss: nn.Module) -> nn.Module:
         The loss to use; the given one if nothing has to be replaced.
     """
     nnunet = _inside_deep_supervision(loss)
-    if type(nnunet) is not DC_and_CE_loss or nnunet.ignore_label is None or nnunet.ce.weight is not None:
+    if type(nnunet) is not DC_and_CE_loss or nnunet.ignore_label is None:
+        return loss
+    if not _is_plain(nnunet.ce) or nnunet.ce.ignore_index != nnunet.ignore_label:
         return loss
     ours = IgnoreLabelLoss(
         nnunet.dc, nnunet.ignore_label, nnunet.weight_ce, nnunet.weight_dice, nnunet.ce.label_smoothing
@@ -58,6 +70,16 @@ def at_full_resolution(loss: nn.Module, deep_supervision: bool) -> Callable[[Ten
     return (lambda output, target: loss([output], [target])) if deep_supervision else loss
 
 
+def _has_known_parts(loss: Any, regions: bool) -> bool:
+    """Return True for a loss whose cross-entropy is the one that the loss for pseudo labels computes."""
+    if regions:
+        plain = type(loss) is DC_and_BCE_loss and type(loss.ce) is nn.BCEWithLogitsLoss
+        return plain and loss.ce.weight is None and loss.ce.pos_weight is None
+    if type(loss) is IgnoreLabelLoss:
+        return not loss.label_smoothing
+    return type(loss) is DC_and_CE_loss and _is_plain(loss.ce) and not loss.ce.label_smoothing
+
+
 def on_pseudo_labels(loss: nn.Module, regions: bool) -> PseudoLabelLoss:
     """Build the loss for pseudo labels with the parts and weights of nnU-Net's loss for the labelled patches.
 
@@ -69,17 +91,19 @@ def on_pseudo_labels(loss: nn.Module, regions: bool) -> PseudoLabelLoss:
         The loss.
 
     Raises:
-        UserError: The trainer's loss is not nnU-Net's Dice + cross-entropy.
+        UserError: The trainer's loss is not nnU-Net's Dice + plain cross-entropy.
     """
     nnunet = _inside_deep_supervision(loss)
-    dice = getattr(nnunet, "dice", getattr(nnunet, "dc", None))
+    if not _has_known_parts(nnunet, regions):
+        parts = f" with {nnunet.ce}" if hasattr(nnunet, "ce") else ""
+        raise UserError(
+            f'"crln" block: "pseudo_label_loss": "nnunet" needs nnU-Net\'s Dice + cross-entropy loss without class '
+            f"weights and label smoothing, found {type(nnunet).__name__}{parts}. "
+            'Set "pseudo_label_loss": "cross_entropy" for this trainer.'
+        )
+    dice = nnunet.dice if isinstance(nnunet, IgnoreLabelLoss) else nnunet.dc
     # nnU-Net compiles its Dice; masks of pseudo labels would need further graphs of it, of which torch allows eight.
     dice = getattr(dice, "_orig_mod", dice)
-    if dice is None or not hasattr(nnunet, "weight_ce"):
-        raise UserError(
-            f'"crln" block: "pseudo_label_loss": "nnunet" needs nnU-Net\'s Dice + cross-entropy loss, found '
-            f'{type(nnunet).__name__}. Set "pseudo_label_loss": "cross_entropy" for this trainer.'
-        )
     weights: Any = getattr(loss, "weight_factors", (1.0,))
     kind = RegionPseudoLabelLoss if regions else PseudoLabelLoss
     return kind(dice, nnunet.weight_ce, nnunet.weight_dice, weights)

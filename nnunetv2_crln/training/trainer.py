@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
-from torch import nn
 
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
@@ -33,6 +32,7 @@ from nnunetv2_crln.training.monitoring.monitor import Monitor
 from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher
 from nnunetv2_crln.training.partly_annotated import label_manager_of
 from nnunetv2_crln.training.supervised_loss import at_full_resolution, on_pseudo_labels, without_host_sync
+from nnunetv2_crln.training.unused_layers import freezing_unused_layers
 from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
@@ -45,6 +45,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
     """
 
     network: Any
+    loss: Any
     dataset_class: Any
     fixed_settings: ClassVar[dict[str, Any]] = {}  # settings that a variant fixes, whatever the plans say
     training_attributes: ClassVar[dict[str, Any]] = {}  # attributes that a variant changes, e.g. {"num_epochs": 20}
@@ -87,8 +88,10 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
     def initialize(self) -> None:
         """Build nnU-Net's network, loss and optimiser, then the method around them."""
         seed_everything(derive_seed(self.initial_weights_seed, "weights", 0))
-        with checks.explaining_architecture_errors(self):
+        with checks.explaining_architecture_errors(self), freezing_unused_layers(self):
             super().initialize()
+        # Not in _build_loss: a derived trainer's may change what nnU-Net's has built.
+        self.loss = without_host_sync(self.loss)
         ndim = len(self.configuration_manager.patch_size)
         regions = label_values(self.label_manager.foreground_regions) if self.label_manager.has_regions else None
         through_nnunet = self.settings.pseudo_label_loss == "nnunet"
@@ -119,9 +122,6 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         train_heads_too(self.optimizer, self.method.heads.parameters())
         skip_overflows_on_the_device(self.optimizer)
         self.gradient_step.optimizer = self.optimizer
-
-    def _build_loss(self) -> nn.Module:
-        return without_host_sync(super()._build_loss())
 
     # ---------------------------------------------------------------- training
 

@@ -1,22 +1,25 @@
 """Two processes train as one with their joint batch; gloo on the CPU, as nnU-Net's launcher needs a GPU for each."""
 
+import contextlib
 import copy
 import datetime
 import multiprocessing
-import os
 import sys
 import traceback
 from types import SimpleNamespace
-from unittest import mock
 
 import nnunetv2.training.nnUNetTrainer.nnUNetTrainer as nnunet_trainer
 import pytest
 import torch
 import workbench
+from nnunetv2.training.nnUNetTrainer.variants.network_architecture.nnUNetTrainerNoDeepSupervision import (
+    nnUNetTrainerNoDeepSupervision,
+)
 from tiny_training import weights
 from workbench_data import nnunet_paths_in, tiny_setting
 
 from nnunetv2_crln.training import variants
+from nnunetv2_crln.training.wrapped_network import unwrap
 
 WORLD = 2
 STEPS = 2
@@ -57,6 +60,10 @@ def result_of(trainer, outputs) -> dict:
     return {"outputs": outputs, "weights": weights(trainer), "seed": trainer.seed}
 
 
+class nnUNetTrainer_CRLN_NoDeepSupervision(variants.nnUNetTrainer_CRLN, nnUNetTrainerNoDeepSupervision):
+    """A trainer of one's own."""
+
+
 class TorchWithoutCUDA:
     """torch, as nnU-Net's trainer sees it, with the CPU for every device it asks for."""
 
@@ -64,24 +71,31 @@ class TorchWithoutCUDA:
         return (lambda *a, **k: torch.device("cpu")) if name == "device" else getattr(torch, name)
 
 
-def process(rank, data, batch, folder, name, options):
-    torch.set_num_threads(1)
-    if sys.platform == "linux":
-        os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # a machine's name need not lead to an address
-    try:
+@contextlib.contextmanager
+def distributed(folder, rank, world):
+    """Let nnU-Net's trainer train on the CPU as one of several processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        if sys.platform == "linux":
+            patch.setenv("GLOO_SOCKET_IFNAME", "lo")  # a machine's name need not lead to an address
+        patch.setattr(nnunet_trainer, "torch", TorchWithoutCUDA())
+        patch.setattr(nnunet_trainer, "DDP", lambda net, device_ids: torch.nn.parallel.DistributedDataParallel(net))
         torch.distributed.init_process_group(
             "gloo",
             init_method=f"file://{folder}/rendezvous",
             rank=rank,
-            world_size=WORLD,
+            world_size=world,
             timeout=datetime.timedelta(seconds=300),
         )
-        with (
-            mock.patch.object(nnunet_trainer, "torch", TorchWithoutCUDA()),
-            mock.patch.object(
-                nnunet_trainer, "DDP", lambda net, device_ids: torch.nn.parallel.DistributedDataParallel(net)
-            ),
-        ):
+        try:
+            yield
+        finally:
+            torch.distributed.destroy_process_group()
+
+
+def process(rank, data, batch, folder, name, options):
+    torch.set_num_threads(1)
+    try:
+        with distributed(folder, rank, WORLD):
             trainer = build(data, name, **options)
             assert trainer.is_ddp
             assert trainer.batch_size == 4 // WORLD
@@ -90,8 +104,6 @@ def process(rank, data, batch, folder, name, options):
     except Exception:
         (folder / f"{rank}.txt").write_text(traceback.format_exc())
         raise
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 def in_two_processes(data, batch, folder, name, **options) -> list[dict]:
@@ -136,3 +148,24 @@ def test_processes_stay_equal_without_a_given_seed(data, tmp_path):
     # Each draws anchors and negatives of its own patches.
     assert first["outputs"][0]["cps"] > 0
     assert first["outputs"][0]["cps"] != second["outputs"][0]["cps"]
+
+
+@pytest.mark.parametrize("trainer_class", [nnUNetTrainer_CRLN_NoDeepSupervision, variants.nnUNetTrainer_article])
+def test_without_deep_supervision_every_trained_parameter_has_a_gradient(data, tmp_path, trainer_class):
+    """DistributedDataParallel refuses the second step otherwise; one process is enough for that."""
+    with distributed(tmp_path, 0, 1):
+        trainer = workbench.build_trainer(trainer_class, data.work, data.plans, "cpu")
+        batch = workbench.draw_batch(trainer)
+        for _ in range(STEPS):
+            trainer.train_step(batch)
+    network = unwrap(trainer.network)
+    frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
+    assert frozen and all("seg_layers" in name for name in frozen)
+    assert all((p.grad is None) == (name in frozen) for name, p in network.named_parameters())
+
+
+def test_a_checkpoint_without_deep_supervision_fits_a_network_with_it(data):
+    without = workbench.build_trainer(nnUNetTrainer_CRLN_NoDeepSupervision, data.work, data.plans, "cpu")
+    deep = workbench.build_trainer(variants.nnUNetTrainer_CRLN, data.work, data.plans, "cpu")
+    unwrap(deep.network).load_state_dict(unwrap(without.network).state_dict())
+    assert all(p.requires_grad for p in deep.network.parameters())

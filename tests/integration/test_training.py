@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nnunetv2.training.loss.robust_ce_loss import RobustCrossEntropyLoss
 from tiny_training import NAME, assert_equal_weights, assert_trained, shrink, train_epochs, weights
 
 from nnunetv2_crln.errors import UserError
@@ -74,6 +75,25 @@ def test_an_optimiser_made_between_two_stages_does_the_steps(trainer_of, monkeyp
     trained = {p for group in trainer.optimizer.param_groups for p in group["params"]}
     assert set(trainer.network.parameters()) | set(trainer.method.heads.parameters()) == trained
     assert all("momentum_buffer" in trainer.optimizer.state[p] for p in trained if p.grad is not None)
+
+
+def test_a_derived_trainers_change_of_the_loss_counts(trainer_of, monkeypatch):
+    """With an ignore label, too, where nnU-Net's own loss is replaced."""
+
+    class Smoothing(variants.nnUNetTrainer_CRLN_short):
+        def _build_loss(self):
+            loss = super()._build_loss()
+            loss.loss.ce = RobustCrossEntropyLoss(label_smoothing=0.5, ignore_index=self.label_manager.ignore_label)
+            return loss
+
+    monkeypatch.setattr(variants, "Smoothing", Smoothing, raising=False)
+    logits, target = torch.randn(1, 3, 4, 4, 4), torch.randint(0, 4, (1, 1, 4, 4, 4))
+    losses = []
+    for name in ("nnUNetTrainer_CRLN_short", "Smoothing"):
+        trainer = trainer_of(name, results=name)
+        trainer.initialize()
+        losses.append(trainer.method.objective.full_resolution(logits, target).item())
+    assert losses[0] != losses[1]
 
 
 def test_progress_is_drawn_without_our_curves(trainer_of, monkeypatch):

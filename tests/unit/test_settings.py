@@ -111,6 +111,10 @@ def test_any_allowed_block_survives_a_round_trip_through_the_plans_file(data):
     if block.get("aggregation") == "nonlinear":
         for switch in ("spatial_awareness", "integration", "shared_classes"):
             block.pop(switch, None)
+    if block.get("relationship_map_weight") == 0:
+        block["dim"] = False
+    if block.get("cps_positive") == "prototype" and not block.get("dim", True):
+        block["cps"] = False
     settings = CRLNSettings.from_plans(json.loads(json.dumps({"crln": block})))
     assert dataclasses.asdict(settings) == {**dataclasses.asdict(CRLNSettings()), **block}
     assert of(**json.loads(json.dumps(dataclasses.asdict(settings)))) == settings
@@ -209,6 +213,18 @@ def test_ablation_switches_need_the_linear_aggregation(switch):
     assert getattr(of(**{switch: False}), switch) is False
     with pytest.raises(UserError, match='switched off with "aggregation": "linear" only'):
         of(aggregation="nonlinear", **{switch: False})
+
+
+def test_a_map_that_would_learn_nothing_is_refused():
+    assert of(relationship_map_weight=0, dim=False).relationship_map_weight == 0
+    with pytest.raises(UserError, match=r'relationship_map_weight is 0, .*set "dim": false'):
+        of(relationship_map_weight=0)
+
+
+def test_a_positive_of_prototypes_alone_needs_prototypes():
+    assert of(cps_positive="prototype", dim=False, cps=False).cps_positive == "prototype"  # a mean teacher's block
+    with pytest.raises(UserError, match=r"""is 'prototype', expected .* Set "cps_positive": "mean", or "dim": true"""):
+        of(cps_positive="prototype", dim=False)
 
 
 def test_what_a_variant_fixes_wins_over_the_block():

@@ -303,8 +303,8 @@ class CRLN:
 
     @property
     def mu(self) -> float:
-        """Correction parameter of Eq. 8; NaN if the rectification has none. Reading it waits for the device."""
-        mu = self.rectifier.correction_parameter()
+        """Correction parameter of Eq. 8; NaN if nothing is rectified by one. Reading it waits for the device."""
+        mu = self.rectifier.correction_parameter() if self.settings.dim else None
         return float("nan") if mu is None else mu.item()
 
     @property

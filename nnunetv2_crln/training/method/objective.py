@@ -15,6 +15,7 @@ from nnunetv2_crln.losses.cooperative_positive_supervision import cooperative_po
 from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.losses.recomputation import probability_of, recomputed_if_large
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
+from nnunetv2_crln.modules.representation import RepresentationHead
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.class_thresholds import ClassThresholds
 from nnunetv2_crln.training.method.gradient_norms import (
@@ -283,7 +284,7 @@ class Objective:
         self,
         student: StudentPass,
         heads: Heads,
-        representation: nn.Module,
+        representation: RepresentationHead,
         labels: Tensor,
         pseudo: PseudoLabels,
         phase: Phase,
@@ -295,9 +296,10 @@ class Objective:
         use_prototypes = heads.dim is not None and phase.rectifying and s.cps_positive != "mean"
         prototypes = heads.dim.prototypes.unflatten(0, (len(problems), -1)) if use_prototypes else None  # type: ignore[union-attr]
         with torch.autocast(labels.device.type, enabled=False):
+            dense = representation.at_every_voxel(student.features.full)  # once, however many problems there are
             terms = [
                 cooperative_positive_supervision(
-                    lambda voxels: representation(student.features.full, voxels),
+                    lambda voxels: representation.at_voxels(dense, voxels),
                     problem.labels.flatten(),
                     problem.valid.flatten(),
                     problem.uncertain.flatten(),

@@ -7,16 +7,21 @@ import pytest
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.training.nnUNetTrainer.variants.data_augmentation.nnUNetTrainerDA5 import nnUNetTrainerDA5
 from nnunetv2.training.nnUNetTrainer.variants.lr_schedule.nnUNetTrainer_warmup import nnUNetTrainer_warmup
+from nnunetv2.training.nnUNetTrainer.variants.optimizer.nnUNetTrainerAdam import nnUNetTrainerAdam3en4
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.training import variants
 from nnunetv2_crln.training.checks import (
     REPLACED_METHODS,
+    SCHEDULE_METHODS,
     explaining_architecture_errors,
     plans_file,
     refuse_cascade,
     refuse_lost_methods,
+    refuse_lost_methods_of_schedules,
     require_unlabelled_batches,
 )
+from nnunetv2_crln.training.schedules import ArticleProtocol
 from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
 
 PLANS = {
@@ -75,17 +80,50 @@ def test_trainers_that_lose_nothing_are_allowed(trainer):
     refuse_lost_methods(trainer, nnUNetTrainer_CRLN)
 
 
+@pytest.mark.parametrize(
+    ("bases", "method", "lost"),
+    [
+        ((variants.nnUNetTrainer_CRLN_short, nnUNetTrainerAdam3en4), "configure_optimizers", "nnUNetTrainerAdam3en4"),
+        ((variants.nnUNetTrainer_short, nnUNetTrainerAdam3en4), "configure_optimizers", "nnUNetTrainerAdam3en4"),
+        ((variants.nnUNetTrainer_CRLN_article, nnUNetTrainerDA5), "configure_rot", "nnUNetTrainerDA5"),
+        ((ArticleProtocol, variants.nnUNetTrainer_CRLN_NoMirroring), "configure_rot", "nnUNetTrainer_CRLN_NoMirroring"),
+    ],
+)
+def test_an_optimiser_or_augmentation_that_a_schedule_would_replace_is_refused(bases, method, lost):
+    message = rf"has {method}\w* of \w+, and that of {lost} would be lost.*name {lost} before .*define {method}"
+    with pytest.raises(UserError, match=message):
+        refuse_lost_methods_of_schedules(derived(*bases))
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        *(getattr(variants, name) for name in variants.__all__),
+        derived(nnUNetTrainerAdam3en4, variants.nnUNetTrainer_CRLN_short),
+        derived(variants.nnUNetTrainer_CRLN_short, nnUNetTrainerDA5),
+        derived(variants.nnUNetTrainer_CRLN_short, nnUNetTrainerAdam3en4, configure_optimizers=lambda self: ()),
+    ],
+)
+def test_schedules_that_replace_nothing_of_another_base_are_allowed(trainer):
+    refuse_lost_methods_of_schedules(trainer)
+
+
 def test_every_method_that_calls_no_other_is_watched():
     """All other overrides hand on to the next class, so that nothing of another base is lost."""
-    ours = [cls for cls in nnUNetTrainer_CRLN.__mro__ if cls.__module__.startswith("nnunetv2_crln.")]
+    trainers = [getattr(variants, name) for name in variants.__all__]
+    ours = {cls for trainer in trainers for cls in trainer.__mro__ if cls.__module__.startswith("nnunetv2_crln.")}
     overrides = {
-        (name, method)
+        (name, getattr(method, "__func__", method))  # of a static method
         for cls in ours
         for name, method in vars(cls).items()
-        if inspect.isfunction(method) and hasattr(nnUNetTrainer, name)
+        if name in dir(nnUNetTrainer) and not name.startswith("__")
     }
-    calls_no_other = {name for name, method in overrides if "__class__" not in method.__code__.co_freevars}
-    assert calls_no_other == set(REPLACED_METHODS)
+    calls_no_other = {
+        name
+        for name, method in overrides
+        if inspect.isfunction(method) and "__class__" not in method.__code__.co_freevars
+    }
+    assert calls_no_other == {*REPLACED_METHODS, *SCHEDULE_METHODS}
 
 
 def test_loaders_without_unlabelled_patches_are_refused():

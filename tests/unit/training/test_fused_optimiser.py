@@ -2,14 +2,15 @@
 
 import pytest
 import torch
+from torch._subclasses import FakeTensorMode
 
 from nnunetv2_crln.training.fused_optimiser import _use_fused, skip_overflows_on_the_device
 
 
-def optimiser(fused: bool):
+def optimiser(fused: bool, **options):
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
-    sgd = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-3, nesterov=True)
+    sgd = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9, weight_decay=1e-3, nesterov=True, **options)
     sgd.add_param_group({"params": [torch.nn.Parameter(torch.ones(3))], "lr": 0.1})
     _use_fused(sgd, fused)
     return sgd
@@ -40,6 +41,23 @@ def test_steps_and_skips_as_without_it(overflows):
     with_it, without = run(optimiser(True), overflows), run(optimiser(False), overflows)
     for a, b in zip(with_it, without, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_an_optimiser_with_foreach_steps_and_skips_too():
+    """As a derived trainer may make it; torch's foreach implementation fails if it is given the verdict."""
+    overflows = [False, True, False]
+    with_it, without = run(optimiser(True, foreach=True), overflows), run(optimiser(False, foreach=True), overflows)
+    for a, b in zip(with_it, without, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_differentiable_optimiser_is_left_alone():
+    with FakeTensorMode():  # a device that is not there
+        weights = torch.nn.Parameter(torch.ones(1, device="cuda"))
+        plain, differentiable = (torch.optim.SGD([weights], 0.1, differentiable=d) for d in (False, True))
+        for sgd in (plain, differentiable):
+            skip_overflows_on_the_device(sgd)
+    assert plain.param_groups[0]["fused"] and not differentiable.param_groups[0]["fused"]
 
 
 def test_the_verdict_is_not_read_on_the_host(monkeypatch):

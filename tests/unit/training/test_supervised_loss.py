@@ -5,11 +5,15 @@ The values on pseudo labels are compared with nnU-Net's in the tests of the obje
 
 import pytest
 import torch
+from nnunetv2.training.loss.compound_losses import DC_and_BCE_loss, DC_and_CE_loss, DC_and_topk_loss
 from nnunetv2.training.loss.deep_supervision import DeepSupervisionWrapper
+from nnunetv2.training.loss.dice import MemoryEfficientSoftDiceLoss
+from nnunetv2.training.loss.robust_ce_loss import RobustCrossEntropyLoss, TopKLoss
 from torch import nn
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.supervised_loss import at_full_resolution, on_pseudo_labels
+from nnunetv2_crln.losses.ignore_label import IgnoreLabelLoss
+from nnunetv2_crln.training.supervised_loss import at_full_resolution, on_pseudo_labels, without_host_sync
 
 OUTPUT, TARGET = torch.full((2, 3), 5.0), torch.full((2, 3), 2.0)
 
@@ -39,3 +43,78 @@ def test_without_deep_supervision_it_is_the_loss_itself():
 def test_a_loss_that_is_not_nnunets_cannot_be_used_on_pseudo_labels(regions):
     with pytest.raises(UserError, match=r"\"pseudo_label_loss\": \"nnunet\" needs nnU-Net's Dice"):
         on_pseudo_labels(torch.nn.CrossEntropyLoss(), regions)
+
+
+IGNORE = 3
+
+
+def dice_and_cross_entropy(cross_entropy=None, **options) -> DC_and_CE_loss:
+    loss = DC_and_CE_loss(
+        {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False},
+        options,
+        ignore_label=IGNORE,
+        dice_class=MemoryEfficientSoftDiceLoss,
+    )
+    loss.ce = loss.ce if cross_entropy is None else cross_entropy
+    return loss
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_nnunets_loss_with_an_ignore_label_is_replaced_by_one_of_equal_value(smoothing):
+    nnunet = dice_and_cross_entropy(label_smoothing=smoothing)
+    ours = without_host_sync(nnunet)
+    logits, target = torch.randn(2, 3, 4, 4), torch.randint(0, IGNORE + 1, (2, 1, 4, 4))
+    assert isinstance(ours, IgnoreLabelLoss)
+    torch.testing.assert_close(ours(logits, target), nnunet(logits, target))
+
+
+@pytest.mark.parametrize(
+    "cross_entropy",
+    [
+        TopKLoss(ignore_index=IGNORE),
+        RobustCrossEntropyLoss(weight=torch.ones(3), ignore_index=IGNORE),
+        RobustCrossEntropyLoss(reduction="sum", ignore_index=IGNORE),
+        RobustCrossEntropyLoss(),  # would read the ignored voxels
+    ],
+    ids=["top-k", "weights", "sum", "no ignore label"],
+)
+def test_a_loss_that_a_derived_trainer_has_changed_stays(cross_entropy):
+    loss = dice_and_cross_entropy(cross_entropy)
+    assert without_host_sync(loss) is loss
+
+
+DICE = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
+
+
+@pytest.mark.parametrize(
+    ("loss", "regions"),
+    [
+        (DC_and_topk_loss(dict(DICE), {}), False),
+        (DC_and_CE_loss(dict(DICE), {"weight": torch.ones(3)}), False),
+        (DC_and_CE_loss(dict(DICE), {"label_smoothing": 0.1}), False),
+        (dice_and_cross_entropy(TopKLoss(ignore_index=IGNORE)), False),
+        (without_host_sync(dice_and_cross_entropy(label_smoothing=0.1)), False),
+        (DC_and_CE_loss(dict(DICE), {}), True),
+        (DC_and_BCE_loss({}, dict(DICE)), False),
+        (DC_and_BCE_loss({"pos_weight": torch.ones(3, 1, 1)}, dict(DICE)), True),
+    ],
+)
+@pytest.mark.parametrize("deep_supervision", [False, True])
+def test_what_pseudo_labels_would_lose_is_refused(loss, regions, deep_supervision):
+    """Their loss has plain cross-entropy, whatever the trainer's has for the labelled patches."""
+    with pytest.raises(UserError, match=rf"without class weights and label smoothing, found {type(loss).__name__}"):
+        on_pseudo_labels(DeepSupervisionWrapper(loss, [1.0]) if deep_supervision else loss, regions)
+
+
+@pytest.mark.parametrize(
+    ("loss", "regions"),
+    [
+        (DC_and_CE_loss(dict(DICE), {}), False),
+        (dice_and_cross_entropy(), False),
+        (without_host_sync(dice_and_cross_entropy()), False),
+        (DC_and_BCE_loss({}, dict(DICE)), True),
+        (DC_and_BCE_loss({}, dict(DICE), use_ignore_label=True), True),
+    ],
+)
+def test_nnunets_own_losses_are_accepted(loss, regions):
+    assert on_pseudo_labels(DeepSupervisionWrapper(loss, [1.0, 0.5]), regions).resolution_weights == (1.0, 0.5)

@@ -1,6 +1,7 @@
 """The method as one object, on a network that is not nnU-Net's."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
@@ -134,6 +135,10 @@ def test_mu_learns_only_while_rectifying(rectifying):
     forward = method.forward(make_batch(), phase, step=0)
     method.after_gradient_step(forward, phase, step=0)
     assert (method.mu != 0.5) == rectifying and 0 <= method.mu <= 1
+
+
+def test_without_a_map_nothing_is_corrected_by_mu():
+    assert math.isnan(make_method(dim=False, cps=False, mu_initial=0.5).mu)
 
 
 def test_state_goes_round():

@@ -85,7 +85,7 @@ weights = st.floats(0, 5)
 
 
 @hypothesis_settings(max_examples=25)
-@given(consistency=weights, map_weight=weights, cps=weights, ramp=st.floats(0, 1), deep=st.booleans())
+@given(consistency=weights, map_weight=st.floats(0.01, 5), cps=weights, ramp=st.floats(0, 1), deep=st.booleans())
 def test_total_is_the_weighted_sum_and_only_unsupervised_terms_are_ramped_up(consistency, map_weight, cps, ramp, deep):
     step = Step(deep, consistency_weight=consistency, cps_weight=cps, relationship_map_weight=map_weight)
     losses = {name: loss.item() for name, loss in step.losses(ramp).items()}

@@ -126,6 +126,18 @@ def test_regions_are_independent_of_each_other():
     torch.testing.assert_close(consistency([0, 1]), (consistency([0]) + consistency([1])) / 2)
 
 
+def test_the_dense_convolution_of_all_regions_runs_once():
+    """At full resolution it costs as much as a decoder stage, and its output is kept for the backward pass."""
+    block = settings(representation_kernel=3, cps_confidence=0.5)
+    heads, calls = Heads((8, 6, 4), 3, 3, block, regions=True), []
+    heads.representation.dense.register_forward_hook(lambda *_: calls.append(1))
+    pseudo = region_pseudo_labels(torch.randn(2, 3, *GRID))
+    student = StudentPass.split(torch.randn(4, 3, *GRID), features(), 2)
+    target = torch.randint(0, 2, (2, 3, *GRID)).bool()
+    terms = RegionObjective(block, no_loss, no_loss, 3)(student, None, heads, target, pseudo, PHASE)
+    assert terms["cps"] > 0 and len(calls) == 1
+
+
 def test_the_loss_of_fully_trusted_pseudo_labels_is_nnunets():
     loss = DC_and_BCE_loss({}, {"batch_dice": False, "do_bg": True, "smooth": 1e-5, "ddp": False})
     logits, labels = torch.randn(2, 3, *GRID), torch.randint(0, 2, (2, 3, *GRID))
