@@ -172,7 +172,7 @@ def labelled_cases_left_out(preprocessed: str | Path, plans_manager: PlansManage
     folders = DatasetFolders(name, Path(os.environ.get("nnUNet_raw", "")) / name, Path(preprocessed))
     try:
         return unprocessed_labelled(folders, plans_manager, [configuration])
-    except Exception:
+    except Exception:  # whatever is wrong with the raw dataset must not end a training, which does not need it
         return []
 
 
