@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from nnunetv2_crln.training.loss_scale import SMALLEST_SCALE, update_scale
 from nnunetv2_crln.training.numerical_safety import SkippedSteps
 from nnunetv2_crln.training.processes import average_gradients
 
@@ -51,6 +52,7 @@ class GradientStep:
         self._skipped_before_epoch = 0
         self._of_epoch: list[tuple[Tensor, Sequence[str]]] = []
         self._suspects: Counter[str] = Counter()
+        self._told_of_small_scale = False
 
     def __call__(self, loss: Tensor, scaler: torch.amp.GradScaler | None, step: int, cases: Sequence[str] = ()) -> None:
         """Do one step.
@@ -74,7 +76,7 @@ class GradientStep:
         finite = self.skipped.count(norms)
         if scaler is not None:
             scaler.step(self.optimizer)  # checks the gradients itself; the count is read once per epoch
-            scaler.update()
+            update_scale(scaler, loss)
             # Gradients alone overflow now and then, when the scaler tries a larger scale: no case is to blame for that.
             self._of_epoch.append((torch.isfinite(loss.detach()), cases))
         elif finite:
@@ -122,6 +124,18 @@ class GradientStep:
             self._print_line(f"WARNING: steps with a non-finite loss were skipped. {self._named_suspects()}".rstrip())
         in_epoch, self._skipped_before_epoch = total - self._skipped_before_epoch, total
         return in_epoch
+
+    def tell_of_small_scale(self, scaler: torch.amp.GradScaler | None) -> None:
+        """Warn once if the scale of the loss has become so small that gradients vanish; this waits for the device."""
+        if scaler is None or self._told_of_small_scale or (scale := scaler.get_scale()) >= SMALLEST_SCALE:
+            return
+        self._told_of_small_scale = True
+        self._print_line(
+            f"WARNING: mixed precision: gradients overflowed so often that the loss is scaled by {scale:g}, expected "
+            f"{SMALLEST_SCALE:g} or more. Small gradients become zero, and the training may learn nothing although it "
+            f"goes on. Look for extreme values in the images ({self.check_command}) or lower the learning rate, then "
+            "continue from the last checkpoint with --c, which scales as at the start."
+        )
 
     def _named_suspects(self) -> str:
         """Return a sentence on the cases that most often took part in skipped steps."""

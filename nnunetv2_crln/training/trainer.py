@@ -196,6 +196,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         super().on_train_epoch_end([{"loss": np.array(means["loss"])}])
         means |= {"mu": self.method.mu, "skipped_steps": self.gradient_step.skipped_in_epoch(self.step)}
         log_losses(self.logger, self.current_epoch, means, self.print_to_log_file)
+        self.gradient_step.tell_of_small_scale(self.grad_scaler)
 
     def on_epoch_end(self) -> None:
         """Monitor the pseudo labels, and save the best and the latest checkpoint."""

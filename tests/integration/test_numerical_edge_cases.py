@@ -183,7 +183,19 @@ def test_with_a_gradient_scaler_a_few_left_out_steps_are_no_error(trainer_of):
         outputs.append(trainer.train_step(batch))
     trainer.on_train_epoch_end(outputs)
     assert trainer.gradient_step.skipped.read() == (3, 0)
-    assert trainer.grad_scaler.get_scale() == 2.0**4 / 2**3
+    assert trainer.grad_scaler.get_scale() == 2.0**4  # no smaller scale would help a loss that is not finite
+
+
+def test_a_scale_that_has_collapsed_is_named_and_lifted_in_a_continued_training(trainer_of, capsys):
+    trainer = scaled(trainer_of(epochs=3))
+    train_epochs(trainer, 1)
+    assert "the loss is scaled by" not in capsys.readouterr().out
+    trainer.grad_scaler.update(2.0**-10)
+    train_epochs(trainer, 1)
+    assert capsys.readouterr().out.count(f"the loss is scaled by {2.0**-10:g}") == 1
+    continued = scaled(trainer_of(epochs=3))
+    continued.load_checkpoint(f"{trainer.output_folder}/checkpoint_latest.pth")
+    assert continued.grad_scaler.get_scale() == 2.0**4
 
 
 def test_every_state_comes_back(trainer_of):

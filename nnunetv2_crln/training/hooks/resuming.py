@@ -21,6 +21,7 @@ from nnunetv2_crln.training.epoch_log import complete_log, with_end_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
 from nnunetv2_crln.training.heads_optimiser import with_heads_in_last_group
+from nnunetv2_crln.training.loss_scale import with_usable_scale
 from nnunetv2_crln.training.method.crln import CRLN
 
 
@@ -134,7 +135,8 @@ class Resuming:
             self.print_to_log_file(f"CRLN: settings changed since the first run: {describe(settings)}")
         skip_overflows_on_the_device(self.optimizer)
         if self.grad_scaler is not None and loaded["grad_scaler_state"] is not None:
-            self.grad_scaler.load_state_dict(loaded["grad_scaler_state"])
+            initial = self.grad_scaler.get_scale()
+            self.grad_scaler.load_state_dict(with_usable_scale(loaded["grad_scaler_state"], initial))
         self.my_init_kwargs = loaded["init_args"]
         self.current_epoch = loaded["current_epoch"]
         complete_log(loaded["logging"], self.current_epoch)

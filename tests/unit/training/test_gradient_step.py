@@ -78,3 +78,12 @@ def test_with_a_scaler_a_bad_loss_names_its_cases_and_an_overflow_of_gradients_n
     step(factor * network.weight.sum(), scaler, 7, ["lab_1"])
     assert network.weight.item() == 1 and step.skipped_in_epoch(7) == 1
     assert ["lab_1 (1×)" in warning for warning in warnings] == [True] * blamed
+
+
+def test_a_small_scale_is_named_once():
+    _, step, warnings = make_step()
+    step.tell_of_small_scale(None)
+    for scale in (1.0, 0.25, 0.125):
+        step.tell_of_small_scale(torch.amp.GradScaler("cpu", init_scale=scale))
+    assert len(warnings) == 1
+    assert all(part in warnings[0] for part in ("scaled by 0.25, expected 1 or more", "nnUNetv2_crln_doctor", "--c"))
