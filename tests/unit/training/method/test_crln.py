@@ -222,6 +222,30 @@ def test_state_goes_round():
     assert a.item() == b.item() and method.mu == other.mu
 
 
+def test_the_class_thresholds_learn_in_a_step_and_go_round_with_the_rest():
+    method, other = (make_method(class_thresholds=True) for _ in range(2))
+    method.forward(make_batch(), Phase(True, 1.0), step=0)
+    learned = method.objective.class_thresholds.confidence
+    assert (learned < 1).any()
+    other.load_state_dict(method.state_dict())
+    assert torch.equal(other.objective.class_thresholds.confidence, learned)
+
+
+def test_mu_learns_with_its_own_learning_rate_after_a_continuation_too():
+    old, new = make_method(mu_learning_rate=0.25), make_method(mu_learning_rate=0.5)
+    assert [group["lr"] for group in new.rectifier_optimizer.param_groups] == [0.5]
+    new.load_state_dict(old.state_dict())
+    assert [group["lr"] for group in new.rectifier_optimizer.param_groups] == [0.5]
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_the_map_trains_the_network_unless_its_features_are_detached(detach):
+    method = make_method(detach_features=detach)
+    method.forward(make_batch(), Phase(False, 1.0), step=0).losses["relationship_map"].backward()
+    assert any(parameter.grad is not None for parameter in method.student.parameters()) != detach
+    assert any(parameter.grad is not None for parameter in method.heads.parameters())
+
+
 @pytest.mark.parametrize("deploy", ["teacher", "student"])
 def test_what_is_deployed(deploy):
     method = make_method(deploy=deploy)
