@@ -22,20 +22,25 @@ SPACING = [3.0, 0.5, 0.5]
 LABELS = np.arange(5 * 6 * 7).reshape(5, 6, 7) % 2
 
 
-@pytest.fixture
-def tiff_dataset(nnunet_folders):
-    """Two labelled and two unlabelled cases as 3D TIFF, with their spacing in JSON files."""
-    folder = nnunet_folders.raw / "Dataset005_Source"
-    files = [(f"imagesTr/lab_{i}", "_0000") for i in range(2)] + [(f"labelsTr/lab_{i}", "") for i in range(2)]
+def write_tiff_dataset(raw, labelled=2):
+    """Write some labelled and two unlabelled cases as 3D TIFF, with their spacing in JSON files."""
+    folder = raw / "Dataset005_Source"
+    cases = [f"lab_{i}" for i in range(labelled)]
+    files = [(f"imagesTr/{case}", "_0000") for case in cases] + [(f"labelsTr/{case}", "") for case in cases]
     for index, (name, channel) in enumerate([*files, ("imagesUl/unl_0", "_0000"), ("imagesUl/unl_1", "_0000")]):
         path = folder / f"{name}{channel}.tif"
         path.parent.mkdir(parents=True, exist_ok=True)
         voxels = LABELS.astype(np.uint8) if "labels" in name else LABELS.astype(np.float32) * index
         tifffile.imwrite(path, voxels, photometric="minisblack")
         (folder / f"{name}.json").write_text(json.dumps({"spacing": SPACING}))
-    content = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "numTraining": 2}
+    content = {"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "numTraining": labelled}
     (folder / "dataset.json").write_text(json.dumps({**content, "file_ending": ".tif"}))
     return folder
+
+
+@pytest.fixture
+def tiff_dataset(nnunet_folders):
+    return write_tiff_dataset(nnunet_folders.raw)
 
 
 class KnowingPredictor:
@@ -61,6 +66,52 @@ class KnowingPredictor:
 
     def in_original_space(self, prediction):
         return LABELS, torch.softmax(prediction.logits, 0).numpy()
+
+
+class DoubtingPredictor(KnowingPredictor):
+    """A predictor that is not sure of the first slice of one case."""
+
+    def __call__(self, case):
+        found = super().__call__(case)
+        if case == "unl_0":
+            found.logits[:, 0] /= 30
+        return found
+
+
+@pytest.fixture
+def doubting(monkeypatch):
+    monkeypatch.setattr(writing, "VolumePredictor", DoubtingPredictor)
+
+
+@pytest.mark.usefixtures("doubting")
+def test_the_surest_cases_are_kept(tiff_dataset):
+    written = write_pseudo_labels(ModelChoice(tiff_dataset), 6, Gate(keep=0.5), show_progress=False)
+    assert (written.accepted, written.rejected) == (["unl_1"], ["unl_0"])
+    kept = {path.stem for path in (written.folder / "labelsTr").glob("*.tif")}
+    assert kept == {"lab_0", "lab_1", "unl_1"}
+
+
+@pytest.mark.usefixtures("doubting")
+@pytest.mark.parametrize(("confidence", "doubtful"), [(0.95, 1), (0.6, 0)])
+def test_voxels_below_the_confidence_get_the_ignore_label(tiff_dataset, confidence, doubtful):
+    gate = Gate(keep=1, confidence=confidence)
+    written = write_pseudo_labels(ModelChoice(tiff_dataset), 6, gate, show_progress=False)
+    expected = LABELS.copy()
+    expected[:doubtful] = json.loads((written.folder / "dataset.json").read_text())["labels"]["ignore"]
+    for case, labels in (("unl_0", expected), ("unl_1", LABELS)):
+        voxels, _ = Tiff3DIO().read_seg(str(written.folder / "labelsTr" / f"{case}.tif"))
+        np.testing.assert_array_equal(voxels[0], labels)
+
+
+def test_no_fold_validates_on_a_pseudo_label(nnunet_folders, monkeypatch):
+    monkeypatch.setattr(writing, "VolumePredictor", KnowingPredictor)
+    dataset = write_tiff_dataset(nnunet_folders.raw, labelled=5)
+    written = write_pseudo_labels(ModelChoice(dataset), 6, Gate(keep=1), show_progress=False)
+    folds = json.loads((written.folder / "splits_final.json").read_text())
+    labelled = {f"lab_{i}" for i in range(5)}
+    assert len(folds) == 5 and sorted(case for fold in folds for case in fold["val"]) == sorted(labelled)
+    for fold in folds:
+        assert set(fold["train"]) == labelled - set(fold["val"]) | {"unl_0", "unl_1"}
 
 
 def test_labels_of_a_tiff_dataset_have_their_spacing(tiff_dataset, monkeypatch):

@@ -18,6 +18,7 @@ from methods import ABLATIONS, ARTICLE_ITERATIONS, METHODS
 from preparing import enlarge_voxels, narrow
 from runs import Run, result_file, with_needs
 
+from nnunetv2_crln.comparison.options import TRAINERS
 from nnunetv2_crln.networks.vnet import VNet
 from nnunetv2_crln.plan_and_preprocess.article import VNET, find_protocol
 from nnunetv2_crln.settings import CRLNSettings
@@ -98,6 +99,29 @@ def test_every_method_is_a_trainer_with_our_defaults(name):
     run = replace(RUN, method=name)
     assert trainers.trainer_class(run).__name__.endswith("_short")
     assert settings_of(run, PROTOCOL) == {"overlay_every": 0, "quality_cases": 0, "save_every": 2, "seed": 0}
+
+
+@pytest.mark.parametrize(("plan", "table"), [(None, METHODS), ("article", ABLATIONS)])
+def test_methods_of_the_same_name_are_those_of_the_comparison_command(plan, table):
+    ending = "_article" if plan else "_short"
+    for name in set(TRAINERS) & set(table):
+        trainer = trainers.trainer_class(replace(PAPER if plan else RUN, method=name))
+        assert trainer.__name__ == TRAINERS[name] + ending, name
+
+
+@pytest.mark.parametrize(
+    ("name", "trainer"),
+    [
+        ("supervised_double_batch", "nnUNetTrainer_short"),
+        ("add_random", "nnUNetTrainer_short"),
+        ("add_ranked", "nnUNetTrainer_short"),
+        ("mean_teacher_no_scans", "nnUNetTrainer_MeanTeacher_short"),
+        ("crln_no_scans", "nnUNetTrainer_CRLN_short"),
+        ("oracle", "nnUNetTrainer_Oracle_short"),
+    ],
+)
+def test_a_control_has_the_trainer_of_what_it_controls(name, trainer):
+    assert trainers.trainer_class(replace(RUN, method=name)).__name__ == trainer
 
 
 def test_a_shorter_training_starts_to_rectify_at_the_same_share():

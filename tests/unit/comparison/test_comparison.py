@@ -54,6 +54,23 @@ def test_every_method_is_trained_on_every_fold():
     assert short[0].trainer == "nnUNetTrainer_short"
 
 
+@pytest.mark.parametrize(
+    ("method", "trainer"),
+    [
+        ("supervised", "nnUNetTrainer"),
+        ("mean_teacher", "nnUNetTrainer_MeanTeacher"),
+        ("crln_no_cps", "nnUNetTrainer_CRLN_noCPS"),
+        ("crln", "nnUNetTrainer_CRLN"),
+        ("recipe", "nnUNetTrainer"),
+    ],
+)
+def test_every_method_has_the_trainer_of_its_name(method, trainer):
+    methods = tuple({"supervised": None, "crln": None, method: None})
+    for epochs, ending in ((None, ""), (3, "_short")):
+        runs = trainings(options(methods=methods, epochs=epochs), Path("results"))
+        assert {run.trainer for run in runs if run.method == method} == {trainer + ending}
+
+
 def test_a_training_is_continued_and_one_without_validation_is_validated(tmp_path):
     run = trainings(options(output=tmp_path), tmp_path)[0]
     command = training_command(run, options(output=tmp_path))

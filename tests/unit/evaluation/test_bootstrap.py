@@ -71,6 +71,13 @@ def test_paired_difference_against_scipy() -> None:
     assert (found["wilcoxon_statistic"], found["p_value"]) == (expected.statistic, expected.pvalue)
 
 
+def test_the_test_over_several_classes_sees_the_mean_difference_of_each_case() -> None:
+    a, b = np.random.default_rng(2).normal(size=(2, 12, 3))
+    expected = stats.wilcoxon((a - b).mean(axis=1))
+    found = paired_difference(a, b)
+    assert (found["wilcoxon_statistic"], found["p_value"]) == (expected.statistic, expected.pvalue)
+
+
 def test_swapping_models_swaps_the_sign() -> None:
     other = VALUES[::-1]
     one, two = paired_difference(VALUES, other), paired_difference(other, VALUES)

@@ -194,6 +194,34 @@ def test_different_geometry(dataset: Dataset, geometry: dict, message: str) -> N
     assert found["cases"] == dataset.evaluate()["cases"]
 
 
+@pytest.mark.parametrize(
+    ("label_off", "prediction_off", "refused"),
+    [
+        (True, False, None),
+        (False, True, "The header of .*predictions/x.nii.gz differs from that of the image .*x_0000.nii.gz"),
+        (True, True, "Bring the prediction to the grid of the raw image"),
+    ],
+)
+def test_a_label_off_its_image_is_measured_only_if_the_prediction_fits(
+    dataset: Dataset, label_off: bool, prediction_off: bool, refused: str | None
+) -> None:
+    reference, prediction = label_map(0), label_map(1)
+    images = dataset.labels.with_name("imagesTr")
+    images.mkdir()
+    dataset.write(images, "x_0000", np.zeros(reference.shape))
+    dataset.write(dataset.labels, "x", reference, origin=(5.0 * label_off, 0.0, 0.0))
+    dataset.write(dataset.predictions, "x", prediction, origin=(0.0, 7.0 * prediction_off, 0.0))
+    if refused:
+        with pytest.raises(UserError, match=rf"(?s)Case 'x': the prediction's origin is .*{refused}"):
+            dataset.evaluate()
+        return
+    found = dataset.evaluate()
+    assert found["remarks"] == [
+        "x: the origin in the label's header is not its image's; voxels were compared one by one"
+    ]
+    assert found["cases"]["x"]["metrics"]["a"] == mask_metrics(prediction == 1, reference == 1, SPACING)
+
+
 def test_different_shape(dataset: Dataset) -> None:
     dataset.add("x", label_map(0), label_map(1)[1:])
     for by_index in (False, True):

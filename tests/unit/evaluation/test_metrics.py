@@ -119,10 +119,24 @@ def test_ignored_neighbours_make_no_border() -> None:
     assert not border(mask, ignored)[2, 2]
 
 
-def test_two_voxels_by_hand() -> None:
+def two_voxels_against_one() -> tuple[np.ndarray, np.ndarray]:
+    """Masks of a prediction and of a label of which one part is far from it."""
     prediction, reference = EMPTY.copy(), EMPTY.copy()
     prediction[0, 0, 0] = True
     reference[1, 0, 0] = reference[0, 0, 4] = True
+    return prediction, reference
+
+
+def test_every_average_distance_has_its_own_name() -> None:
+    found = mask_metrics(*two_voxels_against_one(), SPACING)
+    assert [found[f"{name}_{unit}"] for unit in ("voxel", "mm") for name in ("ASD", "ASSD")] == [1, 2, 2, 3]
+    assert found["HD95_voxel"] == pytest.approx(np.percentile([1, 1, 4], 95))
+    assert found["HD95_mm"] == pytest.approx(np.percentile([2, 2, 5], 95))
+    assert (found["n_pred"], found["n_ref"]) == (1, 2)
+
+
+def test_two_voxels_by_hand() -> None:
+    prediction, reference = two_voxels_against_one()
     distances = surface_distances(prediction, reference)
     assert distances.to_reference.tolist() == [1]
     assert sorted(distances.to_prediction.tolist()) == [1, 4]

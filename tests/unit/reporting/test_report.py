@@ -14,6 +14,7 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
 from nnunetv2_crln.model_folders import find_folds
+from nnunetv2_crln.reporting.answers import did_it_help
 from nnunetv2_crln.reporting.blocks import Paragraph, Table, code, render_page
 from nnunetv2_crln.reporting.fold import find_overlays, read_fold
 from nnunetv2_crln.reporting.progress_png import save_progress_png
@@ -261,6 +262,16 @@ def test_the_verdict_compares_the_same_classes_of_each_case(tmp_path):
     assert "Not clear: +0.0 Dice points" in page and "interval +0.0 to +0.0, 3 validation cases" in page
     write_dice(model, absent)
     assert "Unknown: no held-out case was scored by both models" in build_report(model, baseline)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_difference_whose_interval_holds_zero_is_not_clear(tmp_path, swapped):
+    model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer")
+    write_dice(model, (0.9,), (0.9,), (0.5,))
+    write_dice(baseline, (0.5,), (0.8,), (0.8,))
+    first, second = (baseline, model) if swapped else (model, baseline)
+    answer = did_it_help(read_fold(first / "fold_0"), read_fold(second / "fold_0"), [])
+    assert answer.verdict == f"Not clear: {'-' if swapped else '+'}6.7 Dice points" and answer.state == "open"
 
 
 @pytest.mark.filterwarnings("error:Mean of empty slice")

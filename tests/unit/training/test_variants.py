@@ -5,6 +5,7 @@ import re
 import pytest
 
 from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers
+from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import variants
 
 
@@ -12,6 +13,16 @@ from nnunetv2_crln.training import variants
 def test_former_names_are_the_short_trainers(method):
     former, short = (getattr(variants, f"nnUNetTrainer_{method}_{ending}") for ending in ("demo", "short"))
     assert issubclass(former, short) and former.__name__.endswith("_demo")
+
+
+@pytest.mark.parametrize("ending", ["", "_short", "_article"])
+@pytest.mark.parametrize(
+    ("method", "parts"), [("MeanTeacher", (False, False)), ("CRLN_noCPS", (True, False)), ("CRLN", (True, True))]
+)
+def test_a_trainer_uses_the_parts_of_the_method_that_its_name_says(method, parts, ending):
+    trainer = getattr(variants, f"nnUNetTrainer_{method}{ending}")
+    settings = CRLNSettings.from_plans({}, **trainer.fixed_settings)
+    assert (settings.dim, settings.cps) == parts
 
 
 def test_the_names_of_lengths_are_true():

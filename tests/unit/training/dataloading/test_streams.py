@@ -1,8 +1,12 @@
+"""Which cases a training draws unlabelled patches from, how many, and what its log says of it."""
+
 from types import SimpleNamespace
 
 import pytest
+from batchgeneratorsv2.transforms.utils.compose import ComposeTransforms
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading import streams as module
 from nnunetv2_crln.training.dataloading.streams import Streams
 
@@ -16,6 +20,21 @@ def test_the_log_says_so_if_single_patches_leave_nothing_to_mix(size, cutmix, sa
     streams.num_cases = {"labelled": 2, "unlabelled": 5}
     expected = f"2 labelled and 5 unlabelled cases, 2 + {size} patches in a batch"
     assert streams.describe() == expected + said * " (no CutMix: it needs two unlabelled patches)"
+
+
+@pytest.mark.parametrize(
+    ("ignored_voxels", "has_ignore_label", "joined"), [(True, True, True), (False, True, False), (True, False, False)]
+)
+def test_ignored_voxels_of_labelled_cases_are_unlabelled_ones_if_wanted(ignored_voxels, has_ignore_label, joined):
+    cases = SimpleNamespace(identifiers=["labelled"])
+    loader = SimpleNamespace(transforms=ComposeTransforms([]), _data=cases, batch_size=2, indices=cases.identifiers)
+    labels = SimpleNamespace(
+        has_ignore_label=has_ignore_label, ignore_label=2, has_regions=False, num_segmentation_heads=2
+    )
+    unlabelled = SimpleNamespace(identifiers=["unlabelled"])
+    settings, drawn_from = CRLNSettings(ignored_voxels=ignored_voxels), []
+    Streams(loader, loader, unlabelled, labels, settings, lambda _, cases, *__: drawn_from.append(cases))
+    assert drawn_from[0].identifiers == ["unlabelled", *(["labelled"] if joined else [])]
 
 
 @pytest.mark.parametrize(("wanted", "processes", "own"), [(None, 2, 3), (4, 1, 4), (4, 2, 2)])

@@ -1,6 +1,7 @@
 """The method as one object, on a network that is not nnU-Net's."""
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from nnunetv2_crln.networks.unet3d import UNet3D
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.crln import CRLN, Batch
+from nnunetv2_crln.training.method.known_labels import NOT_ANNOTATED
 from nnunetv2_crln.training.method.phases import Phase
 from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.wrapped_network import unwrap
@@ -51,6 +53,66 @@ def make_batch(labelled: int = 2, unlabelled: int = 2) -> Batch:
     weak = images(unlabelled)
     flips, pasted = torch.zeros(unlabelled, 3, dtype=torch.bool), torch.zeros(unlabelled, dtype=torch.bool)
     return Batch(images(labelled), target, weak, weak + 0.1, StrongGeometry(boxes, flips, pasted))
+
+
+def test_the_teacher_labels_the_weak_view_and_the_student_learns_from_the_strong_one():
+    method, batch, seen = make_method(), make_batch(), []
+    for name, network in (("teacher", method.teacher.module), ("student", method.student)):
+        network.register_forward_pre_hook(lambda _, images, name=name: seen.append((name, images[0])))
+    method.forward(batch, Phase(True, 1.0), step=0)
+    (teacher, first), (student, second) = seen
+    assert (teacher, student) == ("teacher", "student")
+    assert torch.equal(first, batch.weak)
+    assert torch.equal(second, torch.cat([batch.labelled, batch.strong]))
+
+
+@torch.no_grad()
+def test_pseudo_labels_are_rectified_with_the_map_of_the_teachers_own_heads():
+    method, weak = make_method(mu_initial=0.25), make_batch().weak
+    heads = method.teacher_heads.module
+    for parameter in heads.parameters():
+        parameter.mul_(3)
+    logits = method.teacher.module(weak)
+    relationship_map = heads.relationship_map(method.teacher_taps.take(), weak.shape[2:], detach=True)
+    expected = torch.softmax(logits + 0.75 * relationship_map, 1)
+    pseudo, _ = method.pseudo_labels(weak, rectifying=True)
+    torch.testing.assert_close(pseudo.confidence, expected.amax(1))
+    assert torch.equal(pseudo.labels, expected.argmax(1))
+
+
+def test_only_known_labels_are_learned_from_where_the_teacher_is_not_sure():
+    method, batch = make_method(dim=False, cps=False, confidence_threshold=1.0), make_batch()
+    known = torch.randint(0, CLASSES, batch.weak[:, 0].shape)
+    known[:, :4] = -1
+    losses = method.forward(dataclasses.replace(batch, known=known), Phase(False, 1.0), step=0).losses
+    logits = method.network(torch.cat([batch.labelled, batch.strong]))[len(batch.labelled) :]
+    of_known = F.cross_entropy(logits, known, ignore_index=-1, reduction="sum")
+    torch.testing.assert_close(losses["consistency"], of_known / known.numel())
+
+
+@pytest.mark.parametrize("rectifying", [True, False])
+def test_the_teacher_gives_no_voxel_a_class_that_it_cannot_have(rectifying):
+    method, batch, taught = make_method(), make_batch(), []
+    method.objective.learn_from = taught.append
+    known = torch.full(batch.weak[:, 0].shape, NOT_ANNOTATED)
+    annotated = torch.tensor([[False, True, True], [False, False, True]])
+    method.forward(dataclasses.replace(batch, known=known, annotated=annotated), Phase(rectifying, 1.0), step=0)
+    (pseudo,) = taught
+    assert pseudo.labels[0].unique().tolist() == [0] and (pseudo.confidence[0] == 1).all()
+    assert pseudo.labels[1].unique().tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("extra", [{}, {"known": torch.tensor([[1, -2]]), "annotated": torch.tensor([[True, False]])}])
+def test_a_batch_keeps_all_that_is_known_of_its_patches(extra):
+    names = ("data", "target", "unlabelled_weak", "unlabelled_strong", "boxes", "flips", "pasted")
+    drawn = {name: torch.tensor([index]) for index, name in enumerate(names)}
+    drawn["target"] = [drawn["target"], drawn["target"] + 10]
+    batch = Batch.on_device({**drawn, **{f"unlabelled_{name}": value for name, value in extra.items()}}, CPU)
+    assert (batch.known, batch.annotated) == (extra.get("known"), extra.get("annotated"))
+    assert [batch.labelled.item(), batch.weak.item(), batch.strong.item()] == [0, 2, 3]
+    assert [target.item() for target in batch.target] == [1, 11]
+    geometry = batch.geometry
+    assert [geometry.boxes.item(), geometry.flips.item(), geometry.pasted.item()] == [4, 5, 6]
 
 
 def test_labels_of_the_labelled_patches_come_along_with_copied_voxels():
@@ -103,20 +165,27 @@ def test_a_step_has_the_losses_of_its_parts_and_reaches_every_added_module(setti
     assert not any(value.requires_grad for value in forward.detached().values())
 
 
-def test_the_teacher_follows_the_student_and_starts_as_its_copy():
+def test_a_new_training_starts_with_a_copy_of_the_student_as_teacher():
     method = make_method()
     with torch.no_grad():
         next(method.student.parameters()).add_(1)  # weights that were loaded after the teacher had been built
     method.start(first_step=True)
     for mine, theirs in zip(method.teacher.module.parameters(), method.student.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize(("step", "share"), [(1, 0.5), (500, 0.1)])  # decay min(1 - 1 / (step + 1), 0.9)
+def test_the_teacher_and_its_heads_follow_the_student_and_its_heads(step, share):
+    method = make_method(ema_decay=0.9)
     with torch.no_grad():
-        next(method.student.parameters()).add_(1)
-    before = next(method.teacher.module.parameters()).clone()
-    forward = method.forward(make_batch(), Phase(False, 1.0), step=1)
-    method.after_gradient_step(forward, Phase(False, 1.0), step=1)
-    moved = next(method.teacher.module.parameters()) - before
-    assert torch.allclose(moved, torch.full_like(moved, 0.5))  # decay min(1 - 1/2, 0.99)
+        for parameter in itertools.chain(method.student.parameters(), method.heads.parameters()):
+            parameter.add_(1)
+    teachers = [*method.teacher.module.parameters(), *method.teacher_heads.module.parameters()]
+    before = [parameter.clone() for parameter in teachers]
+    forward = method.forward(make_batch(), Phase(False, 1.0), step)
+    method.after_gradient_step(forward, Phase(False, 1.0), step)
+    for old, new in zip(before, teachers, strict=True):
+        torch.testing.assert_close(new - old, torch.full_like(old, share))
 
 
 def test_a_continued_training_keeps_its_teacher():
@@ -156,6 +225,30 @@ def test_state_goes_round():
     torch.manual_seed(0)
     b = other.forward(make_batch(), phase, step=0).losses["loss"]
     assert a.item() == b.item() and method.mu == other.mu
+
+
+def test_the_class_thresholds_learn_in_a_step_and_go_round_with_the_rest():
+    method, other = (make_method(class_thresholds=True) for _ in range(2))
+    method.forward(make_batch(), Phase(True, 1.0), step=0)
+    learned = method.objective.class_thresholds.confidence
+    assert (learned < 1).any()
+    other.load_state_dict(method.state_dict())
+    assert torch.equal(other.objective.class_thresholds.confidence, learned)
+
+
+def test_mu_learns_with_its_own_learning_rate_after_a_continuation_too():
+    old, new = make_method(mu_learning_rate=0.25), make_method(mu_learning_rate=0.5)
+    assert [group["lr"] for group in new.rectifier_optimizer.param_groups] == [0.5]
+    new.load_state_dict(old.state_dict())
+    assert [group["lr"] for group in new.rectifier_optimizer.param_groups] == [0.5]
+
+
+@pytest.mark.parametrize("detach", [True, False])
+def test_the_map_trains_the_network_unless_its_features_are_detached(detach):
+    method = make_method(detach_features=detach)
+    method.forward(make_batch(), Phase(False, 1.0), step=0).losses["relationship_map"].backward()
+    assert any(parameter.grad is not None for parameter in method.student.parameters()) != detach
+    assert any(parameter.grad is not None for parameter in method.heads.parameters())
 
 
 @pytest.mark.parametrize("deploy", ["teacher", "student"])

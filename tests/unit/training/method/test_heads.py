@@ -22,6 +22,12 @@ def test_representations_have_the_dimension_of_the_prototypes():
     assert heads.representation(torch.randn(1, 4, 4, 4, 4), torch.arange(7)).shape == (7, 8)
 
 
+@pytest.mark.parametrize(("kernel", "dense"), [(1, torch.nn.Identity), (3, torch.nn.Sequential)])
+def test_representations_see_as_far_as_the_settings_say(kernel, dense):
+    heads = Heads((8, 6, 4), 3, 3, CRLNSettings(representation_kernel=kernel))
+    assert type(heads.representation.dense) is dense
+
+
 def test_settings_reach_the_dim():
     published = Heads((8, 6, 4), 3, 3, CRLNSettings(aggregation="nonlinear"))
     assert isinstance(published.dim.aggregation, NonLinearAggregation)

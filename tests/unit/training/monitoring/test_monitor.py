@@ -225,6 +225,17 @@ def test_the_ranking_ends_before_other_processes_have_waited_too_long(tmp_path, 
     assert (lines[0] == "CRLN: 300 s are over; 6 unlabelled cases are not ranked.") == others_wait
 
 
+def test_the_least_confident_cases_come_first_and_before_them_those_where_nothing_was_found(tmp_path):
+    confidence = {"case_0": 0.9, "case_1": math.nan, "case_2": 0.2, "case_3": 0.5}
+    monitor, _ = make_monitor(tmp_path, cases=4)
+    monitor._reader.read = lambda case: dataclasses.replace(make_patch(), case=case)
+    monitor._quality = lambda patch, rectifying: {"expected_dice": confidence[patch.case]}
+    monitor.after_training(1, rectifying=True)
+    cases = json.loads((tmp_path / QUALITY_FILE).read_text())["cases"]
+    assert [values["expected_dice"] for values in cases.values()] == [None, 0.2, 0.5, 0.9]
+    assert list(cases) == ["case_1", "case_2", "case_3", "case_0"]
+
+
 def test_curves_are_not_drawn_again_before_the_last_drawing_has_paid_off(tmp_path, monkeypatch):
     drawn = []
     clock = iter([0.0, 1.0, 50.0, 101.0, 102.0, 110.0, 111.0])
