@@ -1,5 +1,6 @@
 """The oracle: the views of every other method, the truth as pseudo labels, and nothing that a user can train."""
 
+import ast
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers
 from nnunetv2_crln.training import variants
 
 PACKAGE = Path(variants.__file__).parents[1]
+BENCHMARKS = Path(oracle.__file__).parents[1]
 
 
 @pytest.fixture
@@ -63,4 +65,38 @@ def test_an_oracle_without_hidden_labels_says_so(oracle_of, preprocessed, monkey
 
 def test_no_trainer_of_the_package_is_an_oracle():
     assert not any("oracle" in name.lower() for name in dir(nnunetv2_crln_trainers))
-    assert not [path for path in PACKAGE.rglob("*.py") if "import oracle" in path.read_text(encoding="utf-8")]
+
+
+def imports(source: str) -> set[str]:
+    """Every part of the names that a module imports anywhere, also inside functions and by a call."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {node.module or "", *(alias.name for alias in node.names)}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in ("import_module", "__import__"):
+            found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    return {part for name in found for part in str(name).split(".")}
+
+
+@pytest.mark.parametrize(
+    ("source", "imported"),
+    [
+        ("import oracle", True),
+        ("import numpy, accuracy.oracle as o", True),
+        ("def f():\n    from oracle import nnUNetTrainer_Oracle", True),
+        ("from ..accuracy import oracle as o", True),
+        ("importlib.import_module('accuracy.oracle')", True),
+        ("from nnunetv2_crln import oracle_free", False),
+        ("METHODS = {'oracle': 'import oracle'}", False),
+    ],
+)
+def test_an_import_of_the_oracle_is_found_in_any_form(source, imported):
+    assert ("oracle" in imports(source)) == imported
+
+
+def test_only_the_benchmark_that_trains_the_oracle_imports_it():
+    files = [path for folder in (PACKAGE, BENCHMARKS) for path in folder.rglob("*.py")]
+    users = [path for path in files if "oracle" in imports(path.read_text(encoding="utf-8"))]
+    assert users == [BENCHMARKS / "accuracy" / "trainers.py"]

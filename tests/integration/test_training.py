@@ -352,6 +352,20 @@ def test_too_few_labelled_cases_for_five_folds_are_named(trainer_of):
         trainer_of(fold=0).on_train_start()
 
 
+@pytest.mark.parametrize(("deploy", "other"), [("student", "teacher"), ("teacher", "student")])
+def test_the_weights_for_predictions_are_those_of_the_deployed_network(trainer_of, tmp_path, deploy, other):
+    trainer = trainer_of(deploy=deploy)
+    trainer.initialize()
+    with torch.no_grad():
+        for parameter in trainer.method.student.parameters():
+            parameter.add_(1)
+    trainer.save_checkpoint(str(tmp_path / "checkpoint.pth"))
+    saved = torch.load(tmp_path / "checkpoint.pth", weights_only=True)["network_weights"]
+    networks = {"student": trainer.method.student, "teacher": trainer.method.teacher.module}
+    assert_equal_weights(saved, networks[deploy].state_dict())
+    assert any(not torch.equal(saved[name], value) for name, value in networks[other].state_dict().items())
+
+
 def test_a_stock_checkpoint_cannot_be_continued(trainer_of, tmp_path):
     trainer = trainer_of()
     with pytest.raises(UserError, match="-pretrained_weights"):
