@@ -122,13 +122,18 @@ class Stock:
     """What the baseline needs of nnU-Net's trainer."""
 
     local_rank = 1  # only the first process locks folders, which this one lacks
+    enable_deep_supervision = True
 
     def __init__(self, device: str, **block) -> None:
         self.device = torch.device(device)
         self.configuration_manager = SimpleNamespace(configuration={"crln": block}, patch_size=[4, 4, 4])
 
     def initialize(self) -> None:
-        self.network = nn.Conv3d(2, 2, 3)
+        self.network = self.build_network_architecture()
+
+    @staticmethod
+    def build_network_architecture() -> nn.Module:
+        return nn.Conv3d(2, 2, 3)
 
     def on_train_start(self) -> None:
         self.started = True
