@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -36,9 +36,37 @@ def has_bfloat16_instructions() -> bool:
     return not _BFLOAT16_FLAGS.isdisjoint(flags.partition(":")[2].split())
 
 
-def chosen_bfloat16(setting: str | bool) -> bool:
-    """Decide ``"cpu_bfloat16": "auto"`` for this processor; return any other value of the setting unchanged."""
-    return has_bfloat16_instructions() if setting == "auto" else bool(setting)
+def has_stage_of_depth_two(patch_size: Sequence[int], strides: Sequence[int | Sequence[int]]) -> bool:
+    """Tell whether a stage of a 3D network sees images whose first axis has length 2.
+
+    For these torch 2.15 computes the bfloat16 weight gradients of 3 x 3 x 3 convolutions from memory that nobody has
+    written (oneDNN, on processors with bfloat16 instructions): they are wrong, and sometimes not finite.
+
+    Args:
+        patch_size: Patch in voxels, (2 or 3,).
+        strides: Stride of each stage of the encoder, one number or one for each axis.
+
+    Returns:
+        True if there is such a stage.
+    """
+    depth, found = patch_size[0], False
+    for stride in strides:
+        depth = -(-depth // (stride if isinstance(stride, int) else stride[0]))
+        found |= depth == 2
+    return found and len(patch_size) == 3
+
+
+def chosen_bfloat16(setting: str | bool, safe: bool = True) -> bool:
+    """Decide ``"cpu_bfloat16": "auto"`` for this processor; return any other value of the setting unchanged.
+
+    Args:
+        setting: Value of the setting.
+        safe: False where torch's bfloat16 gradients are wrong, see :func:`has_stage_of_depth_two`.
+
+    Returns:
+        True to compute in bfloat16.
+    """
+    return safe and has_bfloat16_instructions() if setting == "auto" else bool(setting)
 
 
 def chosen_channels_last(setting: str, device: torch.device, ndim: int) -> bool:

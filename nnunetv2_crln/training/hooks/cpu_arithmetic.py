@@ -6,7 +6,13 @@ import contextlib
 from typing import Any
 
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.cpu import apply_memory_format, chosen_bfloat16, prepare_cpu, use_requested_threads
+from nnunetv2_crln.training.cpu import (
+    apply_memory_format,
+    chosen_bfloat16,
+    has_stage_of_depth_two,
+    prepare_cpu,
+    use_requested_threads,
+)
 from nnunetv2_crln.training.precision import autocast_context
 from nnunetv2_crln.training.wrapped_network import unwrap
 
@@ -29,9 +35,12 @@ class CPUArithmetic:
         """Build the network, and choose the number of threads, the arithmetic and the memory layout of the weights."""
         use_requested_threads(self.device)
         super().initialize()  # type: ignore[misc]
-        self.bfloat16 = self.device.type == "cpu" and chosen_bfloat16(self.settings.cpu_bfloat16)
-        ndim = len(self.configuration_manager.patch_size)
-        apply_memory_format(unwrap(self.network), self.settings.memory_format, self.device, ndim)
+        patch_size = self.configuration_manager.patch_size
+        architecture = self.configuration_manager.configuration.get("architecture", {})
+        strides = architecture.get("arch_kwargs", {}).get("strides", ())
+        safe = not has_stage_of_depth_two(patch_size, strides)
+        self.bfloat16 = self.device.type == "cpu" and chosen_bfloat16(self.settings.cpu_bfloat16, safe)
+        apply_memory_format(unwrap(self.network), self.settings.memory_format, self.device, len(patch_size))
 
     def on_train_start(self: Any) -> None:
         """Start as usual, and keep freed memory."""

@@ -36,6 +36,23 @@ def test_bfloat16_instructions_are_read_from_the_processors_flags(tmp_path, monk
     assert cpu.has_bfloat16_instructions() == found
     assert cpu.chosen_bfloat16("auto") == found
     assert cpu.chosen_bfloat16(True) and not cpu.chosen_bfloat16(False)
+    assert not cpu.chosen_bfloat16("auto", safe=False) and cpu.chosen_bfloat16(True, safe=False)
+
+
+@pytest.mark.parametrize(
+    ("patch_size", "strides", "found"),
+    [
+        ((16, 16, 16), [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]], True),
+        ((16, 16, 16), [[1, 1, 1], [2, 2, 2], [2, 2, 2]], False),
+        ((24, 40, 40), [1, 2, 2, 2], False),
+        ((20, 16, 16), [1, 2, 2, 2, 2], True),  # 20, 10, 5, 3, 2
+        ((4, 64, 64), [[1, 1, 1], [1, 2, 2], [2, 2, 2], [2, 2, 2]], True),  # 4, 4, 2, 1
+        ((16, 16), [[1, 1], [2, 2], [2, 2], [2, 2]], False),
+        ((8, 8, 8), [], False),
+    ],
+)
+def test_stages_of_depth_two_are_found(patch_size, strides, found):
+    assert cpu.has_stage_of_depth_two(patch_size, strides) == found
 
 
 @pytest.mark.parametrize(
