@@ -79,10 +79,11 @@ def compare(options: CompareOptions) -> str:
     with contextlib.ExitStack() as locks:
         lock = locks.enter_context(FolderLock(options.output / COMPARISON_LOCK))
         lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
-        _refuse_recipes_without_images(runs, options, folders)
-        plans = PlansManager(read_json(folders.preprocessed / f"{options.plans_name}.json"))
+        plans_manager = PlansManager(read_checked_plans(folders.preprocessed / f"{options.plans_name}.json"))
+        _refuse_recipes_without_images(runs, options, folders, plans_manager)
         # nnU-Net's own trainer, which a method may use, takes no lock.
-        lock_data(locks, folders.preprocessed / plans.get_configuration(options.configuration).data_identifier)
+        data = plans_manager.get_configuration(options.configuration).data_identifier
+        lock_data(locks, folders.preprocessed / data)
         _train(runs, options, results)
         return _write_results(runs, options, folders, cases)
 
@@ -124,10 +125,11 @@ def _plans_to_train_with(folders: DatasetFolders, options: CompareOptions) -> st
     return name
 
 
-def _refuse_recipes_without_images(runs: list[Training], options: CompareOptions, folders: DatasetFolders) -> None:
+def _refuse_recipes_without_images(
+    runs: list[Training], options: CompareOptions, folders: DatasetFolders, plans_manager: PlansManager
+) -> None:
     """Find out before the trainings whether the dataset of a recipe can be written after them."""
     if any(run.method == RECIPE and not run.is_finished for run in runs):
-        plans_manager = PlansManager(read_checked_plans(folders.preprocessed / f"{options.plans_name}.json"))
         _, cases = unlabelled_cases_of(folders, plans_manager, options.configuration)
         refuse_cases_without_images(folders, cases, plans_manager, options.configuration)
 

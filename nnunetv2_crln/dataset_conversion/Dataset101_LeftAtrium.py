@@ -79,7 +79,7 @@ def read(source: SourceCase, options: dict[str, Any]) -> ConvertedCase:
 def _read_hdf5(path: Path) -> ConvertedCase:
     image, label = read_arrays(path)
     scan = check_scan(_from_xyz(image.astype(np.float32)), path)
-    return ConvertedCase((scan,), None if label is None else _binary(_from_xyz(label), f"{path} (label)"))
+    return ConvertedCase((scan,), None if label is None else recoded_mask(_from_xyz(label), f"{path} (label)"))
 
 
 def _from_xyz(array: np.ndarray) -> sitk.Image:
@@ -93,12 +93,7 @@ def _read_nrrd(source: SourceCase) -> ConvertedCase:
     if source.label is None:
         return ConvertedCase((scan,), None)
     label, notes = align_label(read_image(source.label), scan, source.label)
-    return ConvertedCase((scan,), _binary(label, source.label), notes)
-
-
-def _binary(label: sitk.Image, where: object) -> sitk.Image:
-    # The challenge marks the atrium with 255, UA-MT with 1.
-    return recoded_mask(label, where)
+    return ConvertedCase((scan,), recoded_mask(label, source.label), notes)
 
 
 def make_conversion(options: argparse.Namespace) -> Conversion:

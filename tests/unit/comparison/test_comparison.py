@@ -129,11 +129,9 @@ def test_the_cost_counts_trainings_and_places():
 def test_a_recipe_whose_images_are_gone_is_refused_before_the_trainings(make_dataset, monkeypatch, methods):
     make_dataset(dataset_id=104)
     cases = ["unl_000", "gone"]
-    monkeypatch.setattr(compare, "read_checked_plans", lambda _: {})
-    monkeypatch.setattr(compare, "PlansManager", lambda plans: SimpleNamespace(plans=plans))
     monkeypatch.setattr(compare, "unlabelled_cases_of", lambda *_: (Path("data"), cases))
     chosen = options(methods=methods)
-    arguments = trainings(chosen, Path("results")), chosen, find_dataset(104)
+    arguments = trainings(chosen, Path("results")), chosen, find_dataset(104), SimpleNamespace(plans={})
     refused = pytest.raises(UserError, match=r"lacks the images of 1 preprocessed case\(s\): gone\.")
     with refused if "recipe" in methods else contextlib.nullcontext():
         compare._refuse_recipes_without_images(*arguments)
