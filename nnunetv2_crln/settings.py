@@ -56,12 +56,12 @@ class CRLNSettings:
 
     # Weights of the loss terms (Eq. 15).
     consistency_weight: float = _weight(1.0)
-    pseudo_label_loss: str = _choice("cross_entropy", "cross_entropy", "nnunet")  # paper: cross_entropy
+    pseudo_label_loss: str = _choice("auto", "auto", "nnunet", "cross_entropy")  # paper: cross_entropy
     relationship_map_weight: float = _weight(1.0)
-    cps_weight: float = _weight(1.0)  # Pancreas-CT 6/56 in the paper: 2
+    cps_weight: float = _weight(0.3)  # paper: 1; Pancreas-CT 6/56: 2
 
     # Pseudo labels (Eq. 1-2) and schedule. Starts and lengths that are null depend on the training: see Phases.
-    confidence_threshold: float = _share(0.95)
+    confidence_threshold: float = _share(0.75)  # published code: 0.97
     class_thresholds: str | bool = _choice(False, "auto", True, False)
     # null: a memory of an epoch, but of 2 % of the training at most, and 0.99 at least
     ema_decay: float | None = _setting(0.99, "a number in [0, 1] or null", low=0.0, high=1.0, nullable=True)
@@ -86,7 +86,7 @@ class CRLNSettings:
     shared_classes: bool = _switch(True)
     detach_features: bool = _switch(True)  # paper: False
     # paper: learned; in its ablation also fixed and concat
-    rectification: str = _choice("learned", "learned", "fixed", "concat", "agreement")
+    rectification: str = _choice("fixed", "learned", "fixed", "concat", "agreement")
     disagreement_weight: float = _share(0.0)  # with "agreement"; paper: none
     mu_initial: float = _share(0.0)
     mu_learning_rate: float = _weight(0.01)

@@ -31,6 +31,8 @@ PAPER = {
     "detach_features": False,
     "num_prototypes": 16,
     "cps_weight": 1.0,
+    "rectification": "learned",
+    "pseudo_label_loss": "cross_entropy",
 }
 WAYS = ("ours", "paper")
 

@@ -48,8 +48,10 @@ SETTINGS = {
     "unsupervised_start": 0,
     "ramp_up": 0,
     "rectification_start": 800,
+    "pseudo_label_loss": "cross_entropy",
     "confidence_threshold": 0.97,
     "strong_intensity": "noise",
+    "rectification": "learned",
 }
 
 

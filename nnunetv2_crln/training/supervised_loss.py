@@ -80,21 +80,26 @@ def _has_known_parts(loss: Any, regions: bool) -> bool:
     return type(loss) is DC_and_CE_loss and _is_plain(loss.ce) and not loss.ce.label_smoothing
 
 
-def on_pseudo_labels(loss: nn.Module, regions: bool) -> PseudoLabelLoss:
+def on_pseudo_labels(loss: nn.Module, regions: bool, setting: str = "nnunet") -> PseudoLabelLoss | None:
     """Build the loss for pseudo labels with the parts and weights of nnU-Net's loss for the labelled patches.
 
     Args:
         loss: Loss of nnU-Net, with or without deep supervision.
         regions: True if the labels are regions.
+        setting: Value of ``pseudo_label_loss``. ``"auto"`` stands for ``"nnunet"`` with nnU-Net's own loss, and for
+            ``"cross_entropy"`` with any other.
 
     Returns:
-        The loss.
+        The loss; None for cross-entropy alone (Eq. 2).
 
     Raises:
-        UserError: The trainer's loss is not nnU-Net's Dice + plain cross-entropy.
+        UserError: The setting is ``"nnunet"``, but the trainer's loss is not nnU-Net's Dice + plain cross-entropy.
     """
     nnunet = _inside_deep_supervision(loss)
-    if not _has_known_parts(nnunet, regions):
+    known = _has_known_parts(nnunet, regions)
+    if setting == "cross_entropy" or (setting == "auto" and not known):
+        return None
+    if not known:
         parts = f" with {nnunet.ce}" if hasattr(nnunet, "ce") else ""
         raise UserError(
             f'"crln" block: "pseudo_label_loss": "nnunet" needs nnU-Net\'s Dice + cross-entropy loss without class '

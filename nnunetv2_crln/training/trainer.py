@@ -94,7 +94,11 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         self.loss = without_host_sync(self.loss)
         ndim = len(self.configuration_manager.patch_size)
         regions = label_values(self.label_manager.foreground_regions) if self.label_manager.has_regions else None
-        through_nnunet = self.settings.pseudo_label_loss == "nnunet"
+        pseudo_label_loss = on_pseudo_labels(self.loss, regions is not None, self.settings.pseudo_label_loss)
+        if pseudo_label_loss is None and self.settings.pseudo_label_loss == "auto":
+            self.print_to_log_file(
+                f"{type(self).__name__} does not have nnU-Net's own loss: pseudo labels go through cross-entropy alone."
+            )
         self.method = CRLN(
             self.network,
             self.settings,
@@ -105,7 +109,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
             self.device,
             compile_teacher=self._do_i_compile(),
             regions=regions,
-            pseudo_label_loss=on_pseudo_labels(self.loss, regions is not None) if through_nnunet else None,
+            pseudo_label_loss=pseudo_label_loss,
         )
         self.gradient_step = GradientStep(
             self.optimizer,

@@ -27,7 +27,7 @@ NULLABLE = {
 CHOICES = {
     "aggregation": ("linear", "nonlinear"),
     "rectification": ("learned", "fixed", "concat", "agreement"),
-    "pseudo_label_loss": ("cross_entropy", "nnunet"),
+    "pseudo_label_loss": ("auto", "nnunet", "cross_entropy"),
     "memory_format": ("auto", "contiguous", "channels_last"),
     "cpu_bfloat16": ("auto", True, False),
     "class_thresholds": ("auto", True, False),
@@ -85,8 +85,6 @@ def test_without_a_block_the_defaults_hold(configuration):
         ("ema_decay", 0.99),
         ("class_thresholds", False),
         ("copy_paste_probability", 0.0),
-        ("pseudo_label_loss", "cross_entropy"),
-        ("rectification", "learned"),
         ("relationship_map_weight", 1.0),
         ("anchor_uncertainty", 0.97),
         ("cps_confidence", 0.7),

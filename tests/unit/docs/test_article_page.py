@@ -4,17 +4,18 @@ import json
 import re
 from pathlib import Path
 
+from nnunetv2_crln.plan_and_preprocess.article import find_protocol
 from nnunetv2_crln.settings import CRLNSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "reproducing_the_article.md"
 
 
-def test_the_example_configuration_is_valid():
+def test_the_example_configuration_is_that_of_the_protocol():
     example = json.loads(
         "{" + re.search(r"```json\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL).group(1) + "}"
     )
     settings = CRLNSettings.from_plans(example["3d_article"])
-    assert (settings.num_prototypes, settings.prototype_weight, settings.cps_weight) == (16, 0.6, 1.0)
+    assert settings == CRLNSettings(**find_protocol("left_atrium", 8).settings)
 
 
 def test_the_named_ablations_are_settings():

@@ -102,8 +102,10 @@ DICE = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
 @pytest.mark.parametrize("deep_supervision", [False, True])
 def test_what_pseudo_labels_would_lose_is_refused(loss, regions, deep_supervision):
     """Their loss has plain cross-entropy, whatever the trainer's has for the labelled patches."""
+    whole = DeepSupervisionWrapper(loss, [1.0]) if deep_supervision else loss
     with pytest.raises(UserError, match=rf"without class weights and label smoothing, found {type(loss).__name__}"):
-        on_pseudo_labels(DeepSupervisionWrapper(loss, [1.0]) if deep_supervision else loss, regions)
+        on_pseudo_labels(whole, regions)
+    assert on_pseudo_labels(whole, regions, "auto") is None
 
 
 @pytest.mark.parametrize(
@@ -117,4 +119,7 @@ def test_what_pseudo_labels_would_lose_is_refused(loss, regions, deep_supervisio
     ],
 )
 def test_nnunets_own_losses_are_accepted(loss, regions):
-    assert on_pseudo_labels(DeepSupervisionWrapper(loss, [1.0, 0.5]), regions).resolution_weights == (1.0, 0.5)
+    whole = DeepSupervisionWrapper(loss, [1.0, 0.5])
+    for setting in ("auto", "nnunet"):
+        assert on_pseudo_labels(whole, regions, setting).resolution_weights == (1.0, 0.5)
+    assert on_pseudo_labels(whole, regions, "cross_entropy") is None

@@ -68,7 +68,7 @@ def test_the_teacher_labels_the_weak_view_and_the_student_learns_from_the_strong
 
 @torch.no_grad()
 def test_pseudo_labels_are_rectified_with_the_map_of_the_teachers_own_heads():
-    method, weak = make_method(mu_initial=0.25), make_batch().weak
+    method, weak = make_method(rectification="learned", mu_initial=0.25), make_batch().weak
     heads = method.teacher_heads.module
     for parameter in heads.parameters():
         parameter.mul_(3)
@@ -199,7 +199,7 @@ def test_a_continued_training_keeps_its_teacher():
 
 @pytest.mark.parametrize("rectifying", [True, False])
 def test_mu_learns_only_while_rectifying(rectifying):
-    method = make_method(mu_initial=0.5)
+    method = make_method(rectification="learned", mu_initial=0.5)
     phase = Phase(rectifying, 1.0)
     forward = method.forward(make_batch(), phase, step=0)
     method.after_gradient_step(forward, phase, step=0)
@@ -211,7 +211,7 @@ def test_without_a_map_nothing_is_corrected_by_mu():
 
 
 def test_state_goes_round():
-    method, other = make_method(), make_method()
+    method, other = (make_method(rectification="learned") for _ in range(2))
     phase = Phase(True, 1.0)
     method.forward(make_batch(), phase, step=0).losses["loss"].backward()
     with torch.no_grad():
@@ -237,7 +237,7 @@ def test_the_class_thresholds_learn_in_a_step_and_go_round_with_the_rest():
 
 
 def test_mu_learns_with_its_own_learning_rate_after_a_continuation_too():
-    old, new = make_method(mu_learning_rate=0.25), make_method(mu_learning_rate=0.5)
+    old, new = (make_method(rectification="learned", mu_learning_rate=rate) for rate in (0.25, 0.5))
     assert [group["lr"] for group in new.rectifier_optimizer.param_groups] == [0.5]
     new.load_state_dict(old.state_dict())
     assert [group["lr"] for group in new.rectifier_optimizer.param_groups] == [0.5]

@@ -40,7 +40,7 @@ def test_settings_reach_the_dim():
 
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_rectification_is_the_one_that_the_settings_name(ndim):
-    learned = build_rectifier(3, ndim, CRLNSettings(mu_initial=0.25))
+    learned = build_rectifier(3, ndim, CRLNSettings(rectification="learned", mu_initial=0.25))
     assert isinstance(learned, CorrectionParameter) and learned.mu.item() == 0.25
     fixed = build_rectifier(3, ndim, CRLNSettings(rectification="fixed", confidence_threshold=0.8))
     assert isinstance(fixed, FixedRectification) and fixed.confidence_threshold == 0.8
