@@ -1,13 +1,15 @@
 """The table of README and docs/results.md: every data set and length on which all methods were compared.
 
-    python benchmarks/accuracy/headline.py
+    python benchmarks/accuracy/headline.py [FOLDER]
 
-A test compares the pages with what this prints from the result files.
+A test compares the pages with what this prints from the result files. FOLDER: those of other runs than the present
+defaults', for example benchmarks/results/accuracy_cross_entropy.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,14 +58,15 @@ ROWS = (
 
 
 def table(results: Path = RESULTS) -> list[str]:
-    """Return the lines of the table in Markdown, made from the result files.
+    """Return the lines of the table in Markdown, made from the result files; rows without a run of CRLN are left out.
 
     Differences have the interval over draws and cases (patients), or over cases with one draw, and the t interval of
     the draws' differences.
     """
     titles = [*METHODS.values(), *(f"CRLN − {METHODS[rival]}" for rival in COMPARED)]
     names = ["data set, labelled of all", "iterations", "draws", *titles]
-    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|", *(_line(row, results) for row in ROWS)]
+    lines = [_line(row, results) for row in ROWS if _runs(row, "crln", results)]
+    return [f"| {' | '.join(names)} |", "|---" * len(names) + "|", *lines]
 
 
 def _line(row: Row, results: Path) -> str:
@@ -109,4 +112,4 @@ def _difference(row: Row, crln: dict, rival: dict, draws: list[int]) -> str:
 
 
 if __name__ == "__main__":
-    print("\n".join(table()))
+    print("\n".join(table(*map(Path, sys.argv[1:]))))

@@ -128,8 +128,6 @@ def parts_of(trainer) -> list[tuple[Any, str, str]]:
     """(object, name of its callable, part) of a training step; nothing in the trainer knows that it is timed."""
     import torch
 
-    from nnunetv2_crln.training.method import objective
-
     parts = [
         (torch.Tensor, "backward", "backward"),
         (trainer.optimizer, "step", "optimiser"),
@@ -143,7 +141,7 @@ def parts_of(trainer) -> list[tuple[Any, str, str]]:
         (trainer, "gradient_step", "clipping"),
         (trainer.method.teacher, "update", "EMA"),
         (trainer.method.teacher_heads, "update", "EMA"),
-        (objective, "consistency_loss", "consistency"),
+        (trainer.method.objective, "_consistency", "consistency"),
     ]
     if trainer.method.heads.dim is not None:
         parts += [

@@ -10,6 +10,7 @@ from typing import Any
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.settings import CRLNSettings
 
 SHAPING = (
@@ -26,23 +27,67 @@ SHAPING = (
 """Settings that decide which parameters the added modules have."""
 
 
-def changed_settings(init_args: Mapping, settings: CRLNSettings, fixed: Mapping[str, Any]) -> dict[str, tuple] | None:
-    """Compare the settings of a checkpoint with the present ones.
+FORMER_DEFAULTS = {
+    "pseudo_label_loss": "cross_entropy",
+    "confidence_threshold": 0.95,
+    "rectification": "learned",
+    "cps_weight": 1.0,
+}
+"""Defaults of the versions whose checkpoints do not contain the settings."""
+
+
+def settings_of_checkpoint(loaded: Mapping, fixed: Mapping[str, Any]) -> CRLNSettings | None:
+    """Return the settings that a training had when it wrote a checkpoint.
 
     Args:
-        init_args: Arguments of the checkpoint's trainer, which include the plans.
-        settings: Present settings.
+        loaded: Content of the checkpoint.
         fixed: Settings that the trainer fixes.
 
     Returns:
-        Old and new value by setting; None if the old ones cannot be read, as of a setting that exists no more.
+        The settings; None if they cannot be read, as of a setting that exists no more.
     """
     try:
-        configuration = PlansManager(init_args["plans"]).get_configuration(init_args["configuration"]).configuration
-        before = CRLNSettings.from_plans(configuration, **fixed)
+        values = loaded[CHECKPOINT_STATE].get("settings") or {**FORMER_DEFAULTS, **_block_of(loaded["init_args"])}
+        return CRLNSettings.from_plans({PLANS_BLOCK: {**values, **fixed}})
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
         return None
-    old, new = dataclasses.asdict(before), dataclasses.asdict(settings)
+
+
+def with_defaults_of_checkpoint(
+    now: CRLNSettings, before: CRLNSettings, init_args: Mapping, block: Mapping
+) -> CRLNSettings:
+    """Keep the values that a training took from the defaults of its version: a new version does not change them.
+
+    Args:
+        now: Settings by the present plans and defaults.
+        before: Settings of the checkpoint.
+        init_args: Arguments of the checkpoint's trainer, which include its plans.
+        block: The "crln" block of the present plans.
+
+    Returns:
+        The present settings, with the checkpoint's values of all settings that neither of the two blocks names.
+    """
+    named = {*_block_of(init_args), *block}
+    return dataclasses.replace(now, **{k: v for k, v in dataclasses.asdict(before).items() if k not in named})
+
+
+def _block_of(init_args: Mapping) -> dict[str, Any]:
+    """Return the "crln" block of the plans that a trainer was built with."""
+    configuration = PlansManager(init_args["plans"]).get_configuration(init_args["configuration"])
+    return configuration.configuration.get(PLANS_BLOCK, {})
+
+
+def changed_settings(before: CRLNSettings, now: CRLNSettings) -> dict[str, tuple]:
+    """Compare the settings of a checkpoint with those with which its training continues.
+
+    Args:
+        before: Settings of the checkpoint.
+        now: Settings from now on.
+
+    Returns:
+        Old and new value by setting.
+    """
+    old, new = dataclasses.asdict(before), dataclasses.asdict(now)
     return {key: (old[key], new[key]) for key in new if old[key] != new[key]}
 
 

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 from nnunetv2.run.run_training import maybe_load_checkpoint
 from tiny_training import assert_equal_weights, train_epochs, weights
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.checkpoint_changes import SHAPING
+from nnunetv2_crln.layout import CHECKPOINT_STATE
+from nnunetv2_crln.training.checkpoint_changes import FORMER_DEFAULTS, SHAPING
 
 EPOCHS = 2
 
@@ -31,7 +33,7 @@ def continued(trainer_of, **changes):
 REFUSED = {
     "fewer prototypes": ({"num_prototypes": 4}, ["num_prototypes: 16 → 4"]),
     "no CPS": ({"cps": False}, ["cps: True → False"]),
-    "fixed rectification": ({"rectification": "fixed"}, ["rectification: learned → fixed"]),
+    "learned rectification": ({"rectification": "learned"}, ["rectification: fixed → learned"]),
     "no DIM": ({"dim": False}, ["dim: True → False"]),
     "two settings": ({"num_prototypes": 8, "cps": False}, ["num_prototypes: 16 → 8", "cps: True → False"]),
     "a wider network": (
@@ -72,10 +74,11 @@ def test_what_does_not_fit_is_named_and_nothing_is_damaged(trainer_of):
 @pytest.mark.parametrize("learning", [{"class_thresholds": True}, {"cps_balance": "gradient"}])
 @pytest.mark.parametrize("switched_on", [True, False])
 def test_settings_with_a_state_of_their_own_may_be_switched(trainer_of, learning, switched_on):
-    first = trainer_of(epochs=EPOCHS, **({} if switched_on else learning))
+    block = {"rectification": "learned"}
+    first = trainer_of(epochs=EPOCHS, **block, **({} if switched_on else learning))
     train_epochs(first, 1)
     first.locks.close()
-    second = continued(trainer_of, mu_learning_rate=0.5, seed=7, **(learning if switched_on else {}))
+    second = continued(trainer_of, mu_learning_rate=0.5, seed=7, **block, **(learning if switched_on else {}))
     assert bool(second.method.objective.state) == switched_on
     assert [group["lr"] for group in second.method.rectifier_optimizer.param_groups] == [0.5]
     assert second.seed == first.seed
@@ -93,4 +96,24 @@ def test_allowed_changes_are_logged(trainer_of):
     train_epochs(second, 1)
     folder = Path(second.output_folder)
     log = "".join(path.read_text() for path in folder.glob("training_log_*.txt"))
-    assert "settings changed since the first run: confidence_threshold: 0.95 → 0.6, ema_decay: 0.99 → 0.5" in log
+    assert "settings changed since the first run: confidence_threshold: 0.75 → 0.6, ema_decay: 0.99 → 0.5" in log
+
+
+def test_a_training_keeps_the_defaults_of_the_version_that_began_it(trainer_of):
+    first = trainer_of(epochs=EPOCHS, **FORMER_DEFAULTS)
+    train_epochs(first, 1)
+    first.locks.close()
+    # As an older version wrote it: neither the plans nor the checkpoint name what was a default.
+    path = Path(first.output_folder) / "checkpoint_latest.pth"
+    checkpoint = torch.load(path, weights_only=False)
+    del checkpoint[CHECKPOINT_STATE]["settings"]
+    block = checkpoint["init_args"]["plans"]["configurations"][checkpoint["init_args"]["configuration"]]["crln"]
+    for name in FORMER_DEFAULTS:
+        del block[name]
+    torch.save(checkpoint, path)
+    second = continued(trainer_of)
+    assert {name: getattr(second.method.settings, name) for name in FORMER_DEFAULTS} == FORMER_DEFAULTS
+    train_epochs(second, 1)
+    whole = trainer_of(results="whole", epochs=EPOCHS, **FORMER_DEFAULTS)
+    train_epochs(whole, EPOCHS)
+    assert_equal_weights(weights(whole), weights(second))

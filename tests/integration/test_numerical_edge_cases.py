@@ -199,7 +199,7 @@ def test_a_scale_that_has_collapsed_is_named_and_lifted_in_a_continued_training(
 
 
 def test_every_state_comes_back(trainer_of):
-    first = scaled(trainer_of(epochs=4, **AT_ONCE))
+    first = scaled(trainer_of(epochs=4, rectification="learned", **AT_ONCE))
     train_epochs(first, 2)
     batch = next(first.dataloader_train)
     batch["data"][:] = math.nan
@@ -207,7 +207,7 @@ def test_every_state_comes_back(trainer_of):
     first.current_epoch -= 1  # as nnU-Net does before it saves outside of an epoch
     first.save_checkpoint(f"{first.output_folder}/checkpoint_latest.pth")
     first.current_epoch += 1
-    second = scaled(trainer_of(epochs=4, **AT_ONCE))
+    second = scaled(trainer_of(epochs=4, rectification="learned", **AT_ONCE))
     second.load_checkpoint(f"{second.output_folder}/checkpoint_latest.pth")
     assert_equal_weights(weights(first), weights(second))
     for part in (

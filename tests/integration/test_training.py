@@ -42,7 +42,7 @@ def test_2d_configurations_train(trainer_of):
 
 
 def test_loss_falls_and_mu_moves(trainer_of):
-    trainer = trainer_of(epochs=8, rectification_start=3)
+    trainer = trainer_of(epochs=8, rectification_start=3, rectification="learned")
     trainer.run_training()
     logged = trainer.logger.get_checkpoint()
     assert logged["crln_supervised"][-1] < logged["crln_supervised"][0] - 0.2

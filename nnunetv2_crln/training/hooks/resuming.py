@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from os.path import join
 from typing import Any
@@ -9,13 +10,15 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_LATEST, CHECKPOINT_STATE
+from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_LATEST, CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training.checkpoint_changes import (
     changed_architecture,
     changed_settings,
     describe,
     explaining_other_shapes,
+    settings_of_checkpoint,
+    with_defaults_of_checkpoint,
 )
 from nnunetv2_crln.training.epoch_log import complete_log, with_end_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
@@ -87,6 +90,7 @@ class Resuming:
                 "seed": self.seed,
                 "pretrained": self.pretrained,
                 "deploy": self.settings.deploy,
+                "settings": dataclasses.asdict(self.settings),
             },
         }
         latest = os.path.basename(filename) == CHECKPOINT_LATEST
@@ -114,10 +118,14 @@ class Resuming:
                 f"{filename_or_checkpoint} was written by {loaded.get('trainer_name')} and has no CRLN state. To start "
                 "from its weights use -pretrained_weights instead of --c."
             )
+        before = settings_of_checkpoint(loaded, self.fixed_settings)
         if not self.was_initialized:
+            if before is not None:
+                block = self.configuration_manager.configuration.get(PLANS_BLOCK, {})
+                self.settings = with_defaults_of_checkpoint(self.settings, before, loaded["init_args"], block)
             self.initialize()
         state = loaded[CHECKPOINT_STATE]
-        settings = changed_settings(loaded["init_args"], self.settings, self.fixed_settings)
+        settings = None if before is None else changed_settings(before, self.settings)
         architecture = changed_architecture(loaded["init_args"], self.my_init_kwargs)
         self.seed, self.step = state["seed"], state["step"]
         # Trainings of older versions had the unsupervised terms from the start, as pre-trained ones have.

@@ -9,10 +9,19 @@ import pytest
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
-def test_the_table_is_made_of_the_result_files(page):
-    assert "\n".join(headline.table()) in (ROOT / page).read_text(encoding="utf-8"), (
-        f"{page}: replace its table by the output of python benchmarks/accuracy/headline.py"
+@pytest.mark.parametrize(
+    ("page", "results"),
+    [
+        ("README.md", "accuracy"),
+        ("docs/results.md", "accuracy"),
+        ("docs/results_cross_entropy.md", "accuracy_cross_entropy"),
+    ],
+)
+def test_the_table_is_made_of_the_result_files(page, results):
+    folder = ROOT / "benchmarks" / "results" / results
+    lines = headline.table(folder)
+    assert len(lines) > 3 and "\n".join(lines) in (ROOT / page).read_text(encoding="utf-8"), (
+        f"{page}: replace its table by the output of python benchmarks/accuracy/headline.py {folder}"
     )
 
 

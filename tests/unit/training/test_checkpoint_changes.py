@@ -1,18 +1,23 @@
 """What is said when a checkpoint does not fit the plans any more."""
 
 import copy
+import dataclasses
 
 import pytest
 import torch
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import CHECKPOINT_STATE
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.checkpoint_changes import (
+    FORMER_DEFAULTS,
     SHAPING,
     changed_architecture,
     changed_settings,
     describe,
     explaining_other_shapes,
+    settings_of_checkpoint,
+    with_defaults_of_checkpoint,
 )
 from nnunetv2_crln.training.method.heads import Heads
 
@@ -25,11 +30,39 @@ PLANS = {
 INIT = {"plans": PLANS, "configuration": "3d", "dataset_json": {"labels": {"background": 0, "a": 1}}}
 
 
-def test_settings_are_compared_with_their_defaults():
+def checkpoint(**state):
+    return {"init_args": INIT, CHECKPOINT_STATE: state}
+
+
+def test_settings_are_compared_with_those_of_the_checkpoint():
+    before = CRLNSettings(num_prototypes=16, ema_decay=0.9)
+    assert settings_of_checkpoint(checkpoint(settings=dataclasses.asdict(before)), {}) == before
     now = CRLNSettings(num_prototypes=4, ema_decay=0.9, cps=False)
-    assert changed_settings(INIT, now, {}) == {"num_prototypes": (16, 4), "cps": (True, False)}
-    assert changed_settings(INIT, CRLNSettings(num_prototypes=16, ema_decay=0.9, cps=False), {"cps": False}) == {}
-    assert changed_settings({}, now, {}) is None
+    assert changed_settings(before, now) == {"num_prototypes": (16, 4), "cps": (True, False)}
+    assert changed_settings(before, before) == {}
+
+
+def test_checkpoints_without_settings_had_the_defaults_of_their_time():
+    former = CRLNSettings(ema_decay=0.9, cps=False, **FORMER_DEFAULTS)
+    assert settings_of_checkpoint(checkpoint(), {"cps": False}) == former
+
+
+@pytest.mark.parametrize(
+    "loaded", [{}, {CHECKPOINT_STATE: {}}, {"init_args": {}, CHECKPOINT_STATE: {}}, checkpoint(settings={"gone": 1})]
+)
+def test_settings_that_cannot_be_read_are_unknown(loaded):
+    assert settings_of_checkpoint(loaded, {}) is None
+
+
+def test_a_new_version_changes_only_what_the_plans_name():
+    before = CRLNSettings(num_prototypes=16, ema_decay=0.9, **FORMER_DEFAULTS)
+    # ema_decay has left the block, and confidence_threshold has come in.
+    now = CRLNSettings(num_prototypes=16, confidence_threshold=0.5)
+    kept = with_defaults_of_checkpoint(now, before, INIT, {"num_prototypes": 16, "confidence_threshold": 0.5})
+    assert changed_settings(before, kept) == {
+        "ema_decay": (0.9, CRLNSettings().ema_decay),
+        "confidence_threshold": (0.95, 0.5),
+    }
 
 
 def test_architecture_and_labels_are_compared_entry_by_entry():
