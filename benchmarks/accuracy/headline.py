@@ -65,13 +65,12 @@ def table(results: Path = RESULTS) -> list[str]:
     """
     titles = [*METHODS.values(), *(f"CRLN − {METHODS[rival]}" for rival in COMPARED)]
     names = ["data set, labelled of all", "iterations", "draws", *titles]
-    lines = [_line(row, results) for row in ROWS if _runs(row, "crln", results)]
+    runs = [(row, _runs_of_methods(row, results)) for row in ROWS]
+    lines = [_line(row, ran) for row, ran in runs if "crln" in ran]
     return [f"| {' | '.join(names)} |", "|---" * len(names) + "|", *lines]
 
 
-def _line(row: Row, results: Path) -> str:
-    runs = {method: _runs(row, method, results) for method in METHODS}
-    ran = {method: by_draw for method, by_draw in runs.items() if by_draw}
+def _line(row: Row, ran: dict[str, dict[int, dict[str, float]]]) -> str:
     draws = sorted(set.intersection(*(set(by_draw) for by_draw in ran.values())))
     means = {method: np.mean([_mean(by_draw[draw]) for draw in draws]) for method, by_draw in ran.items()}
     shown = {method: f"{mean:.1f}" for method, mean in means.items()}
@@ -80,8 +79,14 @@ def _line(row: Row, results: Path) -> str:
     by_method = dict(zip(shown, values, strict=True))
     cells = [f"{row.title}, {row.labelled} of {row.of}", f"{row.iterations:,}", str(len(draws))]
     cells += [by_method.get(method, "not run") for method in METHODS]
-    cells += [_difference(row, runs["crln"], runs[rival], draws) if rival in ran else "" for rival in COMPARED]
+    cells += [_difference(row, ran["crln"], ran[rival], draws) if rival in ran else "" for rival in COMPARED]
     return f"| {' | '.join(cells)} |"
+
+
+def _runs_of_methods(row: Row, results: Path) -> dict[str, dict[int, dict[str, float]]]:
+    """Return the Dice of each case in % by method and draw; methods without a run are left out."""
+    runs = {method: _runs(row, method, results) for method in METHODS}
+    return {method: by_draw for method, by_draw in runs.items() if by_draw}
 
 
 def _runs(row: Row, method: str, results: Path) -> dict[int, dict[str, float]]:

@@ -48,13 +48,13 @@ def settings_of_checkpoint(loaded: Mapping, fixed: Mapping[str, Any]) -> CRLNSet
     """
     try:
         values = loaded[CHECKPOINT_STATE].get("settings") or {**FORMER_DEFAULTS, **_block_of(loaded["init_args"])}
-        return CRLNSettings.from_plans({PLANS_BLOCK: {**values, **fixed}})
+        return CRLNSettings.from_plans({PLANS_BLOCK: values}, **fixed)
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
         return None
 
 
 def with_defaults_of_checkpoint(
-    now: CRLNSettings, before: CRLNSettings, init_args: Mapping, block: Mapping
+    now: CRLNSettings, before: CRLNSettings, init_args: Mapping, present_args: Mapping
 ) -> CRLNSettings:
     """Keep the values that a training took from the defaults of its version: a new version does not change them.
 
@@ -62,12 +62,12 @@ def with_defaults_of_checkpoint(
         now: Settings by the present plans and defaults.
         before: Settings of the checkpoint.
         init_args: Arguments of the checkpoint's trainer, which include its plans.
-        block: The "crln" block of the present plans.
+        present_args: Arguments of the present trainer.
 
     Returns:
         The present settings, with the checkpoint's values of all settings that neither of the two blocks names.
     """
-    named = {*_block_of(init_args), *block}
+    named = {*_block_of(init_args), *_block_of(present_args)}
     return dataclasses.replace(now, **{k: v for k, v in dataclasses.asdict(before).items() if k not in named})
 
 

@@ -80,7 +80,7 @@ def _has_known_parts(loss: Any, regions: bool) -> bool:
     return type(loss) is DC_and_CE_loss and _is_plain(loss.ce) and not loss.ce.label_smoothing
 
 
-def on_pseudo_labels(loss: nn.Module, regions: bool, setting: str = "nnunet") -> PseudoLabelLoss | None:
+def on_pseudo_labels(loss: nn.Module, regions: bool, setting: str) -> PseudoLabelLoss | None:
     """Build the loss for pseudo labels with the parts and weights of nnU-Net's loss for the labelled patches.
 
     Args:

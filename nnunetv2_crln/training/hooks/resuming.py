@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_LATEST, CHECKPOINT_STATE, PLANS_BLOCK
+from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_LATEST, CHECKPOINT_STATE
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training.checkpoint_changes import (
     changed_architecture,
@@ -121,8 +121,9 @@ class Resuming:
         before = settings_of_checkpoint(loaded, self.fixed_settings)
         if not self.was_initialized:
             if before is not None:
-                block = self.configuration_manager.configuration.get(PLANS_BLOCK, {})
-                self.settings = with_defaults_of_checkpoint(self.settings, before, loaded["init_args"], block)
+                self.settings = with_defaults_of_checkpoint(
+                    self.settings, before, loaded["init_args"], self.my_init_kwargs
+                )
             self.initialize()
         state = loaded[CHECKPOINT_STATE]
         settings = None if before is None else changed_settings(before, self.settings)

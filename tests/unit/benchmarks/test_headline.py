@@ -37,7 +37,7 @@ def write_run(folder, method, draw, dice):
 
 def line_of(folder):
     row = headline.Row("hippocampus", 4, 600, "MSD Hippocampus", "140 cases")
-    return [cell.strip() for cell in headline._line(row, folder).split("|")[1:-1]]
+    return [cell.strip() for cell in headline._line(row, headline._runs_of_methods(row, folder)).split("|")[1:-1]]
 
 
 def test_draws_that_not_all_methods_have_do_not_count(tmp_path):

@@ -42,7 +42,7 @@ def test_without_deep_supervision_it_is_the_loss_itself():
 @pytest.mark.parametrize("regions", [False, True])
 def test_a_loss_that_is_not_nnunets_cannot_be_used_on_pseudo_labels(regions):
     with pytest.raises(UserError, match=r"\"pseudo_label_loss\": \"nnunet\" needs nnU-Net's Dice"):
-        on_pseudo_labels(torch.nn.CrossEntropyLoss(), regions)
+        on_pseudo_labels(torch.nn.CrossEntropyLoss(), regions, "nnunet")
 
 
 IGNORE = 3
@@ -104,7 +104,7 @@ def test_what_pseudo_labels_would_lose_is_refused(loss, regions, deep_supervisio
     """Their loss has plain cross-entropy, whatever the trainer's has for the labelled patches."""
     whole = DeepSupervisionWrapper(loss, [1.0]) if deep_supervision else loss
     with pytest.raises(UserError, match=rf"without class weights and label smoothing, found {type(loss).__name__}"):
-        on_pseudo_labels(whole, regions)
+        on_pseudo_labels(whole, regions, "nnunet")
     assert on_pseudo_labels(whole, regions, "auto") is None
 
 

@@ -141,7 +141,7 @@ def test_the_dense_convolution_of_all_regions_runs_once():
 def test_the_loss_of_fully_trusted_pseudo_labels_is_nnunets():
     loss = DC_and_BCE_loss({}, {"batch_dice": False, "do_bg": True, "smooth": 1e-5, "ddp": False})
     logits, labels = torch.randn(2, 3, *GRID), torch.randint(0, 2, (2, 3, *GRID))
-    ours = on_pseudo_labels(loss, regions=True)
+    ours = on_pseudo_labels(loss, regions=True, setting="nnunet")
     torch.testing.assert_close(ours(logits, labels, torch.ones(2, 3, *GRID)), loss(logits, labels))
     half = torch.ones(2, 3, *GRID)
     half[:, :, 2:] = 0
