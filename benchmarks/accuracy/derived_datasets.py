@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +11,14 @@ import numpy as np
 from beds import Case, raw_cases
 from measuring import networks, segmenter
 from preparing import link, plan_and_preprocess, write_cases
+from run_queue import lock_of
 from runs import Run
 from trainers import build_trainer, final_checkpoint, training_dataset
+
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.locking import FolderLock
+
+SECONDS_BETWEEN_LOOKS = 5
 
 
 def dataset_of(run: Run, work: Path) -> str:
@@ -23,6 +30,21 @@ def dataset_of(run: Run, work: Path) -> str:
     dataset = training_dataset(run)
     if dataset == run.dataset:
         return dataset
+    with lock_of(work, dataset) as lock:
+        _wait_for(lock)  # runs of several methods need the same dataset, perhaps at once
+        _write_unless_done(run, work, dataset)
+    return dataset
+
+
+def _wait_for(lock: FolderLock) -> None:
+    while True:
+        try:
+            return lock.acquire("another run writes the dataset")
+        except UserError:
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+
+
+def _write_unless_done(run: Run, work: Path, dataset: str) -> None:
     done = work / "preprocessed" / dataset / "prepared"
     maker = run.maker()
     made_by = maker.name if maker else ""
@@ -33,7 +55,7 @@ def dataset_of(run: Run, work: Path) -> str:
                 f"{dataset} was made by {before or 'an unknown run'}, and {run.name} needs that of {made_by}. "
                 "Choose another --work."
             )
-        return dataset
+        return
     raw = work / "raw" / dataset
     annotated = WRITERS[run.method_spec.dataset](run, work, raw)
     content = _dataset_json(work / "raw" / run.dataset)
@@ -42,7 +64,6 @@ def dataset_of(run: Run, work: Path) -> str:
     (raw / "dataset.json").write_text(json.dumps(content, indent=1))
     plan_and_preprocess(run, work, dataset, unlabelled=run.method_spec.dataset == "repeated")
     done.write_text(made_by, encoding="utf-8")
-    return dataset
 
 
 def _write_recipe(run: Run, work: Path, folder: Path) -> list[Case]:

@@ -24,6 +24,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "accuracy"
 METHODS = {"supervised": "supervised", "mean_teacher": "mean teacher", "crln": "CRLN"}
 COMPARED = ("mean_teacher", "supervised")
 WARM_START, LEARNING_RATE = 1000, 0.05
+SETTING = ("iterations", "warm_start", "learning_rate", "plan", "scale", "features", "override")
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,10 @@ def _runs(row: Row, method: str, results: Path) -> dict[int, dict[str, float]]:
     found = {}
     for path in sorted((results / row.bed).glob(f"{row.bed}__{method}__{row.labelled}labelled__*.json")):
         run = json.loads(path.read_text(encoding="utf-8"))
-        wanted = (row.iterations, WARM_START, LEARNING_RATE, "cpu", {})
-        if (run["iterations"], run["warm_start"], run["learning_rate"], run["plan"], run["override"]) == wanted:
+        wanted = (row.iterations, WARM_START, LEARNING_RATE, "cpu", 1, None, {})
+        if tuple(run[key] for key in SETTING) == wanted:
+            if run["draw"] in found:
+                raise SystemExit(f"{path}: another file has the same method and draw. Remove one of them.")
             found[run["draw"]] = dice_of_cases(run)
     return found
 

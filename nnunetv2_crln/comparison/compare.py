@@ -64,7 +64,8 @@ def compare(options: CompareOptions) -> str:
     dataset_json = read_dataset_json(folders.raw)
     labelled = list(find_labelled_cases(folders.raw, dataset_json))
     partly = annotated_labels(dataset_json, labelled)
-    cases = held_out_cases(folders.preprocessed, labelled, options.folds, leave_out=partly)
+    held_out = held_out_cases(folders.preprocessed, labelled, options.folds, leave_out=partly)
+    cases = sorted(set().union(*held_out.values()))
     print(f"{folders.name}: {len(cases)} held-out cases in fold(s) {', '.join(map(str, options.folds))}")
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
         print_warnings([warning])
@@ -74,7 +75,8 @@ def compare(options: CompareOptions) -> str:
     results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results)
     teachers = [teacher_of(run, options, results) for run in runs if run.method == RECIPE]
-    refuse_models_of_other_data([*runs, *teachers], options, folders.preprocessed)
+    split = held_out_cases(folders.preprocessed, labelled, options.folds)
+    refuse_models_of_other_data([*runs, *teachers], options, folders.preprocessed, split)
     options.output.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
         lock = locks.enter_context(FolderLock(options.output / COMPARISON_LOCK))
@@ -249,14 +251,15 @@ def _evaluate(
     _refuse_predictions_of_others(folder)  # again: the trainings may have taken days
     folder.mkdir(parents=True, exist_ok=True)
     (folder / COMPARISON_MARK).touch()
-    for former in folder.iterdir():
-        if former.name != COMPARISON_MARK:
-            former.unlink()
     dataset_json = read_dataset_json(folders.raw)
+    ending = dataset_json["file_ending"]
+    for former in list(folder.glob(f"*{ending}")):  # predictions of an earlier comparison, and nothing of the user's
+        for path, _ in with_companions(former, former, is_label=True):
+            path.unlink()
     for run in runs:
         if run.method == method:
-            for path in sorted(run.validation.glob(f"*{dataset_json['file_ending']}")):
-                if path.name.removesuffix(dataset_json["file_ending"]) in cases:
+            for path in sorted(run.validation.glob(f"*{ending}")):
+                if path.name.removesuffix(ending) in cases:
                     for source, place in with_companions(path, folder / path.name, is_label=True):
                         shutil.copyfile(source, place)
     labels = folders.preprocessed / "gt_segmentations"

@@ -52,7 +52,7 @@ def _measure(training: Training, options: CompareOptions) -> dict[str, float]:
     command += ["-p", options.plans_name, "-device", options.device]
     with tempfile.TemporaryDirectory() as results:
         environment = {**os.environ, "nnUNet_results": results, **gpu_environment(options.gpus[:1])}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, encoding="utf-8")
+        done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", errors="replace")
     lines = [line for line in done.stdout.splitlines() if line.startswith(RESULT_MARK)]
     if done.returncode or not lines:
         last = "\n".join([*done.stdout.splitlines()[-5:], *done.stderr.splitlines()[-15:]])

@@ -6,17 +6,16 @@ from collections.abc import Container, Sequence
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.evaluation.comparison import FEWEST_FOR_A_TEST
 from nnunetv2_crln.layout import NUM_FOLDS, SPLITS_FILE
 from nnunetv2_crln.plan_and_preprocess.splits import read_splits, usual_split
 
-FEWEST_FOR_A_TEST = 6
-"""With five pairs a two-sided signed-rank test cannot fall below p = 2 / 2^5 = 0.06, whatever they are."""
 FEW = 20
 
 
 def held_out_cases(
     preprocessed: Path, labelled: Sequence[str], folds: Sequence[int], leave_out: Container[str] = ()
-) -> list[str]:
+) -> dict[int, list[str]]:
     """Return the validation cases of some folds, from splits_final.json or from the split that nnU-Net will make.
 
     Args:
@@ -26,7 +25,7 @@ def held_out_cases(
         leave_out: Cases whose labels are not complete.
 
     Returns:
-        Names of the cases.
+        Names of the cases by fold.
 
     Raises:
         UserError: The file is damaged, or a fold does not exist or has no validation case.
@@ -48,7 +47,7 @@ def held_out_cases(
         raise UserError(
             f"-f {empty[0]}: this fold of {file} holds out no completely labelled case. Nothing could be compared."
         )
-    return sorted({case for cases in held_out.values() for case in cases})
+    return held_out
 
 
 def warn_about_few(number: int, all_folds: bool) -> str:

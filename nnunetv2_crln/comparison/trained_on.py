@@ -1,12 +1,13 @@
-"""Refuse models that were trained on other labelled cases or plans than those that are there now.
+"""Refuse models that were trained on other labelled cases, folds or plans than those that are there now.
 
-nnU-Net keeps dataset.json and the plans of a training in the folder of its model. Without a look at them, a supervised
-model of ten labelled cases would count as finished beside one of CRLN that learned from thirty.
+nnU-Net keeps dataset.json and the plans of a training in the folder of its model, and the predictions of the cases that
+the fold held out. Without a look at them, a supervised model of ten labelled cases would count as finished beside one
+of CRLN that learned from thirty.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -19,13 +20,16 @@ from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import plan_key
 from nnunetv2_crln.utilities.json_files import read_users_json
 
 
-def refuse_models_of_other_data(runs: Sequence[Training], options: CompareOptions, preprocessed: Path) -> None:
-    """Refuse models, finished or not, of other labelled cases or plans than the present ones.
+def refuse_models_of_other_data(
+    runs: Sequence[Training], options: CompareOptions, preprocessed: Path, held_out: Mapping[int, Collection[str]]
+) -> None:
+    """Refuse models, finished or not, of other labelled cases, folds or plans than the present ones.
 
     Args:
         runs: Trainings of the comparison.
         options: Options of the command.
         preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        held_out: Validation cases of each fold now, those with incomplete labels included.
 
     Raises:
         UserError: There are such models; the message names them.
@@ -37,7 +41,11 @@ def refuse_models_of_other_data(runs: Sequence[Training], options: CompareOption
         if not (dataset_file.is_file() and plans_file.is_file()):
             continue  # not trained yet
         former = _read(dataset_file)
-        if reason := _other_cases(run, former, dataset_json) or _other_plans(_read(plans_file), plans, options):
+        if reason := (
+            _other_cases(run, former, dataset_json)
+            or _other_fold(run, held_out[run.fold], dataset_json["file_ending"])
+            or _other_plans(_read(plans_file), plans, options)
+        ):
             reasons[folder] = reason
     if reasons:
         raise UserError(
@@ -72,6 +80,15 @@ def _other_cases(run: Training, former: dict, present: dict) -> str:
         return f"{number} labelled cases, now {now}"
     names, present_names = (each.get("labelled_cases") for each in (record, present.get(DATASET_RECORD, {})))
     return "other labelled cases" if names and present_names and names != present_names else ""
+
+
+def _other_fold(run: Training, held_out: Collection[str], file_ending: str) -> str:
+    """Return in which way the cases differ that a finished training has held out and so predicted; empty if not."""
+    if not run.is_finished:
+        return ""
+    predicted = {path.name.removesuffix(file_ending) for path in run.validation.glob(f"*{file_ending}")}
+    different = sorted(predicted ^ set(held_out))
+    return f"another split: fold {run.fold} differs in {listing(different)}" if different else ""
 
 
 def _other_plans(former: dict, present: dict, options: CompareOptions) -> str:

@@ -23,7 +23,7 @@ from nnunetv2_crln.demo.plans import DEMO_PLANS, write_demo_plans
 from nnunetv2_crln.demo.settings import DemoSettings
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
-from nnunetv2_crln.utilities.json_files import write_json
+from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 DATASET_ID = dataset_number(DATASET_NAME)
 CONFIGURATION = "3d_fullres"
@@ -121,21 +121,20 @@ class Demo:
             UserError: The folder was not made by the demo.
         """
         wanted = {"version": __version__, **json.loads(json.dumps(asdict(self.settings)))}
-        stamp = self.output / STAMP
-        if stamp.is_file():
-            if json.loads(stamp.read_text(encoding="utf-8")) != wanted:
-                print(f"{self.output} holds a demo of other settings: starting afresh.")
-                # Nothing else: users may export nnU-Net's folders, too, and keep datasets of their own in them.
-                logs = self.output / _LOGS
-                for folder in (self.raw, self.preprocessed, self.results, self.comparison.output, logs):
-                    shutil.rmtree(folder, ignore_errors=True)
-        elif self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
-            raise UserError(
-                f"{self.output} exists and was not made by nnUNetv2_crln_demo (no {STAMP} in it). "
-                "Choose another folder with -o."
-            )
+        former = _read_stamp(self.output / STAMP)
+        if former is None:
+            if self.output.exists() and (not self.output.is_dir() or any(self.output.iterdir())):
+                raise UserError(
+                    f"{self.output} exists and was not made by nnUNetv2_crln_demo (no {STAMP} of it in there). "
+                    "Choose another folder with -o."
+                )
+        elif former != wanted:
+            print(f"{self.output} holds a demo of other settings: starting afresh.")
+            # Nothing else: users may export nnU-Net's folders, too, and keep datasets of their own in them.
+            for folder in (self.raw, self.preprocessed, self.results, self.comparison.output, self.output / _LOGS):
+                shutil.rmtree(folder, ignore_errors=True)
         self.output.mkdir(parents=True, exist_ok=True)
-        write_json(wanted, stamp)
+        write_json(wanted, self.output / STAMP)
 
     def _plan(self) -> None:
         """Plan and preprocess, then write the demo's split and plans."""
@@ -146,6 +145,17 @@ class Demo:
         run_queue([QueuedCommand("planning and preprocessing", arguments, log, self.preprocessed)], [{}])
         write_demo_split(self.preprocessed, self.settings.labelled, self.settings.held_out)
         write_demo_plans(self.preprocessed, self.settings.seed)
+
+
+def _read_stamp(path: Path) -> dict | None:
+    """Return the settings of the demo that made a folder; None if no demo did, whatever a file of this name holds."""
+    if not path.is_file():
+        return None
+    try:
+        stamp = read_json(path)
+    except ValueError:
+        return None
+    return stamp if isinstance(stamp, dict) and {"version", "labelled", "unlabelled"} <= stamp.keys() else None
 
 
 @contextlib.contextmanager

@@ -25,8 +25,9 @@ def examine_dataset(dataset_id: int, processes: int = 1) -> list[Finding]:
         Findings, in the order of the checks.
     """
     findings = list(as_findings(_dataset, dataset_id, processes))
-    # One mistake in dataset.json is met by several checks.
-    return list({(finding.state, finding.found): finding for finding in reversed(findings)}.values())[::-1]
+    # One mistake in dataset.json is met by several checks, each under its own name; such errors have no other fix.
+    keys = [f.found if f.state == PROBLEM and not f.fix else f for f in findings]
+    return [finding for place, finding in enumerate(findings) if keys[place] not in keys[:place]]
 
 
 def _dataset(dataset_id: int, processes: int) -> Iterator[Finding]:

@@ -11,13 +11,13 @@ from nnunetv2_crln.errors import UserError, exact, listing
 from nnunetv2_crln.evaluation.metrics import mask_metrics
 from nnunetv2_crln.raw_dataset.classes import LabelDefinition
 from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
+from nnunetv2_crln.raw_dataset.readers import affine_of
 from nnunetv2_crln.utilities.nifti import check_nifti_is_complete
 
 # Rounding by other tools (NIfTI stores float32) stays far below these tolerances; a real mix-up does not.
 SPACING_TOLERANCE = 1e-3  # relative
 DIRECTION_TOLERANCE = 1e-3  # cosines
 ORIGIN_TOLERANCE = 1e-2  # voxels
-ORIGIN_OR_DIRECTION = ("origin", "direction", "original_affine")
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,11 @@ def read_segmentation(path: Path, reader_class: type) -> Segmentation:
         ) from error
     if len(labels) != 1:
         raise UserError(f"{path} has {len(labels)} channels, a label map has one. Save it with a single channel.")
-    geometry = {
-        key: np.asarray(value, dtype=float)
-        for stuff in ("sitk_stuff", "nibabel_stuff")
-        for key, value in properties.get(stuff, {}).items()
-        if key in ORIGIN_OR_DIRECTION
-    }
+    geometry = {}
+    if stuff := properties.get("sitk_stuff"):
+        geometry = {key: np.asarray(stuff[key], dtype=float) for key in ("origin", "direction")}
+    elif stuff := properties.get("nibabel_stuff"):
+        geometry = {"affine": affine_of(stuff)}
     return Segmentation(labels[0], tuple(float(size) for size in properties["spacing"]), geometry)
 
 
@@ -181,7 +180,7 @@ def check_geometry(
 
 
 def _origin(item: Segmentation) -> list[float]:
-    affine = item.geometry.get("original_affine")
+    affine = item.geometry.get("affine")
     return (item.geometry["origin"] if affine is None else affine[:3, 3]).tolist()
 
 
@@ -195,9 +194,7 @@ def _different_headers(reference: Segmentation, prediction: Segmentation) -> set
         if found is None or expected.shape != found.shape:
             different.add(key)
         elif not np.allclose(expected, found, rtol=0, atol=tolerance):
-            only_origin = key == "original_affine" and np.allclose(
-                expected[:3, :3], found[:3, :3], rtol=0, atol=tolerance
-            )
+            only_origin = key == "affine" and np.allclose(expected[:3, :3], found[:3, :3], rtol=0, atol=tolerance)
             different.add("origin" if only_origin else key)
     return different
 

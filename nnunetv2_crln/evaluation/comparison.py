@@ -12,6 +12,8 @@ from nnunetv2_crln.evaluation.metrics import METRICS
 
 # A 95 % interval depends on the outer 5 % of the resamples: 100 of them, as for the paper's sd, are too few.
 COMPARISON_RESAMPLES = 10_000
+FEWEST_FOR_A_TEST = 6
+"""With five pairs a two-sided signed-rank test cannot fall below p = 2 / 2^5 = 0.06, whatever they are."""
 
 
 def paired_difference(

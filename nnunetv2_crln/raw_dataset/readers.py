@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
+import numpy as np
 from nnunetv2.imageio import reader_writer_registry
 from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
@@ -66,6 +67,19 @@ def _why_unreadable(example: str, ending: str, is_label: bool) -> str:
             except Exception as error:
                 return explain_read_error(example, error, is_label)
     return "unknown reason"
+
+
+def affine_of(nibabel_stuff: Mapping[str, Any]) -> np.ndarray:
+    """Return the affine of the grid on which nnU-Net's nibabel readers return the voxels.
+
+    Args:
+        nibabel_stuff: Geometry as the reader returns it; one that reorients images keeps the file's affine beside that
+            of the reoriented voxels.
+
+    Returns:
+        Affine in mm, (4, 4), float64.
+    """
+    return np.asarray(nibabel_stuff.get("reoriented_affine", nibabel_stuff["original_affine"]), dtype=float)
 
 
 def image_endings() -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from nnunetv2_crln.layout import IMAGES_LABELLED
 from nnunetv2_crln.raw_dataset.cases import all_images, first_image, number_of_channels
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
-from nnunetv2_crln.raw_dataset.readers import reader_class_of
+from nnunetv2_crln.raw_dataset.readers import affine_of, reader_class_of
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_parallel
 
@@ -83,7 +83,7 @@ def _placement(properties: dict) -> tuple[float, ...]:
     if stuff := properties.get("sitk_stuff"):
         return (*stuff["origin"], *stuff["direction"])
     if stuff := properties.get("nibabel_stuff"):
-        return tuple(np.asarray(stuff["original_affine"], dtype=float).ravel())
+        return tuple(affine_of(stuff).ravel())
     return ()
 
 
@@ -92,7 +92,7 @@ def direction_of(properties: dict) -> tuple[float, ...]:
     if stuff := properties.get("sitk_stuff"):
         return tuple(stuff["direction"])
     if stuff := properties.get("nibabel_stuff"):
-        axes = np.asarray(stuff["original_affine"], dtype=float)[:3, :3]
+        axes = affine_of(stuff)[:3, :3]
         return tuple((axes / np.linalg.norm(axes, axis=0)).ravel())
     return ()
 

@@ -5,23 +5,22 @@ from __future__ import annotations
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
 from PIL import Image
 
-from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
+from nnunetv2_crln.evaluation.comparison import FEWEST_FOR_A_TEST
 from nnunetv2_crln.layout import CURVE_PREFIX, dataset_number
 from nnunetv2_crln.reporting.blocks import Answer, Picture, code
 from nnunetv2_crln.reporting.curves import finite_points
 from nnunetv2_crln.reporting.figures import bytes_uri
 from nnunetv2_crln.reporting.fold import Fold
 from nnunetv2_crln.reporting.overlay import DPI, PANEL_INCHES
+from nnunetv2_crln.reporting.paired_scores import EvaluationPair, PairedFold, foreground_difference
 from nnunetv2_crln.reporting.remarks import FEWEST_EPOCHS, remarks
 from nnunetv2_crln.reporting.section_groups import far_groups
-from nnunetv2_crln.reporting.section_scores import paired_dice, validates_on_training_cases
 from nnunetv2_crln.utilities.advice import command_line
 
 THUMBNAILS = 3
@@ -30,18 +29,18 @@ THUMBNAIL_PANELS = 4
 GOOD_PSEUDO_LABELS = 0.7
 
 
-def answers(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping, Mapping]]) -> list[Answer]:
-    """Answer the first questions about a fold.
+def answers(fold: Fold, pairs: Sequence[PairedFold], given: Sequence[EvaluationPair]) -> list[Answer]:
+    """Answer the first questions about a model.
 
     Args:
-        fold: Fold of the model.
-        baseline: Fold of the baseline, if there is one.
-        pairs: Evaluations of both.
+        fold: First fold of the model, whose pseudo labels are described.
+        pairs: Folds of the model that have one of the baseline beside them.
+        given: Evaluations of model and baseline that the user has given.
 
     Returns:
         One answer per question, in the order of reading.
     """
-    return [did_it_help(fold, baseline, pairs), pseudo_labels(fold), annotate_next(fold), what_to_change(fold)]
+    return [did_it_help(fold, pairs, given), pseudo_labels(fold), annotate_next(fold), what_to_change(fold)]
 
 
 def supervised_trainer(trainer: str) -> str:
@@ -62,19 +61,19 @@ def supervised_trainer(trainer: str) -> str:
     return f"nnUNetTrainer{length[0] if length else ''}"
 
 
-def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping, Mapping]]) -> Answer:
-    """Compare the mean Dice with the baseline's; without a baseline, explain how to get one.
+def did_it_help(fold: Fold, pairs: Sequence[PairedFold], given: Sequence[EvaluationPair]) -> Answer:
+    """Compare the mean Dice of all folds with the baseline's; without a baseline, explain how to get one.
 
     Args:
-        fold: Fold of the model.
-        baseline: Fold of the baseline, if there is one.
-        pairs: Evaluations of both.
+        fold: First fold of the model.
+        pairs: Folds of the model that have one of the baseline beside them.
+        given: Evaluations of model and baseline that the user has given.
 
     Returns:
         The answer.
     """
     question = "Did the unlabelled data help?"
-    if baseline is None:
+    if not pairs:
         number = dataset_number(fold.plans.get("dataset_name", ""))
         plans, split = fold.plans.get("plans_name", "nnUNetPlans"), fold.folder.name.removeprefix("fold_")
         trainer = supervised_trainer(fold.trainer)
@@ -98,39 +97,25 @@ def did_it_help(fold: Fold, baseline: Fold | None, pairs: Sequence[tuple[Mapping
                 code(report),
             ],
         )
-    found = _foreground_difference(fold, baseline, pairs)
+    found = foreground_difference(pairs, given)
     if found is None:
         return Answer(question, "Unknown: no held-out case was scored by both models", "open")
     test, where = found
     difference, low, high = (100 * test[key] for key in ("difference", "ci_low", "ci_high"))
+    enough = test["n"] >= FEWEST_FOR_A_TEST
     verdict, state = "Not clear", "open"
-    if low > 0:
+    if enough and low > 0:
         verdict, state = "Yes", "good"
-    elif high < 0:
+    elif enough and high < 0:
         verdict, state = "No", "bad"
     # One case has no interval.
     interval = "" if math.isnan(low) else f"95 % interval {low:+.1f} to {high:+.1f}, "
     cases = f"{test['n']} {where} case{'s' if test['n'] > 1 else ''}"
-    means = f"{100 * test['mean_a']:.1f} against {100 * test['mean_b']:.1f} of {baseline.trainer}"
-    return Answer(question, f"{verdict}: {difference:+.1f} Dice points", state, [f"{means}; {interval}{cases}."])
-
-
-def _foreground_difference(
-    fold: Fold, baseline: Fold, pairs: Sequence[tuple[Mapping, Mapping]]
-) -> tuple[Mapping, str] | None:
-    """Return the paired test of the mean foreground Dice, and the kind of its cases."""
-    for ours, theirs in pairs:
-        try:
-            test = compare_evaluations(ours, theirs)["foreground_mean"]["Dice"]
-        except UserError:  # shown in its own section
-            continue
-        if test["n"]:
-            return test, "evaluated"
-    if validates_on_training_cases(fold, baseline):
-        return None
-    classes, a, b = paired_dice(fold, baseline)
-    test = paired_difference(a, b) if classes else {"n": 0}
-    return (test, "validation") if test["n"] else None
+    means = f"{100 * test['mean_a']:.1f} against {100 * test['mean_b']:.1f} of {pairs[0].baseline.trainer}"
+    details = [f"{means}; {interval}{cases}."]
+    if not enough:
+        details.append(f"Fewer than {FEWEST_FOR_A_TEST} cases cannot tell two models apart, whatever their scores.")
+    return Answer(question, f"{verdict}: {difference:+.1f} Dice points", state, details)
 
 
 def pseudo_labels(fold: Fold) -> Answer:
@@ -169,9 +154,8 @@ def annotate_next(fold: Fold) -> Answer:
     if not cases:
         return Answer(question, "Known at the end of the training", "open")
     shown = [case for case in cases if case in fold.overlays][:THUMBNAILS]
-    pictures = [
-        Picture(overlay_preview(fold.overlays[case][max(fold.overlays[case])]), case, code(case)) for case in shown
-    ]
+    previews = {case: overlay_preview(fold.overlays[case][max(fold.overlays[case])]) for case in shown}
+    pictures = [Picture(preview, case, code(case)) for case, preview in previews.items() if preview]
     verdict = ", ".join(cases[:THUMBNAILS])
     details = [
         f"The teacher is least confident in these of {len(cases)} cases. All of them are ranked below. Where it was "
@@ -189,14 +173,17 @@ def overlay_preview(picture: Path) -> str:
         picture: PNG file of an overlay.
 
     Returns:
-        Data URI.
+        Data URI; empty if the file is damaged.
     """
-    with Image.open(picture) as image:
-        width = min(image.width, round(THUMBNAIL_PANELS * PANEL_INCHES * DPI))
-        small = image.convert("RGB").crop((0, 0, width, image.height))
-        small.thumbnail((THUMBNAIL_WIDTH, 10 * THUMBNAIL_WIDTH))
-        buffer = io.BytesIO()
-        small.save(buffer, "PNG")
+    buffer = io.BytesIO()
+    try:
+        with Image.open(picture) as image:
+            width = min(image.width, round(THUMBNAIL_PANELS * PANEL_INCHES * DPI))
+            small = image.convert("RGB").crop((0, 0, width, image.height))
+    except (OSError, SyntaxError):  # PIL's errors for what is no picture, or a damaged one
+        return ""
+    small.thumbnail((THUMBNAIL_WIDTH, 10 * THUMBNAIL_WIDTH))
+    small.save(buffer, "PNG")
     return bytes_uri(buffer.getvalue())
 
 

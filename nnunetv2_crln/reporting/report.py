@@ -11,12 +11,13 @@ from nnunetv2_crln.model_folders import find_folds
 from nnunetv2_crln.reporting.answers import answers
 from nnunetv2_crln.reporting.blocks import Block, Heading, Link, Remarks, code, render_page
 from nnunetv2_crln.reporting.fold import Fold, read_fold
+from nnunetv2_crln.reporting.paired_scores import PairedFold
 from nnunetv2_crln.reporting.section_annotation import quality_section
 from nnunetv2_crln.reporting.section_groups import groups_section
 from nnunetv2_crln.reporting.section_scores import (
     comparison_section,
     evaluation_section,
-    paired_evaluations,
+    given_comparison_section,
     validation_section,
 )
 from nnunetv2_crln.reporting.section_training import curves_section, facts_section, overlay_section
@@ -54,18 +55,16 @@ def build_report(
     for fold in folds:
         blocks += _fold_blocks(fold, single=len(folds) == 1)
     blocks += evaluation_section([load_summary(path) for path in evaluations], evaluations)
-    compared = [(fold, _matching(fold, baselines)) for fold in folds]
-    pairs = [
-        paired_evaluations(fold, baseline, evaluations, baseline_evaluations) if baseline else []
-        for fold, baseline in compared
-    ]
-    for (fold, baseline), evaluated in zip(compared, pairs, strict=True):
-        if baseline is not None:
-            blocks += comparison_section(fold, baseline, evaluated)
+    pairs = [PairedFold(fold, baseline) for fold in folds if (baseline := _matching(fold, baselines))]
+    given = [(load_summary(a), load_summary(b)) for a, b in zip(evaluations, baseline_evaluations, strict=False)]
+    for pair in pairs:
+        blocks += comparison_section(pair)
+    if pairs:
+        blocks += given_comparison_section(given)
     return render_page(
         f"{first.trainer} on {name}",
         code(first.folder.parent),
-        answers(first, compared[0][1], pairs[0]),
+        answers(first, pairs, given),
         blocks,
         list(_links(folds, Path(page_folder))) if page_folder is not None else [],
     )

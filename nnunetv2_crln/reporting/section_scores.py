@@ -1,20 +1,17 @@
 """Build the report's sections on scores: validation, evaluations, comparison with a baseline."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
 from nnunetv2_crln.evaluation.formatting import metric_value, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS, Metric
-from nnunetv2_crln.evaluation.summary_file import load_summary
 from nnunetv2_crln.reporting.blocks import Block, Heading, Paragraph, Picture, Remarks, Table, code
 from nnunetv2_crln.reporting.figures import draw_comparison, png_uri
 from nnunetv2_crln.reporting.fold import Fold
 from nnunetv2_crln.reporting.formatting import class_name, plain_number
+from nnunetv2_crln.reporting.paired_scores import EvaluationPair, PairedFold, dice_of_cases
 
 
 def validation_section(fold: Fold) -> list[Block]:
@@ -66,17 +63,16 @@ def evaluation_section(evaluations: Sequence[Mapping], paths: Sequence[Path]) ->
     return parts
 
 
-def comparison_section(fold: Fold, baseline: Fold, pairs: Sequence[tuple[Mapping, Mapping]]) -> list[Block]:
+def comparison_section(pair: PairedFold) -> list[Block]:
     """Compare a fold with the baseline's.
 
     Args:
-        fold: Fold of the model.
-        baseline: Fold of the baseline.
-        pairs: Evaluations of both, see :func:`paired_evaluations`.
+        pair: Both folds.
 
     Returns:
         Heading, curves and tables.
     """
+    fold, baseline = pair.fold, pair.baseline
     parts: list[Block] = [
         Heading(2, f"Comparison with {baseline.trainer} ({fold.folder.name})"),
         Paragraph(code(baseline.folder), "lead"),
@@ -86,51 +82,29 @@ def comparison_section(fold: Fold, baseline: Fold, pairs: Sequence[tuple[Mapping
     figure = draw_comparison(fold.logging, baseline.logging)
     if figure is not None:
         parts.append(Picture(png_uri(figure), "Validation curves of both trainings"))
-    parts += _validation_comparison(fold, baseline)
+    parts += _validation_comparison(pair)
+    for ours, theirs in pair.evaluations().values():
+        parts += _evaluation_comparison(ours, theirs)
+    return parts
+
+
+def given_comparison_section(pairs: Sequence[EvaluationPair]) -> list[Block]:
+    """Compare the evaluations that the user has given.
+
+    Args:
+        pairs: Results of nnUNetv2_crln_evaluate for the model and for the baseline.
+
+    Returns:
+        Heading and tables; empty without evaluations.
+    """
+    parts: list[Block] = [Heading(2, "Comparison of the evaluations")] if pairs else []
     for ours, theirs in pairs:
         parts += _evaluation_comparison(ours, theirs)
     return parts
 
 
-def paired_evaluations(
-    fold: Fold, baseline: Fold, evaluations: Sequence[Path], baseline_evaluations: Sequence[Path]
-) -> list[tuple[Mapping, Mapping]]:
-    """Pair the evaluations of a fold with the baseline's: first the given ones, then those inside the folders.
-
-    Args:
-        fold: Fold of the model.
-        baseline: Fold of the baseline.
-        evaluations: Result files for the model.
-        baseline_evaluations: Result files for the baseline, in the same order.
-
-    Returns:
-        Contents of the result files, in pairs.
-    """
-    pairs = [(load_summary(a), load_summary(b)) for a, b in zip(evaluations, baseline_evaluations, strict=False)]
-    seen = validates_on_training_cases(fold, baseline)
-    inside = (
-        (path, baseline.folder / path.relative_to(fold.folder))
-        for path in fold.evaluations
-        if not (seen and path.parent.name == "validation")
-    )
-    return pairs + [(fold.evaluations[a], baseline.evaluations[b]) for a, b in inside if b in baseline.evaluations]
-
-
-def validates_on_training_cases(fold: Fold, baseline: Fold) -> bool:
-    """Say whether one of two folds is fold all, whose validation scores are no match for those of held-out cases.
-
-    Args:
-        fold: Fold of the model.
-        baseline: Fold of the baseline.
-
-    Returns:
-        True if nnU-Net validated one of them on its training cases.
-    """
-    return "fold_all" in (fold.folder.name, baseline.folder.name)
-
-
-def _validation_comparison(fold: Fold, baseline: Fold) -> list[Block]:
-    if validates_on_training_cases(fold, baseline):
+def _validation_comparison(pair: PairedFold) -> list[Block]:
+    if pair.validates_on_training_cases:
         return [
             Paragraph(
                 "Validation scores are not compared: fold all validates on its training cases, for its curves, too. "
@@ -138,7 +112,7 @@ def _validation_comparison(fold: Fold, baseline: Fold) -> list[Block]:
                 "note",
             )
         ]
-    classes, ours, theirs = paired_dice(fold, baseline)
+    classes, ours, theirs = dice_of_cases(pair.validation())
     if not classes:
         return []
     rows = []
@@ -146,7 +120,7 @@ def _validation_comparison(fold: Fold, baseline: Fold) -> list[Block]:
         test = paired_difference(ours[:, index], theirs[:, index])
         numbers = (plain_number(test[name]) for name in ("mean_a", "mean_b", "difference"))
         interval = f"{plain_number(test['ci_low'])} to {plain_number(test['ci_high'])}"
-        rows.append([class_name(fold.dataset, key), *numbers, interval, p_value(test["p_value"])])
+        rows.append([class_name(pair.fold.dataset, key), *numbers, interval, p_value(test["p_value"])])
     return [
         Heading(3, "Dice of the validation cases"),
         Table(["Class", "this model", "baseline", "difference", "95 % interval", "p"], rows),
@@ -158,32 +132,6 @@ _TEST_NOTE = (
     "Interval: paired bootstrap. p: Wilcoxon signed-rank, two-sided. Both describe the choice of cases, not of a "
     "training's seed."
 )
-
-
-def paired_dice(fold: Fold, baseline: Fold) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Return the Dice of nnU-Net's validation of two models, for the cases and classes that both have.
-
-    Args:
-        fold: Fold of the model.
-        baseline: Fold of the baseline.
-
-    Returns:
-        Keys of the classes, and the Dice of each model, (cases, classes); undefined values are NaN.
-    """
-    ours, theirs = _case_dice(fold), _case_dice(baseline)
-    cases = [case for case in ours if case in theirs]
-    classes = sorted({key for case in cases for key in ours[case] if key in theirs[case]})
-    a, b = (np.array([[side[case].get(key, math.nan) for key in classes] for case in cases]) for side in (ours, theirs))
-    return classes, a, b
-
-
-def _case_dice(fold: Fold) -> dict[str, dict[str, float]]:
-    """Return the Dice of nnU-Net's validation by case and class."""
-    found = {}
-    for entry in (fold.validation or {}).get("metric_per_case", []):
-        name = Path(entry["reference_file"]).name
-        found[name] = {key: float(metrics["Dice"]) for key, metrics in entry["metrics"].items()}
-    return found
 
 
 def _evaluation_comparison(ours: Mapping, theirs: Mapping) -> list[Block]:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 from nnunetv2_crln.errors import UserError
 
-_NAMES = ("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ESTALE")  # Windows lacks some
+_NAMES = (  # Windows lacks some
+    *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG", "EIO", "ESTALE"),
+    *("EEXIST", "ENOTDIR", "EISDIR", "ENAMETOOLONG", "ELOOP"),
+)
 ENVIRONMENT = {getattr(errno, name) for name in _NAMES if hasattr(errno, name)}
 """Errors of the place where files lie, as opposed to mistakes of this package."""
 
@@ -32,7 +35,8 @@ def run(command: Callable[[], None]) -> None:
         files = " → ".join(str(file) for file in (error.filename, error.filename2) if file)
         place = f"{files}: " if files else ""
         print(
-            f"Error: {place}{error.strerror}. Check permissions and free disk space, then run the same command again.",
+            f"Error: {place}{error.strerror}. Check the path, its permissions and the free disk space, then run the "
+            "same command again.",
             file=sys.stderr,
         )
         sys.exit(2)

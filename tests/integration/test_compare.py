@@ -256,6 +256,25 @@ def test_predictions_of_a_comparison_are_replaced(dataset, trained, tmp_path):
         (predictions / "of_another_fold.nii.gz").touch()
 
 
+def test_files_of_the_user_beside_the_predictions_are_kept(dataset, trained, tmp_path):
+    cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+    predictions = tmp_path / "out" / "predictions" / "crln"
+    own = [predictions / "notes.txt", predictions / ".ipynb_checkpoints" / "look.ipynb"]
+    own[1].parent.mkdir()
+    for path in own:
+        path.write_text("mine")
+    cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+    assert all(path.read_text() == "mine" for path in own)
+
+
+def test_models_of_another_split_are_named(dataset, trained, tmp_path):
+    cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+    write_json([{"train": ["lab_001"], "val": ["lab_000", "lab_002"]}], dataset.folder / SPLITS_FILE)
+    with pytest.raises(UserError, match=r"2 model\(s\).*another split: fold 0 differs in lab_000, lab_001.*Rename"):
+        cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+    assert len(trained) == 2
+
+
 @pytest.fixture
 def whole_dataset(preprocessed, tmp_path):
     """Everything that trainings of a few steps need, with two held-out cases."""

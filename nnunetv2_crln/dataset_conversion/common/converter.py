@@ -6,7 +6,6 @@ same command again continues where it stopped.
 """
 
 import argparse
-import json
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD, RAW_LOCK, SPLITS_FILE, UNFINISHED_CONVERSION_FILE
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
 from nnunetv2_crln.utilities.files import remove_leftovers
-from nnunetv2_crln.utilities.json_files import write_json
+from nnunetv2_crln.utilities.json_files import read_users_json, write_json
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
 
@@ -191,7 +190,7 @@ def _check_target(folder: Path, wanted: dict, dataset_id: int) -> None:
     unfinished = folder / UNFINISHED_CONVERSION_FILE
     if not unfinished.is_file():
         raise UserError(f"{folder} exists already and is not overwritten. Remove it or choose another number with -d.")
-    if json.loads(unfinished.read_text(encoding="utf-8")) != wanted:
+    if read_users_json(unfinished, f"Remove {folder} to convert it anew.") != wanted:
         raise UserError(
             f"{folder} holds an unfinished conversion with other settings or cases (see its "
             f"{UNFINISHED_CONVERSION_FILE}). Use the same settings and case lists to finish it, or remove the folder."
@@ -210,7 +209,7 @@ def _splits_files(folder: Path, folds: list[dict[str, list[str]]]) -> list[Path]
     files = [folder / SPLITS_FILE]
     if nnUNet_preprocessed.is_set():
         read_by_nnunet = Path(nnUNet_preprocessed.get()) / folder.name / SPLITS_FILE
-        if read_by_nnunet.exists() and json.loads(read_by_nnunet.read_text(encoding="utf-8")) != folds:
+        if read_by_nnunet.exists() and read_users_json(read_by_nnunet, "Correct or remove it.") != folds:
             raise UserError(
                 f"{read_by_nnunet} exists and describes another split. Remove it (and the other preprocessed data of "
                 "that dataset), or choose another number with -d."

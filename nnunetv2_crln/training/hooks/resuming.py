@@ -89,7 +89,6 @@ class Resuming:
                 "skipped": self.gradient_step.state_dict(),
                 "seed": self.seed,
                 "pretrained": self.pretrained,
-                "deploy": self.settings.deploy,
                 "settings": dataclasses.asdict(self.settings),
             },
         }

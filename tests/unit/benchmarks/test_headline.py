@@ -25,13 +25,13 @@ def test_the_table_is_made_of_the_result_files(page, results):
     )
 
 
-def write_run(folder, method, draw, dice):
-    """A run whose cases have the given Dice in one class."""
+def write_run(folder, method, draw, dice, **other):
+    """A run whose cases have the given Dice in one class; ``other`` says how it differs from those of the table."""
     cases = {f"hippocampus_{number:03d}": {"Anterior": {"Dice": value}} for number, value in enumerate(dice)}
     setting = {"iterations": 600, "warm_start": 1000, "learning_rate": 0.05, "plan": "cpu", "override": {}}
-    content = {**setting, "draw": draw, "test": {"teacher": cases}}
+    content = {**setting, "scale": 1, "features": None, **other, "draw": draw, "test": {"teacher": cases}}
     (folder / "hippocampus").mkdir(exist_ok=True)
-    name = f"hippocampus__{method}__4labelled__draw{draw}.json"
+    name = f"hippocampus__{method}__4labelled__draw{draw}{''.join(map(str, other.values()))}.json"
     (folder / "hippocampus" / name).write_text(json.dumps(content))
 
 
@@ -47,6 +47,22 @@ def test_draws_that_not_all_methods_have_do_not_count(tmp_path):
     cells = line_of(tmp_path)
     assert cells[:6] == ["MSD Hippocampus, 4 of 140 cases", "600", "1", "70.0", "75.0", "**80.0**"]
     assert cells[6:] == ["+5.0 [+5.0, +5.0]", "+10.0 [+10.0, +10.0]"]
+
+
+@pytest.mark.parametrize("other", [{"features": 8}, {"scale": 2}, {"override": {"cps_weight": 1}}, {"iterations": 60}])
+def test_runs_of_other_settings_do_not_count(tmp_path, other):
+    for method, dice in (("supervised", 0.7), ("mean_teacher", 0.75), ("crln", 0.8)):
+        write_run(tmp_path, method, 0, [dice, dice])
+    expected = line_of(tmp_path)
+    write_run(tmp_path, "crln", 0, [0.1, 0.1], **other)
+    assert line_of(tmp_path) == expected
+
+
+def test_two_files_for_one_draw_are_refused(tmp_path):
+    for note in ("a", "b"):
+        write_run(tmp_path, "crln", 0, [0.1, 0.1], note=note)
+    with pytest.raises(SystemExit, match="same method and draw"):
+        line_of(tmp_path)
 
 
 def test_the_t_interval_is_that_of_the_draws(tmp_path):

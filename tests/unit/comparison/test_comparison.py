@@ -87,11 +87,11 @@ def test_a_training_is_continued_and_one_without_validation_is_validated(tmp_pat
 
 def test_held_out_cases_come_from_the_split(tmp_path):
     labelled = [f"c{i}" for i in range(10)]
-    assert len(held_out_cases(tmp_path, labelled, [0, 1, 2, 3, 4])) == 10
+    assert sorted(map(len, held_out_cases(tmp_path, labelled, [0, 1, 2, 3, 4]).values())) == [2] * 5
     with pytest.raises(UserError, match="too few for nnU-Net's 5 folds"):
         held_out_cases(tmp_path, labelled[:4], [0])
     write_json([{"train": ["c1"], "val": ["c0"]}, {"train": ["c0", "c1"], "val": []}], tmp_path / "splits_final.json")
-    assert held_out_cases(tmp_path, labelled, [0]) == ["c0"]
+    assert held_out_cases(tmp_path, labelled, [0]) == {0: ["c0"]}
     with pytest.raises(UserError, match="holds out no completely labelled case"):
         held_out_cases(tmp_path, labelled, [0], leave_out=["c0"])
     with pytest.raises(UserError, match="holds out no completely labelled case"):

@@ -11,7 +11,7 @@ from nnunetv2_crln.comparison.trainings import trainings
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities.json_files import write_json
 
-DATASET = {"numTraining": 4, "crln": {"labelled_cases": ["a", "b", "c", "d"]}}
+DATASET = {"file_ending": ".nii.gz", "numTraining": 4, "crln": {"labelled_cases": ["a", "b", "c", "d"]}}
 
 
 def plans(**changes) -> dict:
@@ -38,9 +38,9 @@ def write(path, content) -> None:
     write_json(content, path)
 
 
-def check(runs, options, reason) -> None:
+def check(runs, options, reason, held_out=("a",)) -> None:
     with pytest.raises(UserError, match=reason) if reason else contextlib.nullcontext():
-        refuse_models_of_other_data(runs, options, options.output.parent / "preprocessed")
+        refuse_models_of_other_data(runs, options, options.output.parent / "preprocessed", {0: held_out})
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,21 @@ def test_a_model_is_compared_with_the_present_data(runs, options, dataset_json, 
     write(model / "dataset.json", dataset_json)
     write(model / "plans.json", plans(**changes))
     check(runs, options, reason)
+
+
+@pytest.mark.parametrize(
+    ("held_out", "reason"), [("ab", ""), ("bc", "another split: fold 0 differs in a, c"), ("a", "fold 0 differs in b")]
+)
+def test_a_finished_model_of_another_split_is_refused(runs, options, held_out, reason):
+    fold = runs[0].folder
+    write(fold.parent / "dataset.json", DATASET)
+    write(fold.parent / "plans.json", plans())
+    (fold / "validation").mkdir(parents=True)
+    for name in ("a.nii.gz", "b.nii.gz", "summary.json"):
+        (fold / "validation" / name).touch()
+    check(runs, options, "", held_out)  # it will go on with the present split
+    (fold / "checkpoint_final.pth").touch()
+    check(runs, options, reason, held_out)
 
 
 @pytest.mark.parametrize(("number", "reason"), [(14, ""), (12, r"fold0 \(2 labelled cases, now 4\)")])

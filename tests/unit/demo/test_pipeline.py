@@ -25,6 +25,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.parametrize("content", ['{"title": "my web demo"}', "[1]", "no JSON", ""])
+def test_a_folder_with_a_foreign_file_of_the_same_name_is_refused(tmp_path, content):
+    (tmp_path / STAMP).write_text(content)
+    (tmp_path / "logs").mkdir()
+    with pytest.raises(UserError, match="was not made by nnUNetv2_crln_demo"):
+        Demo(tmp_path, FEW).write_dataset()
+    assert (tmp_path / STAMP).read_text() == content and (tmp_path / "logs").is_dir()
+
+
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="exists"):

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
+from nnunetv2_crln.doctor import dataset as dataset_checks
 from nnunetv2_crln.doctor.dataset import _domain_shift, _split, examine_dataset
-from nnunetv2_crln.doctor.finding import OK, PROBLEM, WARNING
+from nnunetv2_crln.doctor.finding import OK, PROBLEM, WARNING, Finding
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
 
@@ -55,6 +57,30 @@ def test_unlabelled_cases_far_from_the_labelled_ones_are_named(make_dataset, nnu
 def test_an_unknown_dataset_is_a_finding(nnunet_folders):
     (finding,) = examine_dataset(123)
     assert finding.state == PROBLEM
+
+
+def test_equal_findings_of_two_configurations_are_two(make_dataset, monkeypatch):
+    make_dataset()
+    same = [
+        Finding(PROBLEM, f"nnUNetPlans {name}", "unlabelled cases are not preprocessed", f"command -c {name}")
+        for name in ("2d", "3d_fullres")
+    ]
+    ready = [Finding(OK, f"nnUNetPlans {name}", "5 unlabelled cases ready") for name in ("2d", "3d_fullres")]
+    error = UserError("labels of dataset.json are wrong")
+
+    def check(*_):
+        yield from [*same, *ready]
+        raise error
+
+    def other_check(*_):
+        raise error
+        yield
+
+    monkeypatch.setattr(dataset_checks, "_preprocessed", check)
+    monkeypatch.setattr(dataset_checks, "_split", other_check)
+    found = examine_dataset(999)
+    assert [finding for finding in found if finding in same + ready] == same + ready
+    assert [finding.found for finding in found].count(str(error)) == 1
 
 
 def no_labelled_images(folder):

@@ -244,6 +244,17 @@ def test_geometry_of_the_nibabel_reader(dataset: Dataset) -> None:
         dataset.evaluate(dataset_json=content)
 
 
+def test_a_reader_that_reorients_compares_other_orientations(dataset: Dataset) -> None:
+    dataset.add("x", label_map(0), label_map(1))
+    reader = {"labels": LABELS, "file_ending": ".nii.gz", "overwrite_image_reader_writer": "NibabelIOWithReorient"}
+    expected = dataset.evaluate(dataset_json=reader)["cases"]["x"]["metrics"]
+    turned = sitk.DICOMOrient(sitk.ReadImage(str(dataset.labels / "x.nii.gz")), "RAS")
+    sitk.WriteImage(turned, str(dataset.labels / "x.nii.gz"))
+    assert dataset.evaluate(dataset_json=reader)["cases"]["x"]["metrics"] == expected
+    with pytest.raises(UserError, match="prediction's affine"):
+        dataset.evaluate(dataset_json={**reader, "overwrite_image_reader_writer": "NibabelIO"})
+
+
 def test_unknown_labels(dataset: Dataset) -> None:
     dataset.add("x", label_map(0), label_map(1) * 5)
     with pytest.raises(UserError, match=r"2 unknown label value\(s\): 5, 10 .* knows \[0, 1, 2\]"):

@@ -17,6 +17,7 @@ from nnunetv2_crln.model_folders import find_folds
 from nnunetv2_crln.reporting.answers import did_it_help
 from nnunetv2_crln.reporting.blocks import Paragraph, Table, code, render_page
 from nnunetv2_crln.reporting.fold import find_overlays, read_fold
+from nnunetv2_crln.reporting.paired_scores import PairedFold
 from nnunetv2_crln.reporting.progress_png import save_progress_png
 from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.reporting.section_training import chosen_epochs
@@ -57,7 +58,7 @@ def write_model(root, trainer="nnUNetTrainer_CRLN", fold="fold_0", dice=0.9, sto
     torch.save({"logging": logging, "network_weights": {}}, folder / "checkpoint_final.pth")
     cases = [
         {"reference_file": f"/x/case_{i}.nii.gz", "metrics": {"1": {"Dice": dice + 0.01 * i, "IoU": 0.5}}}
-        for i in range(4)
+        for i in range(6)
     ]
     mean = {"Dice": dice, "IoU": 0.5}
     (folder / "validation" / "summary.json").write_text(
@@ -70,9 +71,9 @@ def write_evaluation(path, factor=1.0):
     path.parent.mkdir(parents=True, exist_ok=True)
     cases = {
         f"case_{i}": {
-            "metrics": {"organ": {**{m.key: factor * (0.5 + 0.1 * i) for m in METRICS}, "n_ref": 1, "n_pred": 1}}
+            "metrics": {"organ": {**{m.key: factor * (0.5 + 0.06 * i) for m in METRICS}, "n_ref": 1, "n_pred": 1}}
         }
-        for i in range(4)
+        for i in range(6)
     }
     tests = {m.key: STATISTICS for m in METRICS}
     write_json_with_nulls(
@@ -80,7 +81,7 @@ def write_evaluation(path, factor=1.0):
             "format_version": 1,
             "predictions_folder": str(path.parent),
             "classes": {"organ": [1]},
-            "num_cases": 4,
+            "num_cases": 6,
             "bootstrap": {"resamples": 100},
             "cases": cases,
             "mean": {"organ": tests},
@@ -217,7 +218,7 @@ def test_the_first_question_is_answered_first(tmp_path):
     model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer", dice=0.8)
     alone, compared = build_report(model), build_report(model, baseline)
     assert "Unknown: nothing to compare with" in alone and "--baseline" in alone
-    assert "Yes: +10.0 Dice points" in compared and "4 validation cases" in compared
+    assert "Yes: +10.0 Dice points" in compared and "6 validation cases" in compared
     assert "No: -10.0 Dice points" in build_report(baseline, model)
     assert compared.index("Did the unlabelled data help?") < compared.index("<h2>Curves")
 
@@ -243,13 +244,13 @@ def test_the_advised_report_can_be_pasted(tmp_path):
     assert shlex.split(html.unescape(command)) == words
 
 
-def write_dice(model, *cases):
+def write_dice(model, *cases, fold="fold_0", first=0):
     """Replace the Dice of the validation: for each case, that of each class."""
     entries = [
         {"reference_file": f"case_{i}.nii.gz", "metrics": {str(k): {"Dice": v} for k, v in enumerate(dice, 1)}}
-        for i, dice in enumerate(cases)
+        for i, dice in enumerate(cases, first)
     ]
-    (model / "fold_0" / "validation" / "summary.json").write_text(json.dumps({"metric_per_case": entries}))
+    (model / fold / "validation" / "summary.json").write_text(json.dumps({"metric_per_case": entries}))
 
 
 @pytest.mark.filterwarnings("error:Mean of empty slice")
@@ -267,11 +268,46 @@ def test_the_verdict_compares_the_same_classes_of_each_case(tmp_path):
 @pytest.mark.parametrize("swapped", [False, True])
 def test_a_difference_whose_interval_holds_zero_is_not_clear(tmp_path, swapped):
     model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer")
-    write_dice(model, (0.9,), (0.9,), (0.5,))
-    write_dice(baseline, (0.5,), (0.8,), (0.8,))
+    write_dice(model, *[(0.9,), (0.9,), (0.5,)] * 2)
+    write_dice(baseline, *[(0.5,), (0.8,), (0.8,)] * 2)
     first, second = (baseline, model) if swapped else (model, baseline)
-    answer = did_it_help(read_fold(first / "fold_0"), read_fold(second / "fold_0"), [])
+    pair = PairedFold(read_fold(first / "fold_0"), read_fold(second / "fold_0"))
+    answer = did_it_help(pair.fold, [pair], [])
     assert answer.verdict == f"Not clear: {'-' if swapped else '+'}6.7 Dice points" and answer.state == "open"
+
+
+@pytest.mark.parametrize(("cases", "verdict"), [(2, "Not clear"), (5, "Not clear"), (6, "Yes")])
+def test_a_verdict_needs_as_many_cases_as_a_test(tmp_path, cases, verdict):
+    model, baseline = write_model(tmp_path), write_model(tmp_path, "nnUNetTrainer")
+    write_dice(model, *[(0.801,)] * cases)
+    write_dice(baseline, *[(0.8,)] * cases)
+    page = build_report(model, baseline)
+    assert f"{verdict}: +0.1 Dice points" in page
+    assert ("Fewer than 6 cases cannot tell two models apart" in page) == (cases < 6)
+
+
+def test_the_verdict_is_that_of_all_folds(tmp_path):
+    models = [write_model(tmp_path, name) for name in ("nnUNetTrainer_CRLN", "nnUNetTrainer")]
+    for name in ("nnUNetTrainer_CRLN", "nnUNetTrainer"):
+        (tmp_path / "more").mkdir(exist_ok=True)
+        more = write_model(tmp_path / "more", name, "fold_1")
+        (more / "fold_1").rename(next(m for m in models if m.name == more.name) / "fold_1")
+    write_dice(models[0], *[(0.9,)] * 3)
+    write_dice(models[1], *[(0.8,)] * 3)
+    write_dice(models[0], *[(0.6,)] * 9, fold="fold_1", first=3)
+    write_dice(models[1], *[(0.8,)] * 9, fold="fold_1", first=3)
+    page = build_report(*models)
+    assert "No: -12.5 Dice points" in page and "12 validation cases" in page
+    # An evaluation of one fold alone says less than the validation of both.
+    write_evaluation(models[0] / "fold_0" / "validation" / "summary_crln.json")
+    write_evaluation(models[1] / "fold_0" / "validation" / "summary_crln.json", 0.5)
+    assert "No: -12.5 Dice points" in build_report(*models)
+    # Both folds have predicted the same test cases: their mean counts, once for each case.
+    for fold, factor in (("fold_0", 0.5), ("fold_1", 0.9)):
+        write_evaluation(models[0] / fold / "test" / "summary_crln.json", factor)
+        write_evaluation(models[1] / fold / "test" / "summary_crln.json", 1.0)
+    page = build_report(*models)
+    assert "No: -19.5 Dice points" in page and "6 evaluated cases" in page
 
 
 @pytest.mark.filterwarnings("error:Mean of empty slice")
@@ -289,7 +325,7 @@ def test_an_evaluation_counts_more_than_the_validation(tmp_path):
     write_evaluation(tmp_path / "a" / "summary_crln.json", 1.0)
     write_evaluation(tmp_path / "b" / "summary_crln.json", 0.5)
     page = build_report(model, baseline, [tmp_path / "a" / "summary_crln.json"], [tmp_path / "b" / "summary_crln.json"])
-    assert "Yes: +32.5 Dice points" in page and "4 evaluated cases" in page
+    assert "Yes: +32.5 Dice points" in page and "6 evaluated cases" in page
 
 
 def test_the_panel_names_the_cases_to_annotate(tmp_path):
@@ -301,6 +337,17 @@ def test_the_panel_names_the_cases_to_annotate(tmp_path):
     page = build_report(model)
     assert "case&lt;00&gt;, case&lt;01&gt;, case&lt;02&gt;" in page
     assert page.count('alt="case&lt;01&gt;"') == 1
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 60, 2000])
+def test_a_damaged_picture_is_left_out_of_the_panel(tmp_path, kept_bytes):
+    model = write_model(tmp_path)
+    write_json_with_nulls(quality(20), model / "fold_0" / "pseudo_label_quality.json")
+    save_progress_png({}, model / "fold_0" / "crln_overlays")
+    overlays = model / "fold_0" / "crln_overlays"
+    damaged = (overlays / "progress_crln.png").rename(overlays / "epoch_0009_case<01>.png")
+    damaged.write_bytes(damaged.read_bytes()[:kept_bytes])
+    assert 'alt="case&lt;01&gt;"' not in build_report(model)
 
 
 def test_files_are_linked_relative_to_the_page(tmp_path):

@@ -9,6 +9,8 @@ import pytest
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities.run_command import run
 
+ADVICE = "Check the path, its permissions and the free disk space, then run the same command again.\n"
+
 
 def raising(error: BaseException):
     def command() -> None:
@@ -24,19 +26,32 @@ def raising(error: BaseException):
         (
             PermissionError(errno.EACCES, "Permission denied", "/data/imagesUl"),
             2,
-            "Error: /data/imagesUl: Permission denied. Check permissions and free disk space, then run the same "
-            "command again.\n",
+            f"Error: /data/imagesUl: Permission denied. {ADVICE}",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device", "/a/x", None, "/b/x"),
             2,
-            "Error: /a/x → /b/x: No space left on device. Check permissions and free disk space, then run the same "
-            "command again.\n",
+            f"Error: /a/x → /b/x: No space left on device. {ADVICE}",
         ),
         (
             OSError(errno.ENOSPC, "No space left on device"),
             2,
-            "Error: No space left on device. Check permissions and free disk space, then run the same command again.\n",
+            f"Error: No space left on device. {ADVICE}",
+        ),
+        (
+            FileExistsError(errno.EEXIST, "File exists", "results"),
+            2,
+            f"Error: results: File exists. {ADVICE}",
+        ),
+        (
+            NotADirectoryError(errno.ENOTDIR, "Not a directory", "file/sub"),
+            2,
+            f"Error: file/sub: Not a directory. {ADVICE}",
+        ),
+        (
+            IsADirectoryError(errno.EISDIR, "Is a directory", "table.txt"),
+            2,
+            f"Error: table.txt: Is a directory. {ADVICE}",
         ),
         (KeyboardInterrupt(), 130, "Interrupted. Run the same command again to continue.\n"),
     ],
