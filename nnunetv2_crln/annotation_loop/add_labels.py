@@ -132,10 +132,11 @@ def add_labels(
         for label in new:
             _move(folders.raw, dataset_json["file_ending"], label)
         dataset_json = _count_again(folders)
-        _join_training_part(folders, [label.case for label in new])
         ready = bool(data) and preprocess
         if ready:
             _update_preprocessed(folders, data, dataset_json, [label.case for label in new], processes, show_progress)
+        # Last: a fold that names a case which could not be preprocessed cannot be trained.
+        _join_training_part(folders, [label.case for label in new])
     return AddedLabels([label.case for label in new], ready)
 
 

@@ -12,6 +12,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
+from nnunetv2_crln.plan_and_preprocess.labelled_status import preprocessed_otherwise
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier, plans_in
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
     plan_key,
@@ -54,7 +55,7 @@ def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
         One entry for each folder of preprocessed labelled cases.
 
     Raises:
-        UserError: A plans file is damaged, or it is unknown with which of several plans a folder was made.
+        UserError: A plans file is damaged, or none, or nobody knows which, of the plans fits the cases of a folder.
     """
     found: dict[Path, list[PreprocessedData]] = {}
     for _, plans in plans_in(folders.preprocessed):
@@ -68,6 +69,17 @@ def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
 
 def _made_with(candidates: list[PreprocessedData]) -> PreprocessedData:
     """Choose among plans that share a folder (all ResEnc planners do) those that its cases were made with."""
+    differences = [preprocessed_otherwise(each.folder, each.plans_manager, each.configuration) for each in candidates]
+    if all(differences):
+        plans = plans_identifier(candidates[0].folder.parent, candidates[0].plans_manager.plans)
+        command = preprocess_labelled_command(
+            candidates[0].plans_manager.dataset_name, [candidates[0].configuration], plans
+        )
+        raise UserError(
+            f"{candidates[0].folder} was not preprocessed with the present {plans}.json: {differences[0]}. New cases "
+            f"would have another spacing than the others. Preprocess the labelled cases again first: {command}"
+        )
+    candidates = [each for each, difference in zip(candidates, differences, strict=True) if not difference]
     if len(candidates) == 1:
         return candidates[0]
     keys = [

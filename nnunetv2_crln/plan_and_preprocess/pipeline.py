@@ -9,7 +9,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, did_you_mean, listing
-from nnunetv2_crln.layout import PLANS_BLOCK
+from nnunetv2_crln.layout import PLANS_BLOCK, SMALL_PLANS_SUFFIX
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_own_entries
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
@@ -184,7 +184,8 @@ def make_plans(dataset_id: int, folders: DatasetFolders, options: Options) -> st
             options.target_spacing,
             options.plans_name,
         )
-        if options.small:
+        # Small plans of an earlier run share the preprocessed data: they must not keep another spacing.
+        if options.small or (folders.preprocessed / f"{plans_name}{SMALL_PLANS_SUFFIX}.json").is_file():
             write_small_plans(folders.preprocessed / f"{plans_name}.json")
     print_warnings(warnings)
     if kept:

@@ -55,7 +55,7 @@ def unlabelled_status(
         )
     key = plan_key(plans_manager, configuration_manager)
     cases = read_json(unlabelled_info_file(folder))["cases"]
-    names = set(os.listdir(folder))
+    names = set(os.listdir(folder)) if folder.is_dir() else set()
     # Open many files at a time: there may be thousands of small ones on a network drive.
     with ThreadPoolExecutor() as pool:
         records = dict(zip(cases, pool.map(lambda case: case_record(folder, case, names), cases), strict=True))

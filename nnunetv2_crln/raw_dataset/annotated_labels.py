@@ -15,12 +15,15 @@ AnnotatedLabels = Mapping[str, frozenset[int]]
 """Annotated foreground classes of each case that lacks some; in all other cases every class is annotated."""
 
 
-def annotated_labels(dataset_json: Mapping[str, Any], cases: Collection[str]) -> AnnotatedLabels:
+def annotated_labels(
+    dataset_json: Mapping[str, Any], cases: Collection[str], may_be_absent: bool = False
+) -> AnnotatedLabels:
     """Read the ``"annotated_labels"`` of the ``"crln"`` block: by case, or by a pattern of case names, class names.
 
     Args:
         dataset_json: Content of dataset.json.
         cases: Names of the labelled cases.
+        may_be_absent: Pass over names without a case, such as those of cases that are not preprocessed.
 
     Returns:
         Annotated classes of the cases that lack some.
@@ -39,7 +42,7 @@ def annotated_labels(dataset_json: Mapping[str, Any], cases: Collection[str]) ->
     chosen_by: dict[str, str] = {}
     for key in sorted(entry, key=lambda key: key in cases):  # the names of single cases last: they overrule patterns
         matching = [key] if key in cases else [case for case in cases if fnmatchcase(case, key)]
-        if not matching:
+        if not matching and not may_be_absent:
             raise _error(f"names {key!r}, but no labelled case has this name.{did_you_mean(key, cases)}")
         for case in matching:
             if key != case and found.get(case, values[key]) != values[key]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from nnunetv2_crln.plan_and_preprocess.labelled_status import require_labelled_data
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
 from nnunetv2_crln.training.locks import lock_data, lock_fold
@@ -17,6 +18,7 @@ class SupervisedBaseline(CPUArithmetic):
 
     def initialize(self: Any) -> None:
         """Read the settings that the plans have for a CPU, and build the network."""
+        require_labelled_data(self.preprocessed_dataset_folder, self.plans_manager, self.configuration_name)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration)
         with freezing_unused_layers(self):
             super().initialize()

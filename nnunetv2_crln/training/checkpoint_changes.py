@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -53,21 +53,32 @@ def settings_of_checkpoint(loaded: Mapping, fixed: Mapping[str, Any]) -> CRLNSet
         return None
 
 
-def with_defaults_of_checkpoint(
-    now: CRLNSettings, before: CRLNSettings, init_args: Mapping, present_args: Mapping
-) -> CRLNSettings:
+def named_in_checkpoint(loaded: Mapping) -> Collection[str]:
+    """Return the settings that the plans named in the run that wrote a checkpoint.
+
+    Its ``init_args`` hold the plans of the first run alone; checkpoints of older versions say no more.
+
+    Args:
+        loaded: Content of the checkpoint.
+
+    Returns:
+        Names of settings.
+    """
+    named = loaded[CHECKPOINT_STATE].get("named_settings")
+    return _block_of(loaded["init_args"]) if named is None else named
+
+
+def with_defaults_of_checkpoint(now: CRLNSettings, before: CRLNSettings, named: Collection[str]) -> CRLNSettings:
     """Keep the values that a training took from the defaults of its version: a new version does not change them.
 
     Args:
         now: Settings by the present plans and defaults.
         before: Settings of the checkpoint.
-        init_args: Arguments of the checkpoint's trainer, which include its plans.
-        present_args: Arguments of the present trainer.
+        named: Settings that the plans name now, or named when the checkpoint was written.
 
     Returns:
-        The present settings, with the checkpoint's values of all settings that neither of the two blocks names.
+        The present settings, with the checkpoint's values of all settings that nobody has named.
     """
-    named = {*_block_of(init_args), *_block_of(present_args)}
     return dataclasses.replace(now, **{k: v for k, v in dataclasses.asdict(before).items() if k not in named})
 
 

@@ -14,8 +14,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage, plans_identifier
 from nnunetv2_crln.plan_and_preprocess.written_cases import unprocessed_labelled
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
-from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
 
 def plans_file(plans: dict) -> Path:
@@ -157,6 +157,26 @@ def explaining_architecture_errors(trainer: nnUNetTrainer) -> Iterator[None]:
         ) from error
 
 
+def raw_labelled_cases(preprocessed: str | Path) -> list[str]:
+    """Return the names of the labelled cases of the raw dataset; none where it is not at hand or something is wrong.
+
+    Args:
+        preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
+
+    Returns:
+        Names of the cases.
+    """
+    try:
+        return list(find_labelled_cases(_folders_of(preprocessed).raw))
+    except Exception:  # whatever is wrong with the raw dataset must not end a training, which does not need it
+        return []
+
+
+def _folders_of(preprocessed: str | Path) -> DatasetFolders:
+    name = Path(preprocessed).name
+    return DatasetFolders(name, Path(os.environ.get("nnUNet_raw", "")) / name, Path(preprocessed))
+
+
 def labelled_cases_left_out(preprocessed: str | Path, plans_manager: PlansManager, configuration: str) -> list[str]:
     """Describe the labelled cases that a training does not see, because nobody has preprocessed them.
 
@@ -168,31 +188,7 @@ def labelled_cases_left_out(preprocessed: str | Path, plans_manager: PlansManage
     Returns:
         One text, or none; also where the raw dataset is not at hand, which a training does not need.
     """
-    name = Path(preprocessed).name
-    folders = DatasetFolders(name, Path(os.environ.get("nnUNet_raw", "")) / name, Path(preprocessed))
     try:
-        return unprocessed_labelled(folders, plans_manager, [configuration])
-    except Exception:  # whatever is wrong with the raw dataset must not end a training, which does not need it
+        return unprocessed_labelled(_folders_of(preprocessed), plans_manager, [configuration])
+    except Exception:  # as above
         return []
-
-
-def require_labelled_data(data_folder: str | Path, plans: dict, configuration: str) -> None:
-    """Check that the labelled cases are preprocessed for these plans.
-
-    Args:
-        data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
-        plans: nnU-Net's plans.
-        configuration: Name of a configuration in them.
-
-    Raises:
-        UserError: They are not; the message names the commands.
-    """
-    folder = Path(data_folder)
-    if folder.is_dir() and any(folder.iterdir()):
-        return
-    name = plans_identifier(folder.parent, plans)
-    arguments = (str(plans["dataset_name"]), [configuration], name)
-    raise UserError(
-        f"{folder} has no preprocessed labelled cases. Run: {preprocess_labelled_command(*arguments)} "
-        f"and then: {preprocess_unlabelled_command(*arguments)}"
-    )

@@ -47,7 +47,7 @@ class PartlyAnnotated:
             UserError: The entry is malformed, or the labels are regions.
         """
         return cls(
-            annotated_labels(dataset_json, cases),
+            annotated_labels(dataset_json, cases, may_be_absent=True),
             label_manager.num_segmentation_heads,
             label_manager.ignore_label if label_manager.has_ignore_label else label_manager.num_segmentation_heads,
             "ignore" in dataset_json["labels"],

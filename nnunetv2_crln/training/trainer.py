@@ -8,6 +8,7 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.plan_and_preprocess.labelled_status import require_labelled_data
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import checks
@@ -87,6 +88,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
 
     def initialize(self) -> None:
         """Build nnU-Net's network, loss and optimiser, then the method around them."""
+        require_labelled_data(self.preprocessed_dataset_folder, self.plans_manager, self.configuration_name)
         seed_everything(derive_seed(self.initial_weights_seed, "weights", 0))
         with checks.explaining_architecture_errors(self), freezing_unused_layers(self):
             super().initialize()

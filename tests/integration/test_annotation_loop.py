@@ -176,6 +176,29 @@ def test_an_interrupted_run_is_continued(dataset, labels, monkeypatch):
     assert "unl_002" in json.dumps(read_json(dataset.preprocessed / SPLITS_FILE))
 
 
+def test_cases_that_cannot_be_preprocessed_join_no_fold(dataset, labels, monkeypatch):
+    splits = (dataset.preprocessed / SPLITS_FILE).read_bytes()
+    monkeypatch.setattr(
+        "nnunetv2_crln.annotation_loop.add_labels._update_preprocessed",
+        lambda *_: (_ for _ in ()).throw(UserError("1 labelled case(s) could not be preprocessed")),
+    )
+    with pytest.raises(UserError, match="could not be preprocessed"):
+        add_labels.command([*QUICK, str(labels)])
+    assert (dataset.preprocessed / SPLITS_FILE).read_bytes() == splits
+
+
+def test_new_cases_do_not_join_data_of_another_spacing(dataset, labels):
+    """As after planning again for another configuration, which leaves these data as they are."""
+    plans = dataset.preprocessed / "nnUNetPlans.json"
+    content = read_json(plans)
+    content["configurations"]["3d_fullres"]["spacing"] = [2.0, 2.0, 2.0]
+    write_json(content, plans)
+    before = state(dataset.preprocessed / "nnUNetPlans_3d_fullres")
+    with pytest.raises(UserError, match=r"was not preprocessed with the present nnUNetPlans.*nnUNetv2_preprocess"):
+        add_labels.command([*QUICK, str(labels)])
+    assert state(dataset.preprocessed / "nnUNetPlans_3d_fullres") == before
+
+
 def test_chosen_cases_alone_are_moved(dataset, labels, capsys):
     add_labels.command([*QUICK, "--no_pp", "--cases", "unl_002", "--", str(labels)])
     assert "They are not preprocessed yet" in (output := capsys.readouterr().out) and "nnUNetv2_train" not in output

@@ -9,6 +9,7 @@ from tiny_training import assert_equal_weights, train_epochs, weights
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import CHECKPOINT_STATE
+from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.checkpoint_changes import FORMER_DEFAULTS, SHAPING
 
 EPOCHS = 2
@@ -23,9 +24,9 @@ def other_patches(plans, configuration):
     configuration["batch_size"] = 3
 
 
-def continued(trainer_of, **changes):
-    """Do what ``nnUNetv2_train --c`` does with the checkpoint of the first epoch."""
-    trainer = trainer_of(epochs=EPOCHS, **changes)
+def continued(trainer_of, epochs=EPOCHS, **changes):
+    """Do what ``nnUNetv2_train --c`` does with the latest checkpoint."""
+    trainer = trainer_of(epochs=epochs, **changes)
     maybe_load_checkpoint(trainer, continue_training=True, validation_only=False)
     return trainer
 
@@ -99,6 +100,16 @@ def test_allowed_changes_are_logged(trainer_of):
     assert "settings changed since the first run: confidence_threshold: 0.75 → 0.6, ema_decay: 0.99 → 0.5" in log
 
 
+def test_a_setting_that_leaves_the_plans_again_has_its_default_again(trainer_of):
+    trainer = trainer_of(epochs=3)
+    train_epochs(trainer, 1)
+    for block in ({"cps_weight": 1.0}, {}):
+        trainer.locks.close()
+        trainer = continued(trainer_of, epochs=3, **block)
+        assert trainer.method.settings.cps_weight == block.get("cps_weight", CRLNSettings().cps_weight)
+        train_epochs(trainer, 1)
+
+
 def test_a_training_keeps_the_defaults_of_the_version_that_began_it(trainer_of):
     first = trainer_of(epochs=EPOCHS, **FORMER_DEFAULTS)
     train_epochs(first, 1)
@@ -106,7 +117,7 @@ def test_a_training_keeps_the_defaults_of_the_version_that_began_it(trainer_of):
     # As an older version wrote it: neither the plans nor the checkpoint name what was a default.
     path = Path(first.output_folder) / "checkpoint_latest.pth"
     checkpoint = torch.load(path, weights_only=False)
-    del checkpoint[CHECKPOINT_STATE]["settings"]
+    del checkpoint[CHECKPOINT_STATE]["settings"], checkpoint[CHECKPOINT_STATE]["named_settings"]
     block = checkpoint["init_args"]["plans"]["configurations"][checkpoint["init_args"]["configuration"]]["crln"]
     for name in FORMER_DEFAULTS:
         del block[name]

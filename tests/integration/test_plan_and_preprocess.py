@@ -102,6 +102,17 @@ def test_planning_again_keeps_what_the_user_wrote(dataset, capsys):
     assert "mine: patch 24 × 24 × 24, batch 3 labelled + 3 unlabelled" in output
 
 
+def test_small_plans_follow_the_plans_whose_data_they_share(dataset):
+    command([*QUICK, "--no_pp", "-c", "3d_fullres", "--small"])
+    small = dataset[1] / "nnUNetPlans_small.json"
+    content = read(small)
+    content["configurations"]["3d_fullres"]["crln"] = {"seed": 3}
+    small.write_text(json.dumps(content))
+    command([*QUICK, "--no_pp", "-c", "3d_fullres", "-overwrite_target_spacing", "2", "2", "2"])
+    assert read(small)["configurations"]["3d_fullres"]["spacing"] == [2, 2, 2]
+    assert read(small)["configurations"]["3d_fullres"]["crln"] == {"seed": 3}
+
+
 def test_other_planner_and_plans_name(dataset, capsys):
     command([*QUICK, "--no_pp", "-c", "3d_fullres", "-pl", "nnUNetPlannerResEncM", "-overwrite_plans_name", "Mine"])
     assert (dataset[1] / "Mine.json").is_file()

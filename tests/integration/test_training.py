@@ -1,5 +1,6 @@
 """Training inside nnU-Net on a tiny dataset: the parts together, stopping and resuming, deployment, refusals."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -260,11 +261,12 @@ def test_a_bad_block_names_its_key(trainer_of):
         trainer_of(cps_wieght=1)
 
 
-def test_missing_unlabelled_cases_are_named_before_training(trainer_of, preprocessed):
+@pytest.mark.parametrize("what", ["all", "folder"])
+def test_missing_unlabelled_cases_are_named_before_training(trainer_of, preprocessed, what):
     folder = preprocessed.preprocessed / NAME
     hidden = folder / "elsewhere"
     hidden.mkdir()
-    moved = [p for p in folder.iterdir() if "_unlabelled" in p.name]
+    moved = [p for p in folder.iterdir() if "_unlabelled" in p.name and (p.is_dir() or what == "all")]
     for path in moved:
         shutil.move(path, hidden / path.name)
     try:
@@ -274,6 +276,61 @@ def test_missing_unlabelled_cases_are_named_before_training(trainer_of, preproce
         for path in moved:
             shutil.move(hidden / path.name, path)
         hidden.rmdir()
+
+
+def other_spacing(plans, configuration):
+    configuration["spacing"] = [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainer_CRLN_short", "nnUNetTrainer_short"])
+def test_labelled_cases_of_another_spacing_are_refused(trainer_of, name):
+    """As those of plans that were made again for other configurations: nnU-Net would train on them."""
+    trainer = trainer_of(name, change=other_spacing)
+    with pytest.raises(UserError, match=r"lab_000 has 20 × 20 × 20 instead of 10 × 10 × 10 voxels.*v2_preprocess"):
+        trainer.initialize()
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainer_CRLN_short", "nnUNetTrainer_short"])
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_configuration_without_labelled_data_names_the_commands(trainer_of, preprocessed, name, exists):
+    folder = preprocessed.preprocessed / NAME / "nnUNetPlans_nothing"
+
+    def change(_, configuration):
+        configuration["data_identifier"] = folder.name
+
+    if exists:
+        folder.mkdir()
+    try:
+        with pytest.raises(UserError, match=r"has no preprocessed labelled cases\. Run: nnUNetv2_preprocess -d 990"):
+            trainer_of(name, change=change).initialize()
+    finally:
+        if exists:
+            folder.rmdir()
+
+
+def test_a_stray_file_among_the_labelled_cases_is_named(trainer_of, preprocessed):
+    stray = preprocessed.preprocessed / NAME / "nnUNetPlans_3d_fullres" / ".DS_Store"
+    stray.touch()
+    try:
+        with pytest.raises(UserError, match=r"several kinds \(DS_Store, b2nd\).*Remove \.DS_Store"):
+            trainer_of().initialize()
+    finally:
+        stray.unlink()
+
+
+@pytest.mark.parametrize("fold", ["all", 0])
+def test_a_damaged_labelled_case_is_named_or_not_needed(trainer_of, preprocessed, tmp_path, monkeypatch, fold):
+    shutil.copytree(preprocessed.preprocessed, tmp_path / "preprocessed")
+    folder = tmp_path / "preprocessed" / NAME
+    (folder / "splits_final.json").write_text('[{"train": ["lab_000"], "val": ["lab_001"]}]')
+    damaged = folder / "nnUNetPlans_3d_fullres" / "lab_002.b2nd"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    trainer = trainer_of(fold=fold)
+    monkeypatch.setattr(trainer, "preprocessed_dataset_folder_base", str(folder))
+    monkeypatch.setattr(trainer, "preprocessed_dataset_folder", str(damaged.parent))
+    refused = pytest.raises(UserError, match=r"1 preprocessed case\(s\) cannot be read: .*lab_002")
+    with refused if fold == "all" else contextlib.nullcontext():
+        trainer.run_training()
 
 
 def test_labelled_cases_that_are_not_preprocessed_are_named(trainer_of, preprocessed, tmp_path, monkeypatch):

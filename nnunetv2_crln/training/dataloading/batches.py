@@ -130,7 +130,7 @@ class UnlabelledBatches:
         """Return nnU-Net's next batch; foreground is oversampled as in labelled patches once its places are known."""
         known_places = self.refresh is not None and self.refresh.epoch is not None
         self.loader.oversample_foreground_percent = self.foreground_share if known_places else 0.0
-        with naming_damaged_cases(self.loader):
+        with naming_damaged_cases(getattr(self.loader, "_data", None)):
             return next(self.loader)
 
 
@@ -228,7 +228,7 @@ class SeededBatches:
         seed = self.seed_of(step)
         self.next_step += max(1, self.num_workers)
         seed_everything(seed)
-        with naming_damaged_cases(self.labelled):
+        with naming_damaged_cases(getattr(self.labelled, "_data", None)):
             batch = next(self.labelled)
         if self.highest_label is not None:
             refuse_unknown_labels(batch["keys"], batch["target"], self.highest_label)

@@ -14,24 +14,24 @@ from nnunetv2_crln.utilities.advice import PREPROCESS
 
 
 @contextlib.contextmanager
-def naming_damaged_cases(loader: Any) -> Iterator[None]:
+def naming_damaged_cases(dataset: Any) -> Iterator[None]:
     """Turn an error of a loader into one that names the damaged cases, if there are any.
 
     Args:
-        loader: Loader of nnU-Net; others, which hold no dataset, fail with their own error.
+        dataset: nnU-Net's dataset, or joined ones; None, of a loader without one, leaves errors as they are.
 
     Yields:
         Nothing; the loader makes its batch in the ``with`` block.
 
     Raises:
-        UserError: The block failed, and cases of the loader's dataset cannot be opened.
+        UserError: The block failed, and cases of the dataset cannot be opened.
     """
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        if damaged := damaged_cases(loader._data) if hasattr(loader, "_data") else {}:
+        if damaged := damaged_cases(dataset) if dataset is not None else {}:
             raise UserError(
                 f"{len(damaged)} preprocessed case(s) cannot be read: "
                 f"{listing(f'{files} ({reason})' for files, reason in damaged.items())}. They are damaged or "

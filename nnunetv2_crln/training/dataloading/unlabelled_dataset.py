@@ -13,7 +13,7 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import unlabelled_folder
 from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
 from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
-from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
+from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
 
 class UnlabelledDataset(nnUNetDatasetBlosc2):
@@ -64,10 +64,11 @@ def open_unlabelled_dataset(
             f"WARNING: {len(status.missing)} unlabelled cases are not preprocessed and take no part: "
             f"{listing(status.missing, 3)}. To add them: {command}"
         )
+    labelled_command = preprocess_labelled_command(plans_manager.dataset_name, [configuration], plans)
     if both := sorted(set(status.ready) & set(labelled)):
         raise UserError(
-            f"{len(both)} case(s) are both labelled and unlabelled: {listing(both)}. Remove them from "
-            f"imagesUl (or imagesTr) and run: {command} --clean"
+            f"{len(both)} case(s) are both labelled and unlabelled: {listing(both)}. Leave each in imagesTr or in "
+            f"imagesUl alone. Then, also if one has moved from one to the other, run: {labelled_command} && {command}"
         )
     identifier = plans_manager.get_configuration(configuration).data_identifier
     return UnlabelledDataset(str(unlabelled_folder(preprocessed_dataset_folder, identifier)), status.ready)

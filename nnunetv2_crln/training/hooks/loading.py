@@ -8,13 +8,16 @@ from typing import Any, ClassVar
 
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
+from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
 from nnunetv2_crln.plan_and_preprocess.splits import checked_split
 from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
+from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
 from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
 from nnunetv2_crln.training.dataloading.workers import WatchedWorkers, nnunet_without_workers
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
+from nnunetv2_crln.utilities.advice import preprocess_labelled_command
 
 LATE_SHARE = 0.2
 """Share of the steps of an epoch that may wait for their batch before a training says so."""
@@ -40,7 +43,8 @@ class Loading:
             self.preprocessed_dataset_folder_base, self.plans_manager, self.configuration_name
         ):
             self.print_to_log_file(f"WARNING: {text}")
-        with nnunet_without_workers(), self._labels_as_preprocessed():
+        labelled = self.dataset_class(self.preprocessed_dataset_folder)
+        with nnunet_without_workers(), self._labels_as_preprocessed(), naming_damaged_cases(labelled):
             train, validation = super().get_dataloaders()  # type: ignore[misc]
         self.unlabelled = self.open_unlabelled()
         streams = Streams(
@@ -87,15 +91,15 @@ class Loading:
 
     def do_split(self: Any) -> tuple[Sequence[str], Sequence[str]]:
         """Return nnU-Net's training and validation cases of this fold after checking them."""
-        checks.require_labelled_data(
-            self.preprocessed_dataset_folder, self.plans_manager.plans, self.configuration_name
-        )
+        plans = plans_identifier(self.preprocessed_dataset_folder_base, self.plans_manager.plans)
         split = checked_split(
             self.preprocessed_dataset_folder_base,
             self.fold,
             self._labelled_cases(),
             super().do_split,  # type: ignore[misc]
             self.print_to_log_file,
+            checks.raw_labelled_cases(self.preprocessed_dataset_folder_base),
+            preprocess_labelled_command(self.plans_manager.dataset_name, [self.configuration_name], plans),
         )
         return self._partly_annotated().split(self.fold, *split)
 

@@ -59,6 +59,7 @@ class Refreshing:
                 ),
                 self.settings.refresh_max_share,
                 self.print_to_log_file,
+                complete_labels=not labels.has_ignore_label,
             )
         return RefreshInForce(store, schedule)
 

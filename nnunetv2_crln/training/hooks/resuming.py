@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_LATEST, CHECKPOINT_STATE
+from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_LATEST, CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training.checkpoint_changes import (
     changed_architecture,
     changed_settings,
     describe,
     explaining_other_shapes,
+    named_in_checkpoint,
     settings_of_checkpoint,
     with_defaults_of_checkpoint,
 )
@@ -90,6 +91,7 @@ class Resuming:
                 "seed": self.seed,
                 "pretrained": self.pretrained,
                 "settings": dataclasses.asdict(self.settings),
+                "named_settings": sorted(self.configuration_manager.configuration.get(PLANS_BLOCK, {})),
             },
         }
         latest = os.path.basename(filename) == CHECKPOINT_LATEST
@@ -120,9 +122,9 @@ class Resuming:
         before = settings_of_checkpoint(loaded, self.fixed_settings)
         if not self.was_initialized:
             if before is not None:
-                self.settings = with_defaults_of_checkpoint(
-                    self.settings, before, loaded["init_args"], self.my_init_kwargs
-                )
+                present = self.configuration_manager.configuration.get(PLANS_BLOCK, {})
+                named = {*named_in_checkpoint(loaded), *present}
+                self.settings = with_defaults_of_checkpoint(self.settings, before, named)
             self.initialize()
         state = loaded[CHECKPOINT_STATE]
         settings = None if before is None else changed_settings(before, self.settings)

@@ -137,7 +137,10 @@ def usual_foreground_centre(labelled_dataset: nnUNetBaseDataset) -> tuple[float,
     """
     centres = []
     for case in list(labelled_dataset.identifiers)[:CASES_FOR_CENTRE]:
-        image, _, _, properties = labelled_dataset.load_case(case)
+        try:
+            image, _, _, properties = labelled_dataset.load_case(case)
+        except Exception:  # a damaged case that the training may not even use must not end it
+            continue
         # In datasets with an ignore label, nnU-Net's key for "all annotated voxels" starts with -1.
         places = [
             np.asarray(voxels)[:, -3:].mean(0)

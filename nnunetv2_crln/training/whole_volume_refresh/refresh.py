@@ -47,6 +47,7 @@ class WholeVolumeRefresh:
         teacher: Segments whole cases.
         max_share: Largest share of the training's time that all refreshes may take; None has no bound.
         print_line: Function that prints into the training's log.
+        complete_labels: Labels show every voxel of a class; where they may show a part, components mean nothing.
     """
 
     def __init__(
@@ -59,10 +60,12 @@ class WholeVolumeRefresh:
         teacher: Teacher,
         max_share: float | None,
         print_line: Callable[[str], None],
+        complete_labels: bool = True,
     ) -> None:
         self.store, self.schedule = store, schedule
         self._cases, self._labelled, self._regions = cases, labelled, regions
         self._teacher, self._max_share, self._print = teacher, max_share, print_line
+        self._complete = complete_labels
         self._oldest_checkpoint = schedule.first_epoch
         self._begin = time.monotonic()
         self._spent_here = 0.0
@@ -124,8 +127,10 @@ class WholeVolumeRefresh:
 
     @cached_property
     def single(self) -> np.ndarray:
-        """Classes that have one component in every labelled case, (K,)."""
-        return with_one_component(self._labelled_masks())
+        """Classes that have one component in every labelled case, (K,); none where labels may show a part of them."""
+        return (
+            with_one_component(self._labelled_masks()) if self._complete else np.zeros(len(self._regions), dtype=bool)
+        )
 
     def _labelled_masks(self) -> Iterator[np.ndarray]:
         for case in self._labelled.identifiers:

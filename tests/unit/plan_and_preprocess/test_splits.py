@@ -54,6 +54,15 @@ def test_cases_outside_of_the_data_are_refused(tmp_path):
         refuse_unknown_cases(tmp_path, 3, ["a", "../secret"], ["a", "b"])
 
 
+def test_cases_that_are_only_not_preprocessed_need_no_new_split(tmp_path):
+    raw = ["a", "b", "c"]
+    with pytest.raises(UserError, match=r": c\. They are in imagesTr; preprocess them: the command") as caught:
+        refuse_unknown_cases(tmp_path, 0, ["a", "c"], ["a", "b"], raw, "the command")
+    assert "new split" not in str(caught.value)
+    with pytest.raises(UserError, match="make a new split"):
+        refuse_unknown_cases(tmp_path, 0, ["d", "c"], ["a", "b"], raw, "the command")
+
+
 @pytest.mark.parametrize(("fold", "text"), [(2, "has the folds 0 to 1, not fold 2"), (-1, "not fold -1")])
 def test_a_fold_that_the_file_lacks_is_refused_instead_of_drawn(tmp_path, fold, text):
     write(tmp_path, ("abc", "de"), ("de", "abc"))

@@ -55,6 +55,11 @@ def test_what_makes_no_sense_is_refused(entry, message):
         read(entry)
 
 
+def test_a_training_passes_over_cases_that_are_not_preprocessed():
+    content = {"labels": LABELS, "crln": {"annotated_labels": {"new": ["liver"], "n_*": ["liver"], "a_1": ["liver"]}}}
+    assert annotated_labels(content, CASES, may_be_absent=True) == {"a_1": {1}}
+
+
 def test_regions_are_refused():
     with pytest.raises(UserError, match="region-based labels \\(whole\\)"):
         read({"a_1": ["core"]}, {"background": 0, "whole": [1, 2], "core": 2})

@@ -16,6 +16,7 @@ from nnunetv2_crln.training.checkpoint_changes import (
     changed_settings,
     describe,
     explaining_other_shapes,
+    named_in_checkpoint,
     settings_of_checkpoint,
     with_defaults_of_checkpoint,
 )
@@ -58,9 +59,8 @@ def test_a_new_version_changes_only_what_the_plans_name():
     before = CRLNSettings(num_prototypes=16, ema_decay=0.9, **FORMER_DEFAULTS)
     # ema_decay has left the block, and confidence_threshold has come in.
     now = CRLNSettings(num_prototypes=16, confidence_threshold=0.5)
-    present = copy.deepcopy(INIT)
-    present["plans"]["configurations"]["3d"]["crln"] = {"num_prototypes": 16, "confidence_threshold": 0.5}
-    kept = with_defaults_of_checkpoint(now, before, INIT, present)
+    named = {*named_in_checkpoint(checkpoint()), "num_prototypes", "confidence_threshold"}
+    kept = with_defaults_of_checkpoint(now, before, named)
     assert changed_settings(before, kept) == {
         "ema_decay": (0.9, CRLNSettings().ema_decay),
         "confidence_threshold": (0.95, 0.5),

@@ -1,7 +1,6 @@
 """Preprocessed files that a full disk or an interrupted copy left behind."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -36,8 +35,7 @@ def test_the_damaged_case_is_named_with_its_folder_and_the_way_out(tmp_path, dat
     dataset = dataset_in("x")
     assert damaged_cases(dataset) == {}
     cut(tmp_path / "x" / f"x_b{ending}")
-    loader = SimpleNamespace(_data=dataset)
-    with pytest.raises(UserError) as caught, naming_damaged_cases(loader):
+    with pytest.raises(UserError) as caught, naming_damaged_cases(dataset):
         dataset.load_case("x_b")
     message = str(caught.value)
     assert "remove these files and run nnUNetv2_crln_plan_and_preprocess" in message
@@ -55,8 +53,8 @@ def test_joined_cases_are_named_where_they_lie(tmp_path, dataset_in):
 
 
 def test_other_errors_stay_what_they_are(dataset_in):
-    loader = SimpleNamespace(_data=dataset_in("x"))
-    with pytest.raises(MemoryError), naming_damaged_cases(loader):
+    dataset = dataset_in("x")
+    with pytest.raises(MemoryError), naming_damaged_cases(dataset):
         raise MemoryError
-    with pytest.raises(UserError, match=r"^said before$"), naming_damaged_cases(loader):
+    with pytest.raises(UserError, match=r"^said before$"), naming_damaged_cases(dataset):
         raise UserError("said before")

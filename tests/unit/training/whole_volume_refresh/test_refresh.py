@@ -47,12 +47,14 @@ def with_a_false_component() -> np.ndarray:
     return image
 
 
-def making(folder, teacher, every=1, epochs=6, first_epoch=0, max_share=None, lines=None) -> WholeVolumeRefresh:
+def making(
+    folder, teacher, every=1, epochs=6, first_epoch=0, max_share=None, lines=None, **options
+) -> WholeVolumeRefresh:
     schedule = RefreshSchedule(every, epochs, 2, first_epoch, 2 * first_epoch)
     unlabelled = Cases(a=with_a_false_component(), b=LABEL, c=LABEL)
     printed = [] if lines is None else lines
     return WholeVolumeRefresh(
-        RefreshStore(folder), schedule, unlabelled, Cases(z=LABEL), [1], teacher, max_share, printed.append
+        RefreshStore(folder), schedule, unlabelled, Cases(z=LABEL), [1], teacher, max_share, printed.append, **options
     )
 
 
@@ -67,6 +69,15 @@ def test_foreground_places_and_removed_components_are_stored(tmp_path):
     assert store.read(0, "a").removed.tolist() == [[0, 0, 10]]
     assert len(store.read(0, "b").removed) == 0
     assert len(lines) == 1 and "3 unlabelled cases" in lines[0] and "background found in 1 cases" in lines[0]
+
+
+def test_labels_that_show_a_part_say_nothing_of_components(tmp_path):
+    """Of the second kidney of a scan in which one is annotated, for example."""
+    refresh = making(tmp_path, Teacher(), complete_labels=False)
+    assert refresh.single.tolist() == [False] and making(tmp_path, Teacher()).single.tolist() == [True]
+    refresh.after_epoch(0)
+    found = RefreshStore(tmp_path).read(0, "a")
+    assert len(found.removed) == 0 and len(found.places[1]) == LABEL.sum() + 1
 
 
 def test_a_killed_refresh_goes_on_where_it_stopped_but_not_with_other_weights(tmp_path):

@@ -1,0 +1,88 @@
+"""Check that labelled cases are preprocessed, and with the present plans: nnU-Net itself does not look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
+from nnunetv2.training.dataloading.nnunet_dataset import file_ending_dataset_mapping, infer_dataset_class
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
+
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
+from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
+
+_BESIDE_CASES = {"pkl", "npy"}  # endings that nnU-Net overlooks when it finds out the format of a folder
+_LOOKS = 10
+
+
+def require_labelled_data(data_folder: str | Path, plans_manager: PlansManager, configuration: str) -> None:
+    """Check that the labelled cases are preprocessed for these plans.
+
+    Args:
+        data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Raises:
+        UserError: They are not, or other files lie among them; the message names the commands.
+    """
+    folder = Path(data_folder)
+    names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+    formats = {_ending(name) for name in names} - _BESIDE_CASES
+    plans = plans_identifier(folder.parent, plans_manager.plans)
+    arguments = (plans_manager.dataset_name, [configuration], plans)
+    again = f"Run: {preprocess_labelled_command(*arguments)} and then: {preprocess_unlabelled_command(*arguments)}"
+    if not formats & set(file_ending_dataset_mapping):
+        raise UserError(f"{folder} has no preprocessed labelled cases. {again}")
+    if len(formats) > 1:
+        known = {*file_ending_dataset_mapping, *_BESIDE_CASES}
+        strangers = [name for name in names if _ending(name) not in known]
+        raise UserError(
+            f"{folder} holds files of several kinds ({listing(sorted(formats))}), and nnU-Net expects one. "
+            + (f"Remove {listing(strangers)}." if strangers else again)
+        )
+    if difference := preprocessed_otherwise(folder, plans_manager, configuration):
+        raise UserError(
+            f"{folder} was not preprocessed with the present {plans}.json: {difference}. The plans were made "
+            f"again since then, or others that share the folder have replaced its cases. {again}"
+        )
+
+
+def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager, configuration: str) -> str:
+    """Look at the size of some labelled cases, which shows whether they have the spacing of the plans.
+
+    Args:
+        data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        Description of a case of another size than these plans give it; empty if there is none, or if a preprocessor
+        other than nnU-Net's usual one may have reasons of its own.
+    """
+    manager = plans_manager.get_configuration(configuration)
+    present = {_ending(path.name) for path in Path(data_folder).iterdir()}
+    if manager.preprocessor_class is not DefaultPreprocessor or not present & set(file_ending_dataset_mapping):
+        return ""
+    dataset = infer_dataset_class(str(data_folder))(str(data_folder))
+    cases = sorted(dataset.identifiers)
+    for case in cases[:: max(1, len(cases) // _LOOKS)]:
+        try:
+            image, _, _, properties = dataset.load_case(case)
+            size = properties["shape_after_cropping_and_before_resampling"]
+            spacing = [properties["spacing"][axis] for axis in plans_manager.transpose_forward]
+        except Exception:  # damaged files are named when the loaders open them
+            continue
+        target = [*spacing[: len(spacing) - len(manager.spacing)], *manager.spacing]
+        expected = tuple(int(length) for length in compute_new_shape(size, spacing, target))
+        if tuple(image.shape[1:]) != expected:
+            shapes = " instead of ".join(" × ".join(map(str, shape)) for shape in (image.shape[1:], expected))
+            return f"{case} has {shapes} voxels"
+    return ""
+
+
+def _ending(name: str) -> str:
+    """Return the ending of a file as nnU-Net sees it, without the dot."""
+    return name.split(".")[-1]
