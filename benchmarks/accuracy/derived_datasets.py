@@ -39,7 +39,8 @@ def dataset_of(run: Run, work: Path) -> str:
 def _wait_for(lock: FolderLock) -> None:
     while True:
         try:
-            return lock.acquire("another run writes the dataset")
+            lock.acquire("another run writes the dataset")
+            return
         except UserError:
             time.sleep(SECONDS_BETWEEN_LOOKS)
 

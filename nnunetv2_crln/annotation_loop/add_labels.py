@@ -29,6 +29,7 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
     preprocess_added_labelled,
     preprocessed_data,
     require_blosc2,
+    require_same_spacing,
 )
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks
 from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
@@ -129,6 +130,8 @@ def add_labels(
         for entry in data:
             data_locks.acquire(entry.folder)
             require_blosc2(entry)
+            if preprocess:
+                require_same_spacing(entry)
         for label in new:
             _move(folders.raw, dataset_json["file_ending"], label)
         dataset_json = _count_again(folders)

@@ -32,6 +32,7 @@ from nnunetv2_crln.layout import (
     SHORT_SCHEDULE,
     claim_file,
 )
+from nnunetv2_crln.plan_and_preprocess.labelled_status import require_labelled_data
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
 from nnunetv2_crln.plan_and_preprocess.unlabelled_status import refuse_cases_without_images, unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
@@ -52,7 +53,7 @@ def compare(options: CompareOptions) -> str:
     """Compare methods on the held-out labelled cases of a preprocessed dataset.
 
     Finished trainings are not repeated, whoever started them; an interrupted one is continued. Models of other labelled
-    cases or plans are refused.
+    cases, folds or plans are refused.
 
     Returns:
         The table, which is also written to the output folder.
@@ -75,8 +76,7 @@ def compare(options: CompareOptions) -> str:
     results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results)
     teachers = [teacher_of(run, options, results) for run in runs if run.method == RECIPE]
-    split = held_out_cases(folders.preprocessed, labelled, options.folds)
-    refuse_models_of_other_data([*runs, *teachers], options, folders.preprocessed, split)
+    refuse_models_of_other_data([*runs, *teachers], options, folders.preprocessed, held_out, partly)
     options.output.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
         lock = locks.enter_context(FolderLock(options.output / COMPARISON_LOCK))
@@ -84,8 +84,10 @@ def compare(options: CompareOptions) -> str:
         plans_manager = PlansManager(read_checked_plans(folders.preprocessed / f"{options.plans_name}.json"))
         _refuse_recipes_without_images(runs, options, folders, plans_manager)
         # nnU-Net's own trainer, which a method may use, takes no lock.
-        data = plans_manager.get_configuration(options.configuration).data_identifier
-        lock_data(locks, folders.preprocessed / data)
+        data = folders.preprocessed / plans_manager.get_configuration(options.configuration).data_identifier
+        lock_data(locks, data)
+        if not all(run.is_finished for run in runs):
+            require_labelled_data(data, plans_manager, options.configuration)
         _train(runs, options, results)
         return _write_results(runs, options, folders, cases)
 

@@ -21,7 +21,11 @@ from nnunetv2_crln.utilities.json_files import read_users_json
 
 
 def refuse_models_of_other_data(
-    runs: Sequence[Training], options: CompareOptions, preprocessed: Path, held_out: Mapping[int, Collection[str]]
+    runs: Sequence[Training],
+    options: CompareOptions,
+    preprocessed: Path,
+    held_out: Mapping[int, Collection[str]],
+    partly: Collection[str] = (),
 ) -> None:
     """Refuse models, finished or not, of other labelled cases, folds or plans than the present ones.
 
@@ -29,7 +33,8 @@ def refuse_models_of_other_data(
         runs: Trainings of the comparison.
         options: Options of the command.
         preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
-        held_out: Validation cases of each fold now, those with incomplete labels included.
+        held_out: Cases on which each fold is evaluated now.
+        partly: Cases with incomplete labels; whether a fold's validation has them depends on the trainer.
 
     Raises:
         UserError: There are such models; the message names them.
@@ -43,7 +48,7 @@ def refuse_models_of_other_data(
         former = _read(dataset_file)
         if reason := (
             _other_cases(run, former, dataset_json)
-            or _other_fold(run, held_out[run.fold], dataset_json["file_ending"])
+            or _other_fold(run, held_out[run.fold], partly, dataset_json["file_ending"])
             or _other_plans(_read(plans_file), plans, options)
         ):
             reasons[folder] = reason
@@ -82,12 +87,15 @@ def _other_cases(run: Training, former: dict, present: dict) -> str:
     return "other labelled cases" if names and present_names and names != present_names else ""
 
 
-def _other_fold(run: Training, held_out: Collection[str], file_ending: str) -> str:
+def _other_fold(run: Training, held_out: Collection[str], partly: Collection[str], file_ending: str) -> str:
     """Return in which way the cases differ that a finished training has held out and so predicted; empty if not."""
     if not run.is_finished:
         return ""
-    predicted = {path.name.removesuffix(file_ending) for path in run.validation.glob(f"*{file_ending}")}
-    different = sorted(predicted ^ set(held_out))
+    names = [path.name for path in run.validation.glob(f"*{file_ending}") if not path.name.startswith(".")]
+    if not names:
+        return "the predictions of its held-out cases are gone: remove its validation/summary.json to have them again"
+    predicted = {name.removesuffix(file_ending) for name in names}
+    different = sorted((predicted ^ set(held_out)) - set(partly))
     return f"another split: fold {run.fold} differs in {listing(different)}" if different else ""
 
 

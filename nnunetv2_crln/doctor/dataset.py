@@ -141,6 +141,7 @@ def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]
 
 
 def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -> Finding:
+    from nnunetv2_crln.plan_and_preprocess.labelled_status import require_labelled_data
     from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
     from nnunetv2_crln.settings import CRLNSettings
     from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
@@ -157,6 +158,10 @@ def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -
     if not is_labelled:
         first = preprocess_labelled_command(manager.dataset_name, [configuration], plans)
         return Finding(NOTE, name, "not preprocessed; to train it, two commands", f"{first} && {command}")
+    try:
+        require_labelled_data(labelled, manager, configuration)
+    except UserError as error:
+        return Finding(PROBLEM, name, str(error))
     try:
         status = unlabelled_status(folder, manager, configuration)
     except UserError:

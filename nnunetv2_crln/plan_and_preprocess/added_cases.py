@@ -55,7 +55,7 @@ def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
         One entry for each folder of preprocessed labelled cases.
 
     Raises:
-        UserError: A plans file is damaged, or none, or nobody knows which, of the plans fits the cases of a folder.
+        UserError: A plans file is damaged, or it is unknown with which of several plans a folder was made.
     """
     found: dict[Path, list[PreprocessedData]] = {}
     for _, plans in plans_in(folders.preprocessed):
@@ -69,17 +69,8 @@ def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
 
 def _made_with(candidates: list[PreprocessedData]) -> PreprocessedData:
     """Choose among plans that share a folder (all ResEnc planners do) those that its cases were made with."""
-    differences = [preprocessed_otherwise(each.folder, each.plans_manager, each.configuration) for each in candidates]
-    if all(differences):
-        plans = plans_identifier(candidates[0].folder.parent, candidates[0].plans_manager.plans)
-        command = preprocess_labelled_command(
-            candidates[0].plans_manager.dataset_name, [candidates[0].configuration], plans
-        )
-        raise UserError(
-            f"{candidates[0].folder} was not preprocessed with the present {plans}.json: {differences[0]}. New cases "
-            f"would have another spacing than the others. Preprocess the labelled cases again first: {command}"
-        )
-    candidates = [each for each, difference in zip(candidates, differences, strict=True) if not difference]
+    fitting = [c for c in candidates if not preprocessed_otherwise(c.folder, c.plans_manager, c.configuration)]
+    candidates = fitting or candidates
     if len(candidates) == 1:
         return candidates[0]
     keys = [
@@ -173,6 +164,25 @@ def preprocess_added_labelled(
         raise UserError(
             f"{len(errors)} labelled case(s) could not be preprocessed: {listing(texts)}. Correct them and run the "
             "command again; all others are kept."
+        )
+
+
+def require_same_spacing(data: PreprocessedData) -> None:
+    """Check that the labelled cases there have the spacing that new ones would have.
+
+    Args:
+        data: Folder of preprocessed labelled cases.
+
+    Raises:
+        UserError: They were preprocessed with other plans than the present ones.
+    """
+    if difference := preprocessed_otherwise(data.folder, data.plans_manager, data.configuration):
+        plans = plans_identifier(data.folder.parent, data.plans_manager.plans)
+        command = preprocess_labelled_command(data.plans_manager.dataset_name, [data.configuration], plans)
+        raise UserError(
+            f"{data.folder} was not preprocessed with the present {plans}.json: {difference}. New cases would have "
+            f"another spacing than the others. Preprocess the labelled cases again first: {command}. Or remove that "
+            "folder, if you no longer train this configuration."
         )
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
-from nnunetv2.training.dataloading.nnunet_dataset import file_ending_dataset_mapping, infer_dataset_class
+from nnunetv2.training.dataloading.nnunet_dataset import file_ending_dataset_mapping
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
+from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data, plans_identifier
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
 _BESIDE_CASES = {"pkl", "npy"}  # endings that nnU-Net overlooks when it finds out the format of a folder
-_LOOKS = 10
+_TO_THE_SPACING = ("resample_data_or_seg_to_shape", "resample_torch_fornnunet")
+"""nnU-Net's functions that give a case the spacing of the plans; its planner without resampling has another one."""
+_LOOKS = 5  # the archives of older versions are unpacked for a look
 
 
 def require_labelled_data(data_folder: str | Path, plans_manager: PlansManager, configuration: str) -> None:
@@ -59,16 +64,19 @@ def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager,
         configuration: Name of a configuration in them.
 
     Returns:
-        Description of a case of another size than these plans give it; empty if there is none, or if a preprocessor
-        other than nnU-Net's usual one may have reasons of its own.
+        Description of a case of another size than these plans give it; empty if there is none, or if the plans have
+        another preprocessor or resampling than nnU-Net's usual ones.
     """
     manager = plans_manager.get_configuration(configuration)
-    present = {_ending(path.name) for path in Path(data_folder).iterdir()}
-    if manager.preprocessor_class is not DefaultPreprocessor or not present & set(file_ending_dataset_mapping):
+    usual = manager.preprocessor_class is DefaultPreprocessor
+    if not usual or manager.configuration.get("resampling_fn_data") not in _TO_THE_SPACING:
         return ""
-    dataset = infer_dataset_class(str(data_folder))(str(data_folder))
+    present = {_ending(path.name) for path in Path(data_folder).iterdir()} & set(file_ending_dataset_mapping)
+    if len(present) != 1:  # no case, or a mixture that require_labelled_data refuses
+        return ""
+    dataset = file_ending_dataset_mapping[present.pop()](str(data_folder))
     cases = sorted(dataset.identifiers)
-    for case in cases[:: max(1, len(cases) // _LOOKS)]:
+    for case in cases[:: math.ceil(len(cases) / _LOOKS)]:
         try:
             image, _, _, properties = dataset.load_case(case)
             size = properties["shape_after_cropping_and_before_resampling"]
@@ -81,6 +89,30 @@ def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager,
             shapes = " instead of ".join(" × ".join(map(str, shape)) for shape in (image.shape[1:], expected))
             return f"{case} has {shapes} voxels"
     return ""
+
+
+def labelled_of_other_plans(
+    folders: DatasetFolders, plans_manager: PlansManager, configurations: Iterable[str]
+) -> list[str]:
+    """Describe the labelled data that trainings with these plans will refuse.
+
+    Args:
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configurations: Names of configurations; those without any preprocessed case do not count.
+
+    Returns:
+        A text with the way out for each configuration with such data.
+    """
+    texts = []
+    for name in one_configuration_per_data(plans_manager, configurations):
+        data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
+        if data.is_dir() and any(data.iterdir()):
+            try:
+                require_labelled_data(data, plans_manager, name)
+            except UserError as error:
+                texts.append(str(error))
+    return texts
 
 
 def _ending(name: str) -> str:

@@ -9,7 +9,7 @@ from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerp
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, did_you_mean, listing
-from nnunetv2_crln.layout import PLANS_BLOCK, SMALL_PLANS_SUFFIX
+from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_own_entries
 from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
@@ -20,11 +20,12 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     labelled_cases_are_known,
     labelled_fingerprint_is_stale,
 )
+from nnunetv2_crln.plan_and_preprocess.labelled_status import labelled_of_other_plans
 from nnunetv2_crln.plan_and_preprocess.nnunet_steps import explaining_nnunet_errors, refuse_no_process, verify
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, one_configuration_per_data, read_checked_plans
 from nnunetv2_crln.plan_and_preprocess.replaced_plans import keep_replaced_plans
-from nnunetv2_crln.plan_and_preprocess.small_plans import write_small_plans
+from nnunetv2_crln.plan_and_preprocess.small_plans import small_plans_are_outdated, write_small_plans
 from nnunetv2_crln.plan_and_preprocess.summary import print_summary
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.plan_and_preprocess.written_cases import check_written_labelled, unprocessed_labelled
@@ -82,6 +83,8 @@ def _one_dataset(
     if options.preprocessing:
         if options.part_id == 0:
             absent = unprocessed_labelled(folders, plans_manager, configurations)
+            if options.unlabelled_only:
+                absent += labelled_of_other_plans(folders, plans_manager, configurations)
             failed += check_written_labelled(folders, plans_manager, configurations, options.show_progress)
         failed += preprocess_all_unlabelled(folders, plans_manager, configurations, options)
     print_summary(dataset_id, folders, plans_manager, list(configurations), options)
@@ -184,8 +187,7 @@ def make_plans(dataset_id: int, folders: DatasetFolders, options: Options) -> st
             options.target_spacing,
             options.plans_name,
         )
-        # Small plans of an earlier run share the preprocessed data: they must not keep another spacing.
-        if options.small or (folders.preprocessed / f"{plans_name}{SMALL_PLANS_SUFFIX}.json").is_file():
+        if options.small or small_plans_are_outdated(folders.preprocessed / f"{plans_name}.json"):
             write_small_plans(folders.preprocessed / f"{plans_name}.json")
     print_warnings(warnings)
     if kept:

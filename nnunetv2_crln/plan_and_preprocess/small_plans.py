@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 
 from nnunetv2_crln.layout import SMALL_PLANS_SUFFIX
+from nnunetv2_crln.plan_and_preprocess.plans import configurations_of
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 TRAINER = "nnUNetTrainer_CRLN_short"
@@ -37,6 +38,30 @@ def write_small_plans(plans_file: str | Path) -> Path:
     target = plans_file.with_name(f"{plans['plans_name']}.json")
     write_json(plans, target)
     return target
+
+
+def small_plans_are_outdated(plans_file: str | Path) -> bool:
+    """Check whether small plans of an earlier run share their preprocessed data with plans of another spacing.
+
+    Args:
+        plans_file: ``nnUNet_preprocessed/DatasetXXX_Name/nnUNetPlans.json``.
+
+    Returns:
+        True if there are such small plans; plans of that name with data of their own are somebody else's.
+    """
+    plans_file = Path(plans_file)
+    plans = read_json(plans_file)
+    small = plans_file.with_name(f"{plans['plans_name']}{SMALL_PLANS_SUFFIX}.json")
+    if not small.is_file():
+        return False
+    of_small, of_plans = (configurations_of(read_json(path)) for path in (small, plans_file))
+    shared = [name for name in of_small if _data(of_small[name]) == _data(of_plans.get(name, {}))]
+    return any(of_small[name].get("spacing") != of_plans[name].get("spacing") for name in shared)
+
+
+def _data(configuration: dict) -> str:
+    """Return the folder of the preprocessed data; empty if the configuration inherits it."""
+    return configuration.get("data_identifier", "")
 
 
 def small_configuration(configuration: dict) -> dict:

@@ -197,6 +197,9 @@ def test_new_cases_do_not_join_data_of_another_spacing(dataset, labels):
     with pytest.raises(UserError, match=r"was not preprocessed with the present nnUNetPlans.*nnUNetv2_preprocess"):
         add_labels.command([*QUICK, str(labels)])
     assert state(dataset.preprocessed / "nnUNetPlans_3d_fullres") == before
+    (dataset.preprocessed / "nnUNetPlans_3d_fullres" / ".DS_Store").touch()
+    add_labels.command([*QUICK, "--no_pp", str(labels)])  # nothing joins those data
+    assert (dataset.raw / "labelsTr" / "unl_000.nii.gz").is_file()
 
 
 def test_chosen_cases_alone_are_moved(dataset, labels, capsys):

@@ -59,7 +59,8 @@ def dataset(preprocessed, tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     for name in ("nnUNetPlans.json", "dataset.json"):
         shutil.copy(preprocessed.preprocessed / NAME / name, folder)
-    shutil.copytree(preprocessed.preprocessed / NAME / "gt_segmentations", folder / "gt_segmentations")
+    for name in ("gt_segmentations", "nnUNetPlans_3d_fullres"):
+        shutil.copytree(preprocessed.preprocessed / NAME / name, folder / name)
     write_json([{"train": ["lab_000"], "val": ["lab_001", "lab_002"]}], folder / SPLITS_FILE)
     monkeypatch.setenv("nnUNet_raw", str(preprocessed.raw))
     monkeypatch.setenv("nnUNet_preprocessed", str(tmp_path / "preprocessed"))
@@ -265,6 +266,18 @@ def test_files_of_the_user_beside_the_predictions_are_kept(dataset, trained, tmp
         path.write_text("mine")
     cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
     assert all(path.read_text() == "mine" for path in own)
+
+
+def test_data_of_another_spacing_are_named_before_the_first_training(dataset, trained, tmp_path):
+    """nnU-Net's own trainer would train on them."""
+    plans = read_json(dataset.folder / "nnUNetPlans.json")
+    plans["configurations"]["3d_fullres"]["spacing"] = [2.0, 2.0, 2.0]
+    write_json(plans, dataset.folder / "nnUNetPlans.json")
+    with pytest.raises(
+        UserError, match=r"was not preprocessed with the present .*20 × 20 × 20 instead of"
+    ):
+        cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
+    assert not trained
 
 
 def test_models_of_another_split_are_named(dataset, trained, tmp_path):

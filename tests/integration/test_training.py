@@ -290,6 +290,14 @@ def test_labelled_cases_of_another_spacing_are_refused(trainer_of, name):
         trainer.initialize()
 
 
+def test_plans_without_resampling_have_no_other_spacing(trainer_of):
+    def change(plans, configuration):
+        other_spacing(plans, configuration)
+        configuration["resampling_fn_data"] = configuration["resampling_fn_seg"] = "no_resampling_hack"
+
+    trainer_of(change=change).initialize()
+
+
 @pytest.mark.parametrize("name", ["nnUNetTrainer_CRLN_short", "nnUNetTrainer_short"])
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_configuration_without_labelled_data_names_the_commands(trainer_of, preprocessed, name, exists):

@@ -67,8 +67,9 @@ def open_unlabelled_dataset(
     labelled_command = preprocess_labelled_command(plans_manager.dataset_name, [configuration], plans)
     if both := sorted(set(status.ready) & set(labelled)):
         raise UserError(
-            f"{len(both)} case(s) are both labelled and unlabelled: {listing(both)}. Leave each in imagesTr or in "
-            f"imagesUl alone. Then, also if one has moved from one to the other, run: {labelled_command} && {command}"
+            f"{len(both)} case(s) are both labelled and unlabelled: {listing(both)}. Keep each case in only one of the "
+            "two folders, imagesTr or imagesUl, and then run (also if you have moved a case from one to the other): "
+            f"{labelled_command} && {command}"
         )
     identifier = plans_manager.get_configuration(configuration).data_identifier
     return UnlabelledDataset(str(unlabelled_folder(preprocessed_dataset_folder, identifier)), status.ready)

@@ -38,9 +38,9 @@ def write(path, content) -> None:
     write_json(content, path)
 
 
-def check(runs, options, reason, held_out=("a",)) -> None:
+def check(runs, options, reason, held_out=("a",), partly=()) -> None:
     with pytest.raises(UserError, match=reason) if reason else contextlib.nullcontext():
-        refuse_models_of_other_data(runs, options, options.output.parent / "preprocessed", {0: held_out})
+        refuse_models_of_other_data(runs, options, options.output.parent / "preprocessed", {0: held_out}, partly)
 
 
 @pytest.mark.parametrize(
@@ -63,18 +63,28 @@ def test_a_model_is_compared_with_the_present_data(runs, options, dataset_json, 
 
 
 @pytest.mark.parametrize(
-    ("held_out", "reason"), [("ab", ""), ("bc", "another split: fold 0 differs in a, c"), ("a", "fold 0 differs in b")]
+    ("held_out", "partly", "reason"),
+    [
+        ("ab", "", ""),
+        ("bc", "", "another split: fold 0 differs in a, c"),
+        ("a", "", "fold 0 differs in b"),
+        ("a", "b", ""),  # as nnU-Net's own trainer predicts a case with incomplete labels
+        ("ab", "c", ""),  # as ours leave it out
+    ],
 )
-def test_a_finished_model_of_another_split_is_refused(runs, options, held_out, reason):
+def test_a_finished_model_of_another_split_is_refused(runs, options, held_out, partly, reason):
     fold = runs[0].folder
     write(fold.parent / "dataset.json", DATASET)
     write(fold.parent / "plans.json", plans())
     (fold / "validation").mkdir(parents=True)
-    for name in ("a.nii.gz", "b.nii.gz", "summary.json"):
+    for name in ("a.nii.gz", "b.nii.gz", "._b.nii.gz", "summary.json"):
         (fold / "validation" / name).touch()
     check(runs, options, "", held_out)  # it will go on with the present split
     (fold / "checkpoint_final.pth").touch()
-    check(runs, options, reason, held_out)
+    check(runs, options, reason, held_out, partly)
+    for path in (fold / "validation").glob("*.nii.gz"):
+        path.unlink()
+    check(runs, options, "predictions of its held-out cases are gone", held_out)
 
 
 @pytest.mark.parametrize(("number", "reason"), [(14, ""), (12, r"fold0 \(2 labelled cases, now 4\)")])

@@ -1,6 +1,7 @@
 """The doctor's findings on a dataset."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from nnunetv2_crln.doctor import dataset as dataset_checks
 from nnunetv2_crln.doctor.dataset import _domain_shift, _split, examine_dataset
 from nnunetv2_crln.doctor.finding import OK, PROBLEM, WARNING, Finding
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.plan_and_preprocess import labelled_status
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
 
@@ -81,6 +83,23 @@ def test_equal_findings_of_two_configurations_are_two(make_dataset, monkeypatch)
     found = examine_dataset(999)
     assert [finding for finding in found if finding in same + ready] == same + ready
     assert [finding.found for finding in found].count(str(error)) == 1
+
+
+def test_data_that_trainings_refuse_are_a_problem(make_dataset, monkeypatch):
+    refusal = UserError("was not preprocessed with the present plans")
+
+    def refuse(*_):
+        raise refusal
+
+    monkeypatch.setattr(labelled_status, "require_labelled_data", refuse)
+    folder = make_dataset()
+    data = folder / "nnUNetPlans_3d_fullres"
+    data.mkdir()
+    (data / "a.b2nd").touch()
+    entry = SimpleNamespace(configuration={}, data_identifier=data.name)
+    manager = SimpleNamespace(dataset_name=folder.name, get_configuration=lambda _: entry)
+    finding = dataset_checks._configuration(folder, manager, "3d_fullres", "nnUNetPlans")
+    assert finding.state == PROBLEM and finding.found == str(refusal)
 
 
 def no_labelled_images(folder):

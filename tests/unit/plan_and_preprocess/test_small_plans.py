@@ -5,7 +5,12 @@ import json
 
 import pytest
 
-from nnunetv2_crln.plan_and_preprocess.small_plans import small_configuration, write_small_plans
+from nnunetv2_crln.plan_and_preprocess.small_plans import (
+    small_configuration,
+    small_plans_are_outdated,
+    write_small_plans,
+)
+from nnunetv2_crln.utilities.json_files import write_json
 
 KIDNEY = {
     "data_identifier": "nnUNetPlans_3d_fullres",
@@ -38,6 +43,16 @@ def test_patch_and_network_fit_each_other(patch, small, stages):
     assert network["features_per_stage"] == [8, 16, 32, 64, 80, 80][:stages]
     assert len(network["strides"]) == len(network["kernel_sizes"]) == len(network["n_conv_per_stage"]) == stages
     assert len(network["n_conv_per_stage_decoder"]) == stages - 1
+
+
+def test_only_small_plans_of_the_same_data_and_another_spacing_are_outdated(tmp_path):
+    plans = {"plans_name": "P", "configurations": {"3d": {"data_identifier": "P_3d", "spacing": [1, 1, 1]}}}
+    write_json(plans, tmp_path / "P.json")
+    assert not small_plans_are_outdated(tmp_path / "P.json")
+    for data, spacing, outdated in (("P_3d", 1, False), ("P_3d", 2, True), ("own_3d", 2, False)):
+        small = {"3d": {"data_identifier": data, "spacing": [spacing, 1, 1]}}
+        write_json({"plans_name": "P_small", "configurations": small}, tmp_path / "P_small.json")
+        assert small_plans_are_outdated(tmp_path / "P.json") == outdated
 
 
 def test_the_preprocessed_data_are_shared_and_the_originals_stay(tmp_path):
