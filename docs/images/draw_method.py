@@ -158,7 +158,7 @@ def rectification() -> list[str]:
         text(pseudo, line + 62, "pseudo label", "soft"),
         arrow("teal", (pseudo + 50, line), (MAP - 18, line)),
         arrow("amber", (MAP, MIDDLE + 50), (MAP, line - 18)),
-        text(MAP + 12, (MIDDLE + line) / 2 + 22, "× (1 − μ)", "amber", anchor="start"),
+        text(MAP + 12, (MIDDLE + line) / 2 + 22, "where unsure", "amber", anchor="start"),
         f'<circle class="plate amber" cx="{MAP}" cy="{line}" r="15"/>',
         f'<path class="line amber" d="M{MAP - 8} {line}h16M{MAP} {line - 8}v16"/>',
         arrow("teal", (MAP + 16, line), (LOSS - 50, line)),

@@ -27,8 +27,8 @@ The short schedule has {num_epochs} epochs of {num_iterations_per_epoch} iterati
 add for example `"short_schedule": {{"num_epochs": 60}}` to the configuration in the plans. Its other
 keys are `num_iterations_per_epoch`, `num_val_iterations_per_epoch`, `initial_lr` and `seed`.
 
-The `_article` trainers need the configuration `3d_article`, which `nnUNetv2_crln_plan_and_preprocess --article` adds to
-the plans ([reproducing the paper](reproducing_the_article.md)).
+The `_article` trainers are meant for the configuration `3d_article`, which
+`nnUNetv2_crln_plan_and_preprocess --article` adds to the plans ([reproducing the paper](reproducing_the_article.md)).
 """
 
 

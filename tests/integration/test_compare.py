@@ -273,9 +273,7 @@ def test_data_of_another_spacing_are_named_before_the_first_training(dataset, tr
     plans = read_json(dataset.folder / "nnUNetPlans.json")
     plans["configurations"]["3d_fullres"]["spacing"] = [2.0, 2.0, 2.0]
     write_json(plans, dataset.folder / "nnUNetPlans.json")
-    with pytest.raises(
-        UserError, match=r"was not preprocessed with the present .*20 × 20 × 20 instead of"
-    ):
+    with pytest.raises(UserError, match=r"was not preprocessed with the present .*20 × 20 × 20 instead of"):
         cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
     assert not trained
 

@@ -30,6 +30,14 @@ def test_every_page_is_once_in_the_index_and_once_in_the_site():
     assert sorted(navigation) == sorted(PAGES)
 
 
+def test_the_workflow_installs_what_the_site_needs():
+    workflow = (ROOT / ".github" / "workflows" / "checks.yml").read_text(encoding="utf-8")
+    docs = re.search(r"^docs = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    needed = re.findall(r'"([^"]+)"', docs[1])
+    assert len(needed) >= 2
+    assert "uv pip install " + " ".join(f"'{requirement}'" for requirement in needed) in workflow
+
+
 def test_files_outside_of_the_docs_are_named_instead_of_linked():
     text = "see [the log](../benchmarks/README.md) and [method](method.md)"
     assert (
