@@ -129,8 +129,8 @@ def _preprocessed(folders: DatasetFolders, _: int) -> Iterator[Finding]:
 def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    from nnunetv2_crln.plan_and_preprocess.labelled_status import unprocessed_labelled
     from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage
-    from nnunetv2_crln.plan_and_preprocess.written_cases import unprocessed_labelled
 
     manager = PlansManager(plans)
     for configuration in manager.available_configurations:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
-from nnunetv2.training.dataloading.nnunet_dataset import file_ending_dataset_mapping
+from nnunetv2.training.dataloading.nnunet_dataset import file_ending_dataset_mapping, nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data, plans_identifier
+from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
@@ -71,10 +72,8 @@ def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager,
     usual = manager.preprocessor_class is DefaultPreprocessor
     if not usual or manager.configuration.get("resampling_fn_data") not in _TO_THE_SPACING:
         return ""
-    present = {_ending(path.name) for path in Path(data_folder).iterdir()} & set(file_ending_dataset_mapping)
-    if len(present) != 1:  # no case, or a mixture that require_labelled_data refuses
+    if (dataset := _dataset_in(data_folder)) is None:
         return ""
-    dataset = file_ending_dataset_mapping[present.pop()](str(data_folder))
     cases = sorted(dataset.identifiers)
     for case in cases[:: math.ceil(len(cases) / _LOOKS)]:
         try:
@@ -91,6 +90,32 @@ def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager,
     return ""
 
 
+def unprocessed_labelled(
+    folders: DatasetFolders, plans_manager: PlansManager, configurations: Iterable[str]
+) -> list[str]:
+    """Describe the labelled cases that are not preprocessed although others are: trainings leave them out.
+
+    Args:
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configurations: Names of configurations; those without any preprocessed case do not count.
+
+    Returns:
+        A text with the way out for each configuration that lacks cases.
+    """
+    labelled = set(find_labelled_cases(folders.raw))
+    texts = []
+    for name, data in _data_that_is_there(folders, plans_manager, configurations):
+        dataset = _dataset_in(data)
+        if dataset is not None and (absent := sorted(labelled - set(dataset.identifiers))):
+            plans = plans_identifier(folders.preprocessed, plans_manager.plans)
+            texts.append(
+                f"{len(absent)} labelled case(s) are not preprocessed for {name}, and trainings leave them out: "
+                f"{listing(absent)}. Run: {preprocess_labelled_command(folders.name, [name], plans)}"
+            )
+    return texts
+
+
 def labelled_of_other_plans(
     folders: DatasetFolders, plans_manager: PlansManager, configurations: Iterable[str]
 ) -> list[str]:
@@ -105,14 +130,28 @@ def labelled_of_other_plans(
         A text with the way out for each configuration with such data.
     """
     texts = []
+    for name, data in _data_that_is_there(folders, plans_manager, configurations):
+        try:
+            require_labelled_data(data, plans_manager, name)
+        except UserError as error:
+            texts.append(str(error))
+    return texts
+
+
+def _data_that_is_there(
+    folders: DatasetFolders, plans_manager: PlansManager, configurations: Iterable[str]
+) -> Iterator[tuple[str, Path]]:
+    """Yield the folders of preprocessed labelled cases that hold something, each with a configuration that uses it."""
     for name in one_configuration_per_data(plans_manager, configurations):
         data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
         if data.is_dir() and any(data.iterdir()):
-            try:
-                require_labelled_data(data, plans_manager, name)
-            except UserError as error:
-                texts.append(str(error))
-    return texts
+            yield name, data
+
+
+def _dataset_in(folder: str | Path) -> nnUNetBaseDataset | None:
+    """Open a folder of preprocessed cases; None if it holds none, or a mixture that require_labelled_data refuses."""
+    present = {_ending(path.name) for path in Path(folder).iterdir()} & set(file_ending_dataset_mapping)
+    return file_ending_dataset_mapping[present.pop()](str(folder)) if len(present) == 1 else None
 
 
 def _ending(name: str) -> str:

@@ -20,7 +20,7 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     labelled_cases_are_known,
     labelled_fingerprint_is_stale,
 )
-from nnunetv2_crln.plan_and_preprocess.labelled_status import labelled_of_other_plans
+from nnunetv2_crln.plan_and_preprocess.labelled_status import labelled_of_other_plans, unprocessed_labelled
 from nnunetv2_crln.plan_and_preprocess.nnunet_steps import explaining_nnunet_errors, refuse_no_process, verify
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
 from nnunetv2_crln.plan_and_preprocess.plans import check_plans, one_configuration_per_data, read_checked_plans
@@ -28,7 +28,7 @@ from nnunetv2_crln.plan_and_preprocess.replaced_plans import keep_replaced_plans
 from nnunetv2_crln.plan_and_preprocess.small_plans import small_plans_are_outdated, write_small_plans
 from nnunetv2_crln.plan_and_preprocess.summary import print_summary
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
-from nnunetv2_crln.plan_and_preprocess.written_cases import check_written_labelled, unprocessed_labelled
+from nnunetv2_crln.plan_and_preprocess.written_cases import check_written_labelled
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.check_names import check_dataset

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,12 +12,11 @@ from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import exact, listing
-from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data, plans_identifier
+from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
-from nnunetv2_crln.utilities.advice import preprocess_labelled_command
 from nnunetv2_crln.utilities.parallel import run_all
 from nnunetv2_crln.utilities.print_warnings import print_warnings
 
@@ -92,34 +91,6 @@ def inspect_labelled_case(folder: str, case: str, allowed: Collection[int], chan
             f"{sorted(allowed)}: correct the label"
         )
     return inspect_image(image[:], channels)
-
-
-def unprocessed_labelled(
-    folders: DatasetFolders, plans_manager: PlansManager, configurations: Iterable[str]
-) -> list[str]:
-    """Describe the labelled cases that are not preprocessed although others are: trainings leave them out.
-
-    Args:
-        folders: Folders of the dataset.
-        plans_manager: nnU-Net's plans.
-        configurations: Names of configurations; those without any preprocessed case do not count.
-
-    Returns:
-        A text with the way out for each configuration that lacks cases.
-    """
-    labelled = set(find_labelled_cases(folders.raw))
-    texts = []
-    for name in one_configuration_per_data(plans_manager, configurations):
-        data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
-        if not data.is_dir() or not any(data.iterdir()):
-            continue
-        if absent := sorted(labelled - set(infer_dataset_class(str(data)).get_identifiers(str(data)))):
-            plans = plans_identifier(folders.preprocessed, plans_manager.plans)
-            texts.append(
-                f"{len(absent)} labelled case(s) are not preprocessed for {name}, and trainings leave them out: "
-                f"{listing(absent)}. Run: {preprocess_labelled_command(folders.name, [name], plans)}"
-            )
-    return texts
 
 
 def check_written_labelled(

@@ -12,8 +12,8 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.plan_and_preprocess.labelled_status import unprocessed_labelled
 from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage, plans_identifier
-from nnunetv2_crln.plan_and_preprocess.written_cases import unprocessed_labelled
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 

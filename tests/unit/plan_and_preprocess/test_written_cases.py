@@ -2,10 +2,8 @@
 
 import numpy as np
 import pytest
-from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_image, unprocessed_labelled
-from nnunetv2_crln.raw_dataset.folders import find_dataset
+from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_image
 
 
 @pytest.mark.parametrize(
@@ -18,20 +16,3 @@ def test_a_written_image_is_finite_and_not_constant(value, fault, oddity):
     found = inspect_image(image, channels=1)
     assert fault in found.fault and bool(fault) == bool(found.fault)
     assert oddity in found.oddity and bool(oddity) == bool(found.oddity)
-
-
-def test_labelled_cases_that_are_not_preprocessed_are_named(make_dataset, nnunet_folders):
-    name = make_dataset(labelled=3).name
-    entry = {"data_identifier": "nnUNetPlans_2d", "architecture": {}}
-    plans = PlansManager({"dataset_name": name, "plans_name": "nnUNetPlans", "configurations": {"2d": entry}})
-    data = nnunet_folders.preprocessed / name / "nnUNetPlans_2d"
-    assert unprocessed_labelled(find_dataset(999), plans, ["2d"]) == []  # nothing is: a training says so
-    data.mkdir(parents=True)
-    for case in ("lab_000", "lab_002"):
-        for suffix in (".b2nd", "_seg.b2nd", ".pkl"):
-            (data / f"{case}{suffix}").write_bytes(b"")
-    (text,) = unprocessed_labelled(find_dataset(999), plans, ["2d"])
-    assert text == (
-        "1 labelled case(s) are not preprocessed for 2d, and trainings leave them out: lab_001. "
-        "Run: nnUNetv2_preprocess -d 999 -plans_name nnUNetPlans -c 2d"
-    )
