@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from nnunetv2_crln.training import cpu
+from nnunetv2_crln.training import baseline, cpu
 from nnunetv2_crln.training.baseline import SupervisedBaseline
 
 X86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 {}\nbugs\t\t: none\n"
@@ -140,6 +140,7 @@ class Stock:
 
     local_rank = 1  # only the first process locks folders, which this one lacks
     enable_deep_supervision = True
+    preprocessed_dataset_folder = plans_manager = configuration_name = None  # the check of the data is left out
 
     def __init__(self, device: str, **block) -> None:
         self.device = torch.device(device)
@@ -174,6 +175,7 @@ class Trainer(SupervisedBaseline, Stock):
 def test_the_supervised_baseline_computes_as_the_settings_say(monkeypatch, device, wanted, chosen):
     kept = []
     monkeypatch.setattr(cpu, "keep_freed_memory", lambda: kept.append(True))
+    monkeypatch.setattr(baseline, "require_labelled_data", lambda *_: None)
     trainer = Trainer(device, cpu_bfloat16=wanted)
     trainer.initialize()
     trainer.on_train_start()
