@@ -37,23 +37,30 @@ def require_labelled_data(data_folder: str | Path, plans_manager: PlansManager, 
     folder = Path(data_folder)
     names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
     formats = {_ending(name) for name in names} - _BESIDE_CASES
-    plans = plans_identifier(folder.parent, plans_manager.plans)
-    arguments = (plans_manager.dataset_name, [configuration], plans)
-    again = f"Run: {preprocess_labelled_command(*arguments)} and then: {preprocess_unlabelled_command(*arguments)}"
+    remedy = ""
     if not formats & set(file_ending_dataset_mapping):
-        raise UserError(f"{folder} has no preprocessed labelled cases. {again}")
-    if len(formats) > 1:
+        fault = f"{folder} has no preprocessed labelled cases."
+    elif len(formats) > 1:
         known = {*file_ending_dataset_mapping, *_BESIDE_CASES}
         strangers = [name for name in names if _ending(name) not in known]
-        raise UserError(
-            f"{folder} holds files of several kinds ({listing(sorted(formats))}), and nnU-Net expects one. "
-            + (f"Remove {listing(strangers)}." if strangers else again)
+        fault = f"{folder} holds files of several kinds ({listing(sorted(formats))}), and nnU-Net expects one."
+        remedy = f"Remove {listing(strangers)}." if strangers else ""
+    elif difference := preprocessed_otherwise(folder, plans_manager, configuration):
+        plans = plans_identifier(folder.parent, plans_manager.plans)
+        fault = (
+            f"{folder} was not preprocessed with the present {plans}.json: {difference}. The plans were made again "
+            "since then, or others that share the folder have replaced its cases."
         )
-    if difference := preprocessed_otherwise(folder, plans_manager, configuration):
-        raise UserError(
-            f"{folder} was not preprocessed with the present {plans}.json: {difference}. The plans were made "
-            f"again since then, or others that share the folder have replaced its cases. {again}"
-        )
+    else:
+        return
+    raise UserError(f"{fault} {remedy or _commands(folder.parent, plans_manager, configuration)}")
+
+
+def _commands(preprocessed: Path, plans_manager: PlansManager, configuration: str) -> str:
+    """Return the sentence with the commands that preprocess a configuration; looking for its name reads plans."""
+    plans = plans_identifier(preprocessed, plans_manager.plans)
+    arguments = (plans_manager.dataset_name, [configuration], plans)
+    return f"Run: {preprocess_labelled_command(*arguments)} and then: {preprocess_unlabelled_command(*arguments)}"
 
 
 def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager, configuration: str) -> str:
@@ -75,7 +82,7 @@ def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager,
     if (dataset := _dataset_in(data_folder)) is None:
         return ""
     cases = sorted(dataset.identifiers)
-    for case in cases[:: math.ceil(len(cases) / _LOOKS)]:
+    for case in cases[:: max(1, math.ceil(len(cases) / _LOOKS))]:
         try:
             image, _, _, properties = dataset.load_case(case)
             size = properties["shape_after_cropping_and_before_resampling"]

@@ -55,13 +55,11 @@ def small_plans_are_outdated(plans_file: str | Path) -> bool:
     if not small.is_file():
         return False
     of_small, of_plans = (configurations_of(read_json(path)) for path in (small, plans_file))
-    shared = [name for name in of_small if _data(of_small[name]) == _data(of_plans.get(name, {}))]
-    return any(of_small[name].get("spacing") != of_plans[name].get("spacing") for name in shared)
-
-
-def _data(configuration: dict) -> str:
-    """Return the folder of the preprocessed data; empty if the configuration inherits it."""
-    return configuration.get("data_identifier", "")
+    pairs = [(of_small[name], of_plans[name]) for name in of_small.keys() & of_plans.keys()]
+    return any(
+        one.get("data_identifier") == other.get("data_identifier") and one.get("spacing") != other.get("spacing")
+        for one, other in pairs
+    )
 
 
 def small_configuration(configuration: dict) -> dict:

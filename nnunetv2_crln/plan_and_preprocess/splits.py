@@ -22,8 +22,7 @@ def checked_split(
     cases: Sequence[str],
     read: Callable[[], tuple[Sequence[str], Sequence[str]]],
     print_line: Callable[[str], None],
-    raw_cases: Collection[str] = (),
-    preprocess_command: str = "",
+    preprocess_command: Callable[[Collection[str]], str] = lambda _: "",
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return nnU-Net's training and validation cases of a fold after checking them, and log what the fold leaves out.
 
@@ -33,8 +32,7 @@ def checked_split(
         cases: Names of the preprocessed labelled cases.
         read: nnU-Net's own ``do_split``.
         print_line: Function that prints a line into the training's log.
-        raw_cases: Names of the labelled cases of the raw dataset, as far as they are known.
-        preprocess_command: Command that preprocesses them for this training.
+        preprocess_command: Returns the command that preprocesses some cases; empty if they are no labelled cases.
 
     Returns:
         Training cases, and validation cases.
@@ -47,7 +45,7 @@ def checked_split(
         refuse_missing_fold(folder, fold)
     with explaining_split_errors(folder):
         training, validation = read()
-    refuse_unknown_cases(folder, fold, [*training, *validation], cases, raw_cases, preprocess_command)
+    refuse_unknown_cases(folder, fold, [*training, *validation], cases, preprocess_command)
     refuse_empty_lists(folder, fold, training, validation)
     if left_out := sorted(set(cases) - {*training, *validation}):
         print_line(f"CRLN: {Path(folder) / SPLITS_FILE}, fold {fold}, {_leaves_out(left_out, len(cases))}")
@@ -207,8 +205,7 @@ def refuse_unknown_cases(
     fold: int | str,
     named: Sequence[str],
     cases: Sequence[str],
-    raw_cases: Collection[str] = (),
-    preprocess_command: str = "",
+    preprocess_command: Callable[[Collection[str]], str] = lambda _: "",
 ) -> None:
     """Check that all cases of a fold are preprocessed.
 
@@ -219,18 +216,16 @@ def refuse_unknown_cases(
         fold: Fold of the training.
         named: Names of the fold's training and validation cases.
         cases: Names of the preprocessed cases.
-        raw_cases: Names of the labelled cases of the raw dataset, as far as they are known.
-        preprocess_command: Command that preprocesses them for this training.
+        preprocess_command: Returns the command that preprocesses some cases; empty if they are no labelled cases.
 
     Raises:
         UserError: Cases of the fold are not preprocessed; the message lists them.
     """
     if unknown := sorted(set(named) - set(cases)):
         named_unknown = [with_hint(str(case), cases) for case in unknown]
-        way_out = _WAY_OUT
-        if set(unknown) <= set(raw_cases):
-            # A new split would change the validation cases of every fold.
-            way_out = f"They are in imagesTr; preprocess them: {preprocess_command}"
+        command = preprocess_command(unknown)
+        # A new split would change the validation cases of every fold.
+        way_out = f"They are in imagesTr; preprocess them: {command}" if command else _WAY_OUT
         raise UserError(
             f"{Path(folder) / SPLITS_FILE}, fold {fold}, names {len(unknown)} case(s) that are not preprocessed: "
             f"{listing(named_unknown)}. {way_out}"

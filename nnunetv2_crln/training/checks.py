@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from nnunetv2_crln.plan_and_preprocess.labelled_status import unprocessed_labell
 from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage, plans_identifier
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.utilities.advice import preprocess_labelled_command
 
 
 def plans_file(plans: dict) -> Path:
@@ -157,19 +158,28 @@ def explaining_architecture_errors(trainer: nnUNetTrainer) -> Iterator[None]:
         ) from error
 
 
-def raw_labelled_cases(preprocessed: str | Path) -> list[str]:
-    """Return the names of the labelled cases of the raw dataset; none where it is not at hand or something is wrong.
+def command_to_preprocess(
+    preprocessed: str | Path, plans_manager: PlansManager, configuration: str, cases: Collection[str]
+) -> str:
+    """Return the command that preprocesses some labelled cases of the raw dataset.
 
     Args:
         preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+        cases: Names of the cases.
 
     Returns:
-        Names of the cases.
+        One line to paste; empty if the raw dataset lacks one of the cases, or is not at hand.
     """
     try:
-        return list(find_labelled_cases(_folders_of(preprocessed).raw))
+        labelled = find_labelled_cases(_folders_of(preprocessed).raw)
     except Exception:  # whatever is wrong with the raw dataset must not end a training, which does not need it
-        return []
+        return ""
+    if not set(cases) <= set(labelled):
+        return ""
+    plans = plans_identifier(preprocessed, plans_manager.plans)
+    return preprocess_labelled_command(plans_manager.dataset_name, [configuration], plans)
 
 
 def _folders_of(preprocessed: str | Path) -> DatasetFolders:

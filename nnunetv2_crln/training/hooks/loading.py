@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
-from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
 from nnunetv2_crln.plan_and_preprocess.splits import checked_split
 from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
@@ -17,7 +17,6 @@ from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
 from nnunetv2_crln.training.dataloading.workers import WatchedWorkers, nnunet_without_workers
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
-from nnunetv2_crln.utilities.advice import preprocess_labelled_command
 
 LATE_SHARE = 0.2
 """Share of the steps of an epoch that may wait for their batch before a training says so."""
@@ -91,15 +90,14 @@ class Loading:
 
     def do_split(self: Any) -> tuple[Sequence[str], Sequence[str]]:
         """Return nnU-Net's training and validation cases of this fold after checking them."""
-        plans = plans_identifier(self.preprocessed_dataset_folder_base, self.plans_manager.plans)
+        data = (self.preprocessed_dataset_folder_base, self.plans_manager, self.configuration_name)
         split = checked_split(
             self.preprocessed_dataset_folder_base,
             self.fold,
             self._labelled_cases(),
             super().do_split,  # type: ignore[misc]
             self.print_to_log_file,
-            checks.raw_labelled_cases(self.preprocessed_dataset_folder_base),
-            preprocess_labelled_command(self.plans_manager.dataset_name, [self.configuration_name], plans),
+            partial(checks.command_to_preprocess, *data),
         )
         return self._partly_annotated().split(self.fold, *split)
 

@@ -57,6 +57,9 @@ def test_other_preprocessing_may_have_reasons_of_its_own(tmp_path, entries):
 def test_damaged_cases_and_stray_files_are_for_others_to_name(tmp_path):
     plans = plans_with(spacing=[2.0, 2.0, 3.0])
     assert preprocessed_otherwise(tmp_path, plans, "x") == ""
+    (tmp_path / "c_seg.b2nd").touch()  # the rest of a case whose image was removed
+    assert preprocessed_otherwise(tmp_path, plans, "x") == ""
+    (tmp_path / "c_seg.b2nd").unlink()
     save(tmp_path, "c", (6, 20, 30))
     (tmp_path / ".DS_Store").touch()
     (tmp_path / "c.pkl").write_bytes(b"")

@@ -50,7 +50,7 @@ def test_only_small_plans_of_the_same_data_and_another_spacing_are_outdated(tmp_
     write_json(plans, tmp_path / "P.json")
     assert not small_plans_are_outdated(tmp_path / "P.json")
     for data, spacing, outdated in (("P_3d", 1, False), ("P_3d", 2, True), ("own_3d", 2, False)):
-        small = {"3d": {"data_identifier": data, "spacing": [spacing, 1, 1]}}
+        small = {"3d": {"data_identifier": data, "spacing": [spacing, 1, 1]}, "mine": {"inherits_from": "3d"}}
         write_json({"plans_name": "P_small", "configurations": small}, tmp_path / "P_small.json")
         assert small_plans_are_outdated(tmp_path / "P.json") == outdated
 

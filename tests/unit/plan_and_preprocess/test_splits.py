@@ -55,12 +55,14 @@ def test_cases_outside_of_the_data_are_refused(tmp_path):
 
 
 def test_cases_that_are_only_not_preprocessed_need_no_new_split(tmp_path):
-    raw = ["a", "b", "c"]
+    def command(cases):
+        return "the command" if set(cases) <= {"a", "b", "c"} else ""
+
     with pytest.raises(UserError, match=r": c\. They are in imagesTr; preprocess them: the command") as caught:
-        refuse_unknown_cases(tmp_path, 0, ["a", "c"], ["a", "b"], raw, "the command")
+        refuse_unknown_cases(tmp_path, 0, ["a", "c"], ["a", "b"], command)
     assert "new split" not in str(caught.value)
     with pytest.raises(UserError, match="make a new split"):
-        refuse_unknown_cases(tmp_path, 0, ["d", "c"], ["a", "b"], raw, "the command")
+        refuse_unknown_cases(tmp_path, 0, ["d", "c"], ["a", "b"], command)
 
 
 @pytest.mark.parametrize(("fold", "text"), [(2, "has the folds 0 to 1, not fold 2"), (-1, "not fold -1")])
