@@ -174,30 +174,35 @@ def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -
 
 def _domain_shift(folders: DatasetFolders, _: int) -> Iterator[Finding]:
     """Compare labelled and unlabelled cases as the first preprocessed configuration holds them."""
-    from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
-
     from nnunetv2_crln.evaluation.domain_shift import compare_datasets
     from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
     from nnunetv2_crln.raw_dataset.unlabelled_groups import ALL, unlabelled_groups
 
-    transpose_forward = dict(_transposed(folders.preprocessed))
-    # 3D at full resolution first.
-    data = sorted(folders.preprocessed.glob("*"), key=lambda path: ("3d_fullres" not in path.name, path.name))
-    pairs = [(folder, unlabelled_folder(folders.preprocessed, folder.name)) for folder in data]
-    pairs = [pair for pair in pairs if all(folder.is_dir() and any(folder.iterdir()) for folder in pair)]
-    pairs = [pair for pair in pairs if pair[0].name in transpose_forward]
-    if not pairs:
+    if (pair := next(_preprocessed_pairs(folders), None)) is None:
         return
-    labelled, unlabelled = (infer_dataset_class(str(folder))(str(folder)) for folder in pairs[0])
+    labelled, unlabelled, axes = pair
     groups = unlabelled_groups(read_dataset_json(folders.raw), unlabelled.identifiers)
     groups = groups or {ALL: list(unlabelled.identifiers)}
-    for shift in compare_datasets(labelled, unlabelled, groups, transpose_forward[pairs[0][0].name]):
+    for shift in compare_datasets(labelled, unlabelled, groups, axes):
         yield Finding(
             WARNING if shift.far else NOTE if shift.unusual or shift.too_few else OK,
             "domain shift",
             shift.describe(),
             "Pseudo labels of such cases may be wrong: annotate a few of them, or leave them out." if shift.far else "",
         )
+
+
+def _preprocessed_pairs(folders: DatasetFolders) -> Iterator[tuple[Any, Any, list[int]]]:
+    """Yield labelled cases, unlabelled cases and order of axes of each preprocessed configuration, 3d_fullres first."""
+    from nnunetv2_crln.plan_and_preprocess.preprocessed_folder import dataset_in
+
+    transpose_forward = dict(_transposed(folders.preprocessed))
+    for folder in sorted(folders.preprocessed.glob("*"), key=lambda path: ("3d_fullres" not in path.name, path.name)):
+        if folder.name not in transpose_forward:
+            continue
+        labelled, unlabelled = dataset_in(folder), dataset_in(unlabelled_folder(folders.preprocessed, folder.name))
+        if labelled is not None and unlabelled is not None:
+            yield labelled, unlabelled, transpose_forward[folder.name]
 
 
 def _transposed(folder: Path) -> Iterator[tuple[str, list[int]]]:

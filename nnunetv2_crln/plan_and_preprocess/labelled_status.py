@@ -8,16 +8,15 @@ from pathlib import Path
 
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
-from nnunetv2.training.dataloading.nnunet_dataset import file_ending_dataset_mapping, nnUNetBaseDataset
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data, plans_identifier
+from nnunetv2_crln.plan_and_preprocess.preprocessed_folder import BESIDE_CASES, FORMATS, dataset_in, ending
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
-_BESIDE_CASES = {"pkl", "npy"}  # endings that nnU-Net overlooks when it finds out the format of a folder
 _TO_THE_SPACING = ("resample_data_or_seg_to_shape", "resample_torch_fornnunet")
 """nnU-Net's functions that give a case the spacing of the plans; its planner without resampling has another one."""
 _LOOKS = 5  # the archives of older versions are unpacked for a look
@@ -36,13 +35,13 @@ def require_labelled_data(data_folder: str | Path, plans_manager: PlansManager, 
     """
     folder = Path(data_folder)
     names = [path.name for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
-    formats = {_ending(name) for name in names} - _BESIDE_CASES
+    formats = {ending(name) for name in names} - BESIDE_CASES
     remedy = ""
-    if not formats & set(file_ending_dataset_mapping):
+    if not formats & FORMATS:
         fault = f"{folder} has no preprocessed labelled cases."
     elif len(formats) > 1:
-        known = {*file_ending_dataset_mapping, *_BESIDE_CASES}
-        strangers = [name for name in names if _ending(name) not in known]
+        known = FORMATS | BESIDE_CASES
+        strangers = [name for name in names if ending(name) not in known]
         fault = f"{folder} holds files of several kinds ({listing(sorted(formats))}), and nnU-Net expects one."
         remedy = f"Remove {listing(strangers)}." if strangers else ""
     elif difference := preprocessed_otherwise(folder, plans_manager, configuration):
@@ -79,7 +78,7 @@ def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager,
     usual = manager.preprocessor_class is DefaultPreprocessor
     if not usual or manager.configuration.get("resampling_fn_data") not in _TO_THE_SPACING:
         return ""
-    if (dataset := _dataset_in(data_folder)) is None:
+    if (dataset := dataset_in(data_folder)) is None:
         return ""
     cases = sorted(dataset.identifiers)
     for case in cases[:: max(1, math.ceil(len(cases) / _LOOKS))]:
@@ -113,7 +112,7 @@ def unprocessed_labelled(
     labelled = set(find_labelled_cases(folders.raw))
     texts = []
     for name, data in _data_that_is_there(folders, plans_manager, configurations):
-        dataset = _dataset_in(data)
+        dataset = dataset_in(data)
         if dataset is not None and (absent := sorted(labelled - set(dataset.identifiers))):
             plans = plans_identifier(folders.preprocessed, plans_manager.plans)
             texts.append(
@@ -153,14 +152,3 @@ def _data_that_is_there(
         data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
         if data.is_dir() and any(data.iterdir()):
             yield name, data
-
-
-def _dataset_in(folder: str | Path) -> nnUNetBaseDataset | None:
-    """Open a folder of preprocessed cases; None if it holds none, or a mixture that require_labelled_data refuses."""
-    present = {_ending(path.name) for path in Path(folder).iterdir()} & set(file_ending_dataset_mapping)
-    return file_ending_dataset_mapping[present.pop()](str(folder)) if len(present) == 1 else None
-
-
-def _ending(name: str) -> str:
-    """Return the ending of a file as nnU-Net sees it, without the dot."""
-    return name.split(".")[-1]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import exact, listing
 from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data
+from nnunetv2_crln.plan_and_preprocess.preprocessed_folder import dataset_in
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -82,8 +82,13 @@ def inspect_labelled_case(folder: str, case: str, allowed: Collection[int], chan
 
     Returns:
         Fault and oddity of the case.
+
+    Raises:
+        FileNotFoundError: The folder has no preprocessed cases.
     """
-    image, labels, *_ = infer_dataset_class(folder)(folder, [case]).load_case(case)
+    if (dataset := dataset_in(folder, [case])) is None:
+        raise FileNotFoundError(f"{folder} has no preprocessed cases of one format")
+    image, labels, *_ = dataset.load_case(case)
     unknown = np.setdiff1d(np.unique(labels[:]), [-1, *allowed])
     if unknown.size:
         return Inspection(
@@ -135,14 +140,13 @@ def check_labelled_cases(
     Returns:
         Faults and oddities, each with the source file.
     """
-    folder = Path(data_folder)
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if (dataset := dataset_in(data_folder)) is None:  # a mixture of formats is refused by require_labelled_data
         return [], []
     dataset_json = read_dataset_json(raw_dataset_folder)
     allowed = allowed_values(Path(raw_dataset_folder) / "dataset.json", dataset_json)
     sources = find_labelled_cases(raw_dataset_folder, dataset_json)
-    present = [case for case in infer_dataset_class(str(folder)).get_identifiers(str(folder)) if case in sources]
-    tasks = {case: (str(folder), case, allowed, number_of_channels(dataset_json)) for case in present}
+    present = [case for case in dataset.identifiers if case in sources]
+    tasks = {case: (str(data_folder), case, allowed, number_of_channels(dataset_json)) for case in present}
     found, unreadable = run_all(inspect_labelled_case, tasks, processes, "Checking what was written", show_progress)
     files = {case: "imagesTr/" + Path(sources[case]["images"][0]).name for case in present}
     faults = [f"{files[case]}: {item.fault}" for case, item in found.items() if item.fault]
