@@ -18,7 +18,7 @@ BATCH = 2
 
 
 def write_small_plans(plans_file: str | Path) -> Path:
-    """Write small plans beside nnU-Net's.
+    """Write small plans beside nnU-Net's; configurations that the user added to former ones stay, as in nnU-Net's.
 
     Args:
         plans_file: ``nnUNet_preprocessed/DatasetXXX_Name/nnUNetPlans.json``.
@@ -30,12 +30,15 @@ def write_small_plans(plans_file: str | Path) -> Path:
     plans = read_json(plans_file)
     plans["plans_name"] += SMALL_PLANS_SUFFIX
     # The others inherit, such as the second stage of a cascade, which cannot be trained here.
-    plans["configurations"] = {
+    small = {
         name: small_configuration(configuration)
         for name, configuration in plans["configurations"].items()
         if "architecture" in configuration
     }
     target = plans_file.with_name(f"{plans['plans_name']}.json")
+    former = configurations_of(read_json(target)) if target.is_file() else {}
+    added = {name: entry for name, entry in former.items() if name not in plans["configurations"]}
+    plans["configurations"] = small | added
     write_json(plans, target)
     return target
 

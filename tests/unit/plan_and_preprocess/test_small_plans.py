@@ -55,6 +55,18 @@ def test_only_small_plans_of_the_same_data_and_another_spacing_are_outdated(tmp_
         assert small_plans_are_outdated(tmp_path / "P.json") == outdated
 
 
+def test_planning_again_keeps_configurations_that_the_user_added(tmp_path):
+    plans = {"plans_name": "P", "configurations": {"3d": KIDNEY, "cascade": {"inherits_from": "3d"}}}
+    write_json(plans, tmp_path / "P.json")
+    small = write_small_plans(tmp_path / "P.json")
+    own = {"inherits_from": "3d", "batch_size": 4}
+    content = json.loads(small.read_text())
+    content["configurations"] |= {"mine": own, "3d": {"patch_size": [8, 8, 8]}}
+    write_json(content, small)
+    configurations = json.loads(write_small_plans(tmp_path / "P.json").read_text())["configurations"]
+    assert configurations == {"3d": small_configuration(KIDNEY), "mine": own}
+
+
 def test_the_preprocessed_data_are_shared_and_the_originals_stay(tmp_path):
     plans = {
         "plans_name": "nnUNetPlans",
