@@ -11,6 +11,8 @@ import numpy as np
 from beds import Bed, Case, Plan, Roles, Source, draw
 from runs import Run
 
+from nnunetv2_crln.layout import dataset_number
+
 PLANS = "nnUNetPlans_benchmark"
 
 
@@ -81,7 +83,7 @@ def plan_and_preprocess(run: Run, work: Path, dataset: str, unlabelled: bool = T
     from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments
 
     os.environ["nnUNet_n_proc_DA"] = "1"  # nnU-Net's planner needs one process; a training may have set none
-    number = int(dataset[7:10])
+    number = int(dataset_number(dataset))
     extract_fingerprints([number], num_processes=1, clean=True, verbose=False)
     plan_experiments([number])
     folder = work / "preprocessed" / dataset
@@ -101,7 +103,7 @@ def _write_and_preprocess(plans: dict, run: Run, work: Path, dataset: str, unlab
     folder = work / "preprocessed" / dataset
     file = folder / f"{PLANS}.json"
     file.write_text(json.dumps(plans, indent=1))
-    preprocess([int(dataset[7:10])], PLANS, [run.configuration], [1], show_progress_bar=False)
+    preprocess([int(dataset_number(dataset))], PLANS, [run.configuration], [1], show_progress_bar=False)
     if unlabelled:
         manager = PlansManager(str(file))
         preprocess_unlabelled(work / "raw" / dataset, folder, manager, run.configuration, 1, show_progress=False)
@@ -130,7 +132,7 @@ def reduce_configuration(configuration: dict, bed: Bed, plan: str) -> None:
 def _prepare_article(run: Run, work: Path) -> None:
     from nnunetv2_crln.cli.plan_and_preprocess import command
 
-    number = int(run.dataset[7:10])
+    number = int(dataset_number(run.dataset))
     shared = f"-d {number} -c {run.configuration} -npfp 1 -np 1 --no_pbar"
     protocol = f"--article {run.bed_spec.article} --num_labelled {run.labelled} --no_pp"
     command([*shared.split(), *protocol.split()])

@@ -9,6 +9,8 @@ from article_experiments import settings_of
 from preparing import PLANS, narrow
 from runs import ITERATIONS_PER_EPOCH, Run
 
+from nnunetv2_crln.layout import dataset_number, dataset_title
+
 OFFSETS = {"ranked": 20, "recipe": 40, "random": 60, "repeated": 80}
 """Numbers of derived datasets above that of their draw."""
 
@@ -77,4 +79,4 @@ def training_dataset(run: Run) -> str:
     kind = run.method_spec.dataset
     if kind is None:
         return run.dataset
-    return f"Dataset{int(run.dataset[7:10]) + OFFSETS[kind]:03d}{run.dataset[10:]}_{kind}"
+    return f"Dataset{int(dataset_number(run.dataset)) + OFFSETS[kind]:03d}_{dataset_title(run.dataset)}_{kind}"

@@ -12,6 +12,7 @@ from nnunetv2_crln.evaluation.case import Case, Measured, evaluate_case
 from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.raw_dataset.classes import LabelDefinition, label_definition
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json, required_entry
+from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.utilities.cores import one_per_core
 from nnunetv2_crln.utilities.names import with_hint
 from nnunetv2_crln.utilities.parallel import run_parallel
@@ -60,9 +61,6 @@ def evaluate_folder(
     content, source = _dataset_json(dataset_json, labels, predictions)
     definition = label_definition(content)
     cases, missing = pair_cases(labels, predictions, required_entry(content, "file_ending"), allow_missing)
-    # Imported here, because nnU-Net's readers take 0.7 s, which the metrics alone need not spend.
-    from nnunetv2_crln.raw_dataset.readers import reader_class_of
-
     reader_class = reader_class_of(content, cases[0].reference_file, is_label=True)
     measured = _evaluate_cases(cases, reader_class, definition, num_processes, show_progress, ignore_origin, by_index)
     remarks = [measured[case.name].remark for case in cases if measured[case.name].remark]

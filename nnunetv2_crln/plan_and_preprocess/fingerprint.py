@@ -28,7 +28,7 @@ from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 from nnunetv2_crln.utilities.nifti import find_header_fault
-from nnunetv2_crln.utilities.parallel import run_parallel
+from nnunetv2_crln.utilities.parallel import run_all
 
 FINGERPRINT = "dataset_fingerprint.json"
 
@@ -144,16 +144,13 @@ def add_unlabelled_to_fingerprint(
     measured = {
         case: known[case] for case in cases if case in known and known[case]["files"] == source_record(cases[case])
     }
-    failed = {}
+    failed: dict[str, str] = {}
     todo = {case: files for case, files in cases.items() if case not in measured}
     if todo:
         reader_class = _reader_class(raw_dataset_folder)
         tasks = {case: (files, reader_class) for case, files in todo.items()}
-        for outcome in run_parallel(measure_case, tasks, processes, "Fingerprint of unlabelled cases", show_progress):
-            if outcome.error is None:
-                measured[outcome.name] = outcome.value
-            else:
-                failed[outcome.name] = outcome.error
+        found, failed = run_all(measure_case, tasks, processes, "Fingerprint of unlabelled cases", show_progress)
+        measured |= found
     fingerprint = _combine(fingerprint, raw_dataset_folder, dict(sorted(measured.items())))
     write_json(fingerprint, path)
     if failed:

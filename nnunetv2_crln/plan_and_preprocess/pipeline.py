@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
@@ -57,42 +58,54 @@ def plan_and_preprocess(options: Options) -> None:
         for dataset_id, folders in datasets.items()
         if options.article
     }
-    failed: list[str] = []
-    absent: list[str] = []
+    shortcomings = Shortcomings()
     for dataset_id, folders in datasets.items():
-        faults, texts = _one_dataset(dataset_id, folders, protocols.get(dataset_id), options)
-        failed, absent = failed + faults, absent + texts
-    if failed:
-        absent.append(
-            f"{len(failed)} case(s) could not be preprocessed: {listing(failed)}. Replace or remove their files and "
-            "run the command again; all other unlabelled cases are kept."
-        )
-    if absent:
-        raise UserError("\n".join(absent))
+        _one_dataset(folders, protocols.get(dataset_id), options, shortcomings)
+    shortcomings.report()
+
+
+@dataclass
+class Shortcomings:
+    """What did not succeed, for one message when everything else is done.
+
+    Attributes:
+        failed: A text for each case that could not be preprocessed.
+        left_out: A text for each configuration whose labelled cases trainings would leave out or refuse.
+    """
+
+    failed: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    def report(self) -> None:
+        """Raise a UserError that names all of them, if there are any."""
+        texts = list(self.left_out)
+        if self.failed:
+            texts.append(
+                f"{len(self.failed)} case(s) could not be preprocessed: {listing(self.failed)}. Replace or remove "
+                "their files and run the command again; all other unlabelled cases are kept."
+            )
+        if texts:
+            raise UserError("\n".join(texts))
 
 
 def _one_dataset(
-    dataset_id: int, folders: DatasetFolders, protocol: article.Protocol | None, options: Options
-) -> tuple[list[str], list[str]]:
-    """Do all steps after the checks; return a text for each case that failed, and on labelled cases left out."""
+    folders: DatasetFolders, protocol: article.Protocol | None, options: Options, shortcomings: Shortcomings
+) -> None:
+    """Do all steps after the checks."""
     with LabelledDataLocks(ADD_ALONE) as locks:
-        plans_manager = _plans_with_labelled_cases(dataset_id, folders, protocol, options, locks)
+        plans_manager = _plans_with_labelled_cases(folders, protocol, options, locks)
     configurations = available_configurations(plans_manager, options.processes_by_configuration())
-    failed: list[str] = []
-    absent: list[str] = []
     if options.preprocessing:
         if options.part_id == 0:
-            absent = unprocessed_labelled(folders, plans_manager, configurations)
+            shortcomings.left_out += unprocessed_labelled(folders, plans_manager, configurations)
             if options.unlabelled_only:
-                absent += labelled_of_other_plans(folders, plans_manager, configurations)
-            failed += check_written_labelled(folders, plans_manager, configurations, options.show_progress)
-        failed += preprocess_all_unlabelled(folders, plans_manager, configurations, options)
-    print_summary(dataset_id, folders, plans_manager, list(configurations), options)
-    return failed, absent
+                shortcomings.left_out += labelled_of_other_plans(folders, plans_manager, configurations)
+            shortcomings.failed += check_written_labelled(folders, plans_manager, configurations, options.show_progress)
+        shortcomings.failed += preprocess_all_unlabelled(folders, plans_manager, configurations, options)
+    print_summary(folders, plans_manager, list(configurations), options)
 
 
 def _plans_with_labelled_cases(
-    dataset_id: int,
     folders: DatasetFolders,
     protocol: article.Protocol | None,
     options: Options,
@@ -109,22 +122,21 @@ def _plans_with_labelled_cases(
         # Before the plans are replaced: a refused command must leave those that fit the data.
         for data in existing_data(folders.preprocessed, plans_name, requested):
             locks.acquire(data)
-    extract_fingerprint(dataset_id, folders, options)
-    plans_name = make_plans(dataset_id, folders, options)
+    extract_fingerprint(folders, options)
+    plans_name = make_plans(folders, options)
     if protocol is not None:
         add_article_configuration(folders, plans_name, protocol)
     plans_manager = read_plans(folders, plans_name, list(requested))
     configurations = available_configurations(plans_manager, requested)
     if options.preprocessing:
-        preprocess_labelled(dataset_id, folders, plans_manager, configurations, options, locks)
+        preprocess_labelled(folders, plans_manager, configurations, options, locks)
     return plans_manager
 
 
-def extract_fingerprint(dataset_id: int, folders: DatasetFolders, options: Options) -> None:
+def extract_fingerprint(folders: DatasetFolders, options: Options) -> None:
     """Extract the fingerprint of the labelled cases and add the shapes and spacings of the unlabelled ones.
 
     Args:
-        dataset_id: Number of the dataset.
         folders: Folders of the dataset.
         options: Options of the command.
 
@@ -143,7 +155,7 @@ def extract_fingerprint(dataset_id: int, folders: DatasetFolders, options: Optio
         print("The labelled cases changed since the last run: extracting their fingerprint again.")
     with explaining_nnunet_errors("fingerprint extraction", folders, options):
         extract_fingerprints(
-            [dataset_id],
+            [folders.number],
             options.fingerprint_extractor,
             options.fingerprint_processes,
             False,
@@ -162,11 +174,10 @@ def extract_fingerprint(dataset_id: int, folders: DatasetFolders, options: Optio
         print_warnings([str(error)])
 
 
-def make_plans(dataset_id: int, folders: DatasetFolders, options: Options) -> str:
+def make_plans(folders: DatasetFolders, options: Options) -> str:
     """Make the plans from the fingerprint; what the user has added to former ones is kept.
 
     Args:
-        dataset_id: Number of the dataset.
         folders: Folders of the dataset.
         options: Options of the command.
 
@@ -180,7 +191,7 @@ def make_plans(dataset_id: int, folders: DatasetFolders, options: Options) -> st
         explaining_nnunet_errors("planning", folders, options),
     ):
         plans_name = plan_experiments(
-            [dataset_id],
+            [folders.number],
             options.planner,
             options.gpu_memory_target,
             options.preprocessor,
@@ -268,7 +279,6 @@ def available_configurations(plans_manager: PlansManager, requested: dict[str, i
 
 
 def preprocess_labelled(
-    dataset_id: int,
     folders: DatasetFolders,
     plans_manager: PlansManager,
     configurations: dict[str, int],
@@ -278,7 +288,6 @@ def preprocess_labelled(
     """Run nnU-Net's preprocessing under a lock, because it deletes existing data that a training may be reading.
 
     Args:
-        dataset_id: Number of the dataset.
         folders: Folders of the dataset.
         plans_manager: nnU-Net's plans.
         configurations: Number of processes by configuration.
@@ -294,7 +303,7 @@ def preprocess_labelled(
     for name in names:
         locks.acquire(folders.preprocessed / plans_manager.get_configuration(name).data_identifier)
     with explaining_nnunet_errors("preprocessing", folders, options):
-        preprocess([dataset_id], plans_manager.plans_name, names, processes, options.verbose, options.show_progress)
+        preprocess([folders.number], plans_manager.plans_name, names, processes, options.verbose, options.show_progress)
 
 
 def preprocess_all_unlabelled(

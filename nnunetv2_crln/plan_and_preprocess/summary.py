@@ -20,7 +20,6 @@ from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 
 def print_summary(
-    dataset_id: int,
     folders: DatasetFolders,
     plans_manager: PlansManager,
     configurations: list[str],
@@ -29,7 +28,6 @@ def print_summary(
     """Print the number of cases, the cost of a training, and the next command.
 
     Args:
-        dataset_id: Number of the dataset.
         folders: Folders of the dataset.
         plans_manager: nnU-Net's plans.
         configurations: Names of the configurations.
@@ -65,7 +63,7 @@ def print_summary(
         )
         fold = "all"
     if chosen != article.CONFIGURATION:
-        train = ("nnUNetv2_train", dataset_id, chosen, fold, "-tr")
+        train = ("nnUNetv2_train", folders.number, chosen, fold, "-tr")
         print("Next:", command_line(*train, "nnUNetTrainer_CRLN", *plans))
         model = f"{folders.name}/nnUNetTrainer__{plans_manager.plans_name}__{chosen}/fold_{fold}"
         print(
@@ -79,7 +77,7 @@ def print_summary(
     if options.article:
         # The paper trains on all labelled cases; BraTS has validation cases of its own.
         fold = "0" if split.is_file() else "all"
-        train = ("nnUNetv2_train", dataset_id, article.CONFIGURATION, fold, "-tr")
+        train = ("nnUNetv2_train", folders.number, article.CONFIGURATION, fold, "-tr")
         print("Next:", command_line(*train, article.TRAINER, *plans))
     print()
 

@@ -31,7 +31,7 @@ from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.utilities.json_files import write_json
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
-from nnunetv2_crln.utilities.parallel import run_parallel
+from nnunetv2_crln.utilities.parallel import run_all
 
 # Ordered as the files get their final names: nnU-Net lists cases by the image, so it comes last.
 SUFFIXES = ("_seg.b2nd", ".pkl", ".b2nd")
@@ -146,15 +146,11 @@ def preprocess_unlabelled(
         }
         description = f"Preprocessing unlabelled cases ({configuration})"
         try:
-            for outcome in run_parallel(preprocess_case, tasks, processes, description, show_progress, kept=True):
-                if outcome.error is None:
-                    result.done.append(outcome.name)
-                    if outcome.value:
-                        result.odd[outcome.name] = outcome.value
-                else:
-                    result.failed[outcome.name] = outcome.error
+            oddities, result.failed = run_all(preprocess_case, tasks, processes, description, show_progress, kept=True)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+        result.done = list(oddities)
+        result.odd = {case: text for case, text in oddities.items() if text}
         return result
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from nnunetv2.utilities.dataset_name_id_conversion import find_candidate_datasets
 
 from nnunetv2_crln.errors import UserError, did_you_mean_path
+from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
 from nnunetv2_crln.raw_dataset.environment import required_folder
 
@@ -20,6 +21,11 @@ class DatasetFolders:
     name: str
     raw: Path
     preprocessed: Path
+
+    @property
+    def number(self) -> int:
+        """Number of the dataset, 5 of ``Dataset005_Heart``."""
+        return int(dataset_number(self.name))
 
 
 def find_dataset(dataset_id: int) -> DatasetFolders:

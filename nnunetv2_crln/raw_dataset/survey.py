@@ -17,7 +17,7 @@ from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.raw_dataset.readers import affine_of, reader_class_of
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
-from nnunetv2_crln.utilities.parallel import run_parallel
+from nnunetv2_crln.utilities.parallel import run_all
 
 _SAMPLE = 20_000
 
@@ -136,15 +136,9 @@ class Survey:
         labelled = {name: files for name, files in images.items() if name.startswith(f"{IMAGES_LABELLED}/")}
         reader_class = reader_class_of(dataset_json, first_image(labelled))
         tasks = {name: (files, reader_class) for name, files in images.items()}
-        self.reports: dict[str, list[ChannelReport]] = {}
-        self.unreadable: dict[str, str] = {}
-        for outcome in run_parallel(inspect_case, tasks, processes, "Opening every image", show_progress):
-            if outcome.error is None:
-                self.reports[outcome.name] = outcome.value
-            else:
-                self.unreadable[outcome.name] = outcome.error
-        # Keep the order of the tasks, so that messages do not depend on which process was faster.
-        self.reports = {name: self.reports[name] for name in tasks if name in self.reports}
+        self.reports: dict[str, list[ChannelReport]]
+        self.unreadable: dict[str, str]
+        self.reports, self.unreadable = run_all(inspect_case, tasks, processes, "Opening every image", show_progress)
 
     def of(self, image_folder: str) -> dict[str, list[ChannelReport]]:
         """Return the reports of one image folder, e.g. ``imagesUl``."""

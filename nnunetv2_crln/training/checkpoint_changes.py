@@ -137,13 +137,13 @@ def _leaves(content: Any, path: str) -> Iterator[tuple[str, Any]]:
 
 @contextlib.contextmanager
 def explaining_other_shapes(
-    where: str, settings: Mapping[str, tuple] | None, architecture: Mapping[str, tuple]
+    where: str, changed: Mapping[str, tuple] | None, architecture: Mapping[str, tuple]
 ) -> Iterator[None]:
     """Turn torch's list of tensors into the entries of the plans that were changed.
 
     Args:
         where: File of the checkpoint.
-        settings: Result of :func:`changed_settings`.
+        changed: Result of :func:`changed_settings`; None if the settings cannot be compared.
         architecture: Result of :func:`changed_architecture`.
 
     Yields:
@@ -155,10 +155,10 @@ def explaining_other_shapes(
     try:
         yield
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        changes = describe({**architecture, **{k: v for k, v in (settings or {}).items() if k in SHAPING}})
+        changes = describe({**architecture, **{k: v for k, v in (changed or {}).items() if k in SHAPING}})
         unexplained = (
             "The settings of the checkpoint cannot be compared"
-            if settings is None
+            if changed is None
             else "No change of the plans explains it"
         )
         cause = f"Changed since then: {changes}" if changes else f"{unexplained}: {str(error)[:300]}"

@@ -127,22 +127,22 @@ class Resuming:
                 self.settings = with_defaults_of_checkpoint(self.settings, before, named)
             self.initialize()
         state = loaded[CHECKPOINT_STATE]
-        settings = None if before is None else changed_settings(before, self.settings)
+        changes = None if before is None else changed_settings(before, self.settings)
         architecture = changed_architecture(loaded["init_args"], self.my_init_kwargs)
         self.seed, self.step = state["seed"], state["step"]
         # Trainings of older versions had the unsupervised terms from the start, as pre-trained ones have.
         self.pretrained = state.get("pretrained", True)
-        with explaining_other_shapes(str(filename_or_checkpoint)[:300], settings, architecture):
+        with explaining_other_shapes(str(filename_or_checkpoint)[:300], changes, architecture):
             self.method.load_state_dict(state)
             self.gradient_step.load_state_dict(state["skipped"])
             self.optimizer.load_state_dict(with_heads_in_last_group(loaded["optimizer_state"], self.optimizer))
-        if settings is None:
+        if changes is None:
             self.print_to_log_file("CRLN: the settings of the checkpoint cannot be compared with the present ones")
-        elif settings:
-            if "seed" in settings:
-                old, new = settings["seed"]
-                settings["seed"] = old, f"{new} (not applied: a training keeps its seed)"
-            self.print_to_log_file(f"CRLN: settings changed since the first run: {describe(settings)}")
+        elif changes:
+            if "seed" in changes:
+                old, new = changes["seed"]
+                changes["seed"] = old, f"{new} (not applied: a training keeps its seed)"
+            self.print_to_log_file(f"CRLN: settings changed since the first run: {describe(changes)}")
         skip_overflows_on_the_device(self.optimizer)
         if self.grad_scaler is not None and loaded["grad_scaler_state"] is not None:
             initial = self.grad_scaler.get_scale()
