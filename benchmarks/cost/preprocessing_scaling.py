@@ -40,25 +40,26 @@ def write_raw(raw: Path, cases: int, size: int) -> Path:
 def measure(raw: Path, preprocessed: Path, processes: int) -> dict:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnunetv2_crln.plan_and_preprocess import unlabelled_cases as preprocessing
+    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
+    from nnunetv2_crln.utilities import parallel
 
     plans = PlansManager(copy.deepcopy(workbench.plans_of(workbench.SETTINGS["hippocampus"])))
     done: list[float] = []
-    run_parallel = preprocessing.run_parallel
+    run_parallel = parallel.run_parallel
 
     def noting_times(*arguments, **keywords):
         for outcome in run_parallel(*arguments, **keywords):
             done.append(time.perf_counter() - start)
             yield outcome
 
-    preprocessing.run_parallel = noting_times
+    parallel.run_parallel = noting_times
     start = time.perf_counter()
     try:
-        result = preprocessing.preprocess_unlabelled(
+        result = preprocess_unlabelled(
             raw, preprocessed, plans, workbench.CONFIGURATION, processes, show_progress=False
         )
     finally:
-        preprocessing.run_parallel = run_parallel
+        parallel.run_parallel = run_parallel
     if result.failed:
         raise RuntimeError(str(result.failed))
     return {"processes": processes, "seconds": done[-1], "first_case_s": done[0]}

@@ -162,7 +162,8 @@ def write_cases(work: str | Path, setting: Setting, labelled: int = 2, unlabelle
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunetv2_crln.layout import CASE_RECORD, unlabelled_folder, unlabelled_info_file
-    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import plan_key, save_case
+    from nnunetv2_crln.preprocessed_dataset.case_files import save_case
+    from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 
     folder = Path(work) / "preprocessed" / DATASET
     plans = plans_of(setting)
@@ -190,7 +191,7 @@ def write_cases(work: str | Path, setting: Setting, labelled: int = 2, unlabelle
 def multiply_unlabelled(work: str | Path, total: int) -> None:
     """Let the pool have ``total`` cases: links to those that are there."""
     from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
-    from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import SUFFIXES
+    from nnunetv2_crln.preprocessed_dataset.case_files import SUFFIXES
 
     folder = unlabelled_folder(Path(work) / "preprocessed" / DATASET, f"{PLANS}_{CONFIGURATION}")
     info = json.loads(unlabelled_info_file(folder).read_text())

@@ -31,10 +31,10 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
     require_blosc2,
     require_same_spacing,
 )
-from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks
-from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
-from nnunetv2_crln.plan_and_preprocess.splits import read_splits
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import remove_case
+from nnunetv2_crln.preprocessed_dataset.case_files import remove_case
+from nnunetv2_crln.preprocessed_dataset.data_locks import LabelledDataLocks
+from nnunetv2_crln.preprocessed_dataset.dataset_json_copy import update_dataset_json_copy
+from nnunetv2_crln.preprocessed_dataset.splits import read_splits
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import (
     find_labelled_cases,

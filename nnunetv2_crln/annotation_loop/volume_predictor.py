@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_FINAL, dataset_number
 from nnunetv2_crln.model_folders import find_folds
-from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_cases_of
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.cases import source_record
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset

@@ -32,9 +32,10 @@ from nnunetv2_crln.layout import (
     SHORT_SCHEDULE,
     claim_file,
 )
-from nnunetv2_crln.plan_and_preprocess.labelled_status import require_labelled_data
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans, read_checked_plans
-from nnunetv2_crln.plan_and_preprocess.unlabelled_status import refuse_cases_without_images, unlabelled_cases_of
+from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
+from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
+from nnunetv2_crln.preprocessed_dataset.plans import check_plans, read_checked_plans
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_cases_without_images, unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.companions import with_companions
@@ -84,7 +85,7 @@ def compare(options: CompareOptions) -> str:
         plans_manager = PlansManager(read_checked_plans(folders.preprocessed / f"{options.plans_name}.json"))
         _refuse_recipes_without_images(runs, options, folders, plans_manager)
         # nnU-Net's own trainer, which a method may use, takes no lock.
-        data = folders.preprocessed / plans_manager.get_configuration(options.configuration).data_identifier
+        data = labelled_folder(folders.preprocessed, plans_manager, options.configuration)
         lock_data(locks, data)
         if not all(run.is_finished for run in runs):
             require_labelled_data(data, plans_manager, options.configuration)

@@ -8,7 +8,7 @@ from pathlib import Path
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import FEWEST_FOR_A_TEST
 from nnunetv2_crln.layout import NUM_FOLDS, SPLITS_FILE
-from nnunetv2_crln.plan_and_preprocess.splits import read_splits, usual_split
+from nnunetv2_crln.preprocessed_dataset.splits import read_splits, usual_split
 
 FEW = 20
 

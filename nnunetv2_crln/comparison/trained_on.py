@@ -16,7 +16,7 @@ from nnunetv2_crln.comparison.options import RECIPE, CompareOptions
 from nnunetv2_crln.comparison.trainings import Training
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD, PLANS_BLOCK, SHORT_SCHEDULE
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import plan_key
+from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.utilities.json_files import read_users_json
 
 

@@ -90,7 +90,7 @@ def _hidden_labels(folders: DatasetFolders, processes: int) -> Iterator[Finding]
 
 
 def _split(folders: DatasetFolders, _: int) -> Iterator[Finding]:
-    from nnunetv2_crln.plan_and_preprocess.splits import cases_of_other_folds, unused_cases
+    from nnunetv2_crln.preprocessed_dataset.splits import cases_of_other_folds, unused_cases
     from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 
     cases = list(find_labelled_cases(folders.raw))
@@ -101,7 +101,7 @@ def _split(folders: DatasetFolders, _: int) -> Iterator[Finding]:
 
 
 def _preprocessed(folders: DatasetFolders, _: int) -> Iterator[Finding]:
-    from nnunetv2_crln.plan_and_preprocess.plans import check_plans
+    from nnunetv2_crln.preprocessed_dataset.plans import check_plans
     from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
     from nnunetv2_crln.utilities.json_files import read_json
 
@@ -129,8 +129,8 @@ def _preprocessed(folders: DatasetFolders, _: int) -> Iterator[Finding]:
 def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-    from nnunetv2_crln.plan_and_preprocess.labelled_status import unprocessed_labelled
-    from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage
+    from nnunetv2_crln.preprocessed_dataset.labelled_status import unprocessed_labelled
+    from nnunetv2_crln.preprocessed_dataset.plans import is_second_stage
 
     manager = PlansManager(plans)
     for configuration in manager.available_configurations:
@@ -141,8 +141,8 @@ def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]
 
 
 def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -> Finding:
-    from nnunetv2_crln.plan_and_preprocess.labelled_status import require_labelled_data
-    from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
+    from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
+    from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_status
     from nnunetv2_crln.settings import CRLNSettings
     from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
@@ -194,7 +194,7 @@ def _domain_shift(folders: DatasetFolders, _: int) -> Iterator[Finding]:
 
 def _preprocessed_pairs(folders: DatasetFolders) -> Iterator[tuple[Any, Any, list[int]]]:
     """Yield labelled cases, unlabelled cases and order of axes of each preprocessed configuration, 3d_fullres first."""
-    from nnunetv2_crln.plan_and_preprocess.preprocessed_folder import dataset_in
+    from nnunetv2_crln.preprocessed_dataset.formats import dataset_in
 
     transpose_forward = dict(_transposed(folders.preprocessed))
     for folder in sorted(folders.preprocessed.glob("*"), key=lambda path: ("3d_fullres" not in path.name, path.name)):
@@ -207,7 +207,7 @@ def _preprocessed_pairs(folders: DatasetFolders) -> Iterator[tuple[Any, Any, lis
 
 def _transposed(folder: Path) -> Iterator[tuple[str, list[int]]]:
     """Yield the name of each folder of preprocessed data in the plans, and the files' axes in the order of its axes."""
-    from nnunetv2_crln.plan_and_preprocess.plans import read_checked_plans
+    from nnunetv2_crln.preprocessed_dataset.plans import read_checked_plans
 
     for path in sorted(folder.glob("*.json")):
         try:

@@ -11,19 +11,17 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
-from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
-from nnunetv2_crln.plan_and_preprocess.labelled_status import preprocessed_otherwise
-from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier, plans_in
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
-    plan_key,
-    preprocess_unlabelled,
-    put_in_place,
-)
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.plan_and_preprocess.written_cases import inspect_labelled_case
+from nnunetv2_crln.preprocessed_dataset.case_files import put_in_place
+from nnunetv2_crln.preprocessed_dataset.commands import labelled_command, labelled_folder, unlabelled_command
+from nnunetv2_crln.preprocessed_dataset.dataset_json_copy import update_dataset_json_copy
+from nnunetv2_crln.preprocessed_dataset.labelled_status import preprocessed_otherwise
+from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
+from nnunetv2_crln.preprocessed_dataset.plans import plans_identifier, plans_in
 from nnunetv2_crln.raw_dataset.cases import number_of_channels
 from nnunetv2_crln.raw_dataset.classes import all_values
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
-from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 from nnunetv2_crln.utilities.files import temporary_beside
 from nnunetv2_crln.utilities.json_files import read_json
 from nnunetv2_crln.utilities.parallel import run_all
@@ -61,7 +59,7 @@ def preprocessed_data(folders: DatasetFolders) -> list[PreprocessedData]:
     for _, plans in plans_in(folders.preprocessed):
         plans_manager = PlansManager(plans)
         for configuration in plans_manager.available_configurations:
-            folder = folders.preprocessed / plans_manager.get_configuration(configuration).data_identifier
+            folder = labelled_folder(folders.preprocessed, plans_manager, configuration)
             if folder.is_dir():
                 found.setdefault(folder, []).append(PreprocessedData(plans_manager, configuration, folder))
     return [_made_with(candidates) for candidates in found.values()]
@@ -109,8 +107,7 @@ def preprocess_added_unlabelled(
     for data in present:
         unlabelled = unlabelled_folder(folders.preprocessed, data.folder.name)
         if not unlabelled_info_file(unlabelled).is_file():
-            plans = plans_identifier(folders.preprocessed, data.plans_manager.plans)
-            command = preprocess_unlabelled_command(folders.name, [data.configuration], plans)
+            command = unlabelled_command(folders.preprocessed, data.plans_manager, data.configuration)
             print(f"{data.configuration}: no unlabelled case is preprocessed. Do it with {command}")
             continue
         result = preprocess_unlabelled(
@@ -178,7 +175,7 @@ def require_same_spacing(data: PreprocessedData) -> None:
     """
     if difference := preprocessed_otherwise(data.folder, data.plans_manager, data.configuration):
         plans = plans_identifier(data.folder.parent, data.plans_manager.plans)
-        command = preprocess_labelled_command(data.plans_manager.dataset_name, [data.configuration], plans)
+        command = labelled_command(data.folder.parent, data.plans_manager, data.configuration)
         raise UserError(
             f"{data.folder} was not preprocessed with the present {plans}.json: {difference}. New cases would have "
             f"another spacing than the others. Preprocess the labelled cases again first: {command}. Or remove that "
@@ -196,8 +193,7 @@ def require_blosc2(data: PreprocessedData) -> None:
         UserError: An older version of nnU-Net has written them.
     """
     if any(data.folder.glob("*.npz")):
-        plans = plans_identifier(data.folder.parent, data.plans_manager.plans)
-        command = preprocess_labelled_command(data.plans_manager.dataset_name, [data.configuration], plans)
+        command = labelled_command(data.folder.parent, data.plans_manager, data.configuration)
         raise UserError(
             f"{data.folder} was written by an older version of nnU-Net, in another format than new cases would have. "
             f"Preprocess the labelled cases again first: {command}"

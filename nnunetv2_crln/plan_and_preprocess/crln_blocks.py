@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import PLANS_BLOCK, SHORT_SCHEDULE
-from nnunetv2_crln.plan_and_preprocess.plans import configurations_of
+from nnunetv2_crln.preprocessed_dataset.plans import configurations_of
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.utilities.json_files import read_json, read_users_json, write_json
 

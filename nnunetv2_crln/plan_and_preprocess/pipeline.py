@@ -13,23 +13,24 @@ from nnunetv2_crln.errors import UserError, did_you_mean, listing
 from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_own_entries
-from nnunetv2_crln.plan_and_preprocess.data_locks import LabelledDataLocks, existing_data
-from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     UnreadableCasesError,
     add_unlabelled_to_fingerprint,
     labelled_cases_are_known,
     labelled_fingerprint_is_stale,
 )
-from nnunetv2_crln.plan_and_preprocess.labelled_status import labelled_of_other_plans, unprocessed_labelled
 from nnunetv2_crln.plan_and_preprocess.nnunet_steps import explaining_nnunet_errors, refuse_no_process, verify
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans, one_configuration_per_data, read_checked_plans
 from nnunetv2_crln.plan_and_preprocess.replaced_plans import keep_replaced_plans
 from nnunetv2_crln.plan_and_preprocess.small_plans import small_plans_are_outdated, write_small_plans
 from nnunetv2_crln.plan_and_preprocess.summary import print_summary
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.plan_and_preprocess.written_cases import check_written_labelled
+from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
+from nnunetv2_crln.preprocessed_dataset.data_locks import LabelledDataLocks, existing_data
+from nnunetv2_crln.preprocessed_dataset.dataset_json_copy import update_dataset_json_copy
+from nnunetv2_crln.preprocessed_dataset.labelled_status import labelled_of_other_plans, unprocessed_labelled
+from nnunetv2_crln.preprocessed_dataset.plans import check_plans, one_configuration_per_data, read_checked_plans
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.check_names import check_dataset
@@ -301,7 +302,7 @@ def preprocess_labelled(
     names = list(one_configuration_per_data(plans_manager, configurations))
     processes = [configurations[name] for name in names]
     for name in names:
-        locks.acquire(folders.preprocessed / plans_manager.get_configuration(name).data_identifier)
+        locks.acquire(labelled_folder(folders.preprocessed, plans_manager, name))
     with explaining_nnunet_errors("preprocessing", folders, options):
         preprocess([folders.number], plans_manager.plans_name, names, processes, options.verbose, options.show_progress)
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nnunetv2_crln.layout import REPLACED_SUFFIX
-from nnunetv2_crln.plan_and_preprocess.plans import configurations_of
+from nnunetv2_crln.preprocessed_dataset.plans import configurations_of
 
 # A network that was trained under other values does not fit.
 DECISIVE = ("patch_size", "spacing", "architecture")

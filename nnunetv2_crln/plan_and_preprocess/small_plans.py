@@ -7,7 +7,7 @@ from math import prod
 from pathlib import Path
 
 from nnunetv2_crln.layout import SMALL_PLANS_SUFFIX
-from nnunetv2_crln.plan_and_preprocess.plans import configurations_of
+from nnunetv2_crln.preprocessed_dataset.plans import configurations_of
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 TRAINER = "nnUNetTrainer_CRLN_short"

@@ -9,9 +9,9 @@ from nnunetv2_crln.layout import CHECKPOINT_FINAL, NUM_FOLDS, PLANS_BLOCK, SMALL
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block
 from nnunetv2_crln.plan_and_preprocess.options import Options
-from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage
 from nnunetv2_crln.plan_and_preprocess.small_plans import TRAINER
-from nnunetv2_crln.plan_and_preprocess.splits import unused_cases
+from nnunetv2_crln.preprocessed_dataset.plans import is_second_stage
+from nnunetv2_crln.preprocessed_dataset.splits import unused_cases
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.settings import PATCHES_TO_MIX

@@ -9,49 +9,30 @@ from which files and under which plans a case was made: a later run redoes exact
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import shutil
-from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-from batchgenerators.utilities.file_and_folder_operations import load_pickle
-from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
-from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager, PlansManager
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import CASE_RECORD, UNFINISHED_CASES_PREFIX, unlabelled_folder, unlabelled_info_file
-from nnunetv2_crln.plan_and_preprocess.data_locks import unlabelled_data_lock
 from nnunetv2_crln.plan_and_preprocess.written_cases import channel_fault, inspect_image
+from nnunetv2_crln.preprocessed_dataset.case_files import (
+    is_done,
+    put_in_place,
+    remove_case,
+    remove_other_cases,
+    save_case,
+)
+from nnunetv2_crln.preprocessed_dataset.data_locks import unlabelled_data_lock
+from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, number_of_channels, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.utilities.json_files import write_json
 from nnunetv2_crln.utilities.nifti import nifti_is_finite
 from nnunetv2_crln.utilities.parallel import run_all
-
-# Ordered as the files get their final names: nnU-Net lists cases by the image, so it comes last.
-SUFFIXES = ("_seg.b2nd", ".pkl", ".b2nd")
-_PLAN_KEYS = (
-    "preprocessor_name",
-    "spacing",
-    "normalization_schemes",
-    "use_mask_for_norm",
-    "resampling_fn_data",
-    "resampling_fn_data_kwargs",
-    "resampling_fn_seg",
-    "resampling_fn_seg_kwargs",
-)
-# Normalisations without statistics of the labelled cases: adding a labelled case need not redo all unlabelled ones.
-_SELF_CONTAINED_NORMALISATIONS = {
-    "ZScoreNormalization",
-    "NoNormalization",
-    "RescaleTo01Normalization",
-    "RGBTo01Normalization",
-}
 
 
 @dataclass
@@ -69,25 +50,6 @@ class PreprocessingResult:
         removed = f"{name}: removed {len(self.removed)} case(s) whose images left imagesUl: {listing(self.removed)}.\n"
         done = f"{name}: {len(self.done)} unlabelled cases preprocessed, {len(self.kept)} already there."
         return (removed if self.removed else "") + done
-
-
-def plan_key(plans_manager: PlansManager, configuration_manager: ConfigurationManager) -> str:
-    """Hash the parts of the plans that affect a preprocessed image; patch and batch size do not.
-
-    Args:
-        plans_manager: nnU-Net's plans.
-        configuration_manager: One of their configurations.
-
-    Returns:
-        Hexadecimal digest.
-    """
-    configuration = configuration_manager.configuration
-    relevant = {key: configuration.get(key) for key in _PLAN_KEYS}
-    relevant["transpose_forward"] = plans_manager.transpose_forward
-    relevant["image_reader_writer"] = plans_manager.plans["image_reader_writer"]
-    if not set(configuration_manager.normalization_schemes) <= _SELF_CONTAINED_NORMALISATIONS:
-        relevant["intensities"] = plans_manager.foreground_intensity_properties_per_channel
-    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def preprocess_unlabelled(
@@ -226,105 +188,3 @@ def _surplus_channels(files: list[str], plans_manager: PlansManager, dataset_jso
     except Exception:
         return ""  # the error of the case says why
     return channel_fault(len(image), number_of_channels(dataset_json))
-
-
-def put_in_place(temporary: Path, folder: Path, case: str) -> None:
-    """Move the finished files of a preprocessed case into their folder, on the same file system.
-
-    Args:
-        temporary: Folder with the finished files.
-        folder: Folder for them.
-        case: Identifier of the case.
-    """
-    for suffix in SUFFIXES:
-        os.replace(temporary / f"{case}{suffix}", folder / f"{case}{suffix}")
-
-
-def save_case(image: np.ndarray, nonzero: np.ndarray, properties: dict, path: Path, patch_size: list[int]) -> None:
-    """Save a case as nnU-Net's preprocessor does.
-
-    Args:
-        image: Preprocessed image, (C, X, Y, Z).
-        nonzero: Nonzero region, (1, X, Y, Z): 0 inside and -1 outside.
-        properties: Properties of the case from nnU-Net.
-        path: Path without suffix.
-        patch_size: Patch size of the configuration; it determines the chunks and thus the speed of loading patches.
-    """
-    image = image.astype(np.float32, copy=False)
-    nonzero = nonzero.astype(np.int16, copy=False)
-    blocks, chunks = comp_blosc2_params(image.shape, tuple(patch_size), image.itemsize)
-    blocks_seg, chunks_seg = comp_blosc2_params(nonzero.shape, tuple(patch_size), nonzero.itemsize)
-    nnUNetDatasetBlosc2.save_case(
-        image,
-        nonzero,
-        properties,
-        str(path),
-        chunks=chunks,
-        blocks=blocks,
-        chunks_seg=chunks_seg,
-        blocks_seg=blocks_seg,
-    )
-
-
-def case_record(folder: str | Path, case: str, names: Container[str] | None = None) -> dict | None:
-    """Read the plugin's entry in the properties of a preprocessed case.
-
-    Args:
-        folder: Folder of the preprocessed cases.
-        case: Identifier of the case.
-        names: Names of the folder's files, if known: one listing is faster than three queries per case.
-
-    Returns:
-        The entry; None if the case is incomplete, damaged or was not made by this plugin.
-    """
-    if names is None:
-        names = [f"{case}{suffix}" for suffix in SUFFIXES if (Path(folder) / f"{case}{suffix}").is_file()]
-    if not all(f"{case}{suffix}" in names for suffix in SUFFIXES):
-        return None
-    try:
-        return load_pickle(str(Path(folder) / f"{case}.pkl")).get(CASE_RECORD)
-    except Exception:
-        # A damaged file must not end the command: the case is done again.
-        return None
-
-
-def is_done(folder: Path, case: str, key: str, files: dict[str, list[int]]) -> bool:
-    """Check whether a case is complete and was made under these plans from these files.
-
-    Args:
-        folder: Folder of the preprocessed cases.
-        case: Identifier of the case.
-        key: Hash of the plans by :func:`plan_key`.
-        files: Record of the channel files by ``source_record``.
-
-    Returns:
-        True if the case need not be done again.
-    """
-    return case_record(folder, case) == {"plan_key": key, "files": files}
-
-
-def remove_case(folder: Path, case: str) -> None:
-    """Delete a preprocessed case, the image first, because without it nnU-Net ignores the other files.
-
-    Args:
-        folder: Folder of the preprocessed cases.
-        case: Identifier of the case.
-    """
-    for suffix in reversed(SUFFIXES):
-        (folder / f"{case}{suffix}").unlink(missing_ok=True)
-
-
-def remove_other_cases(folder: Path, cases: set[str]) -> list[str]:
-    """Delete preprocessed cases whose images left imagesUl; otherwise training would still use them.
-
-    Args:
-        folder: Folder of the preprocessed cases.
-        cases: Identifiers of the cases in imagesUl.
-
-    Returns:
-        Identifiers of the removed cases.
-    """
-    gone = sorted(set(nnUNetDatasetBlosc2.get_identifiers(str(folder))) - cases)
-    for case in gone:
-        remove_case(folder, case)
-    return gone

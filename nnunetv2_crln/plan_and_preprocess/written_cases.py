@@ -11,8 +11,9 @@ import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import exact, listing
-from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data
-from nnunetv2_crln.plan_and_preprocess.preprocessed_folder import dataset_in
+from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
+from nnunetv2_crln.preprocessed_dataset.formats import dataset_in
+from nnunetv2_crln.preprocessed_dataset.plans import one_configuration_per_data
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, number_of_channels
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -114,7 +115,7 @@ def check_written_labelled(
     """
     failed = []
     for name in one_configuration_per_data(plans_manager, configurations):
-        data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
+        data = labelled_folder(folders.preprocessed, plans_manager, name)
         faults, oddities = check_labelled_cases(folders.raw, data, configurations[name], show_progress)
         print_warnings([f"{text} ({name})" for text in oddities])
         for text in faults:

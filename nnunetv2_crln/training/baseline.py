@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
-from nnunetv2_crln.plan_and_preprocess.labelled_status import require_labelled_data
+from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
 from nnunetv2_crln.training.locks import lock_data, lock_fold

@@ -12,11 +12,11 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.plan_and_preprocess.labelled_status import unprocessed_labelled
-from nnunetv2_crln.plan_and_preprocess.plans import is_second_stage, plans_identifier
+from nnunetv2_crln.preprocessed_dataset.commands import labelled_command
+from nnunetv2_crln.preprocessed_dataset.labelled_status import unprocessed_labelled
+from nnunetv2_crln.preprocessed_dataset.plans import is_second_stage, plans_identifier
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
-from nnunetv2_crln.utilities.advice import preprocess_labelled_command
 
 
 def plans_file(plans: dict) -> Path:
@@ -178,8 +178,7 @@ def command_to_preprocess(
         return ""
     if not set(cases) <= set(labelled):
         return ""
-    plans = plans_identifier(preprocessed, plans_manager.plans)
-    return preprocess_labelled_command(plans_manager.dataset_name, [configuration], plans)
+    return labelled_command(preprocessed, plans_manager, configuration)
 
 
 def _folders_of(preprocessed: str | Path) -> DatasetFolders:

@@ -8,8 +8,8 @@ import torch
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_crln.layout import dataset_number
-from nnunetv2_crln.plan_and_preprocess.labelled_status import require_labelled_data
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans
+from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
+from nnunetv2_crln.preprocessed_dataset.plans import check_plans
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.dataloading.batches import cases_of

@@ -13,7 +13,7 @@ LAYERS = (
     {"errors", "layout", "__init__"},
     {"utilities", "settings", "modules", "losses", "networks"},
     {"raw_dataset"},
-    {"evaluation", "model_folders"},
+    {"evaluation", "model_folders", "preprocessed_dataset"},
     {"dataset_conversion", "plan_and_preprocess", "reporting"},
     {"training"},
     {"annotation_loop"},

@@ -11,9 +11,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import unlabelled_folder
-from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
-from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
-from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
+from nnunetv2_crln.preprocessed_dataset.commands import labelled_command, unlabelled_command
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_status
 
 
 class UnlabelledDataset(nnUNetDatasetBlosc2):
@@ -51,8 +50,7 @@ def open_unlabelled_dataset(
         UserError: No unlabelled case is ready, some belong to other plans, or some are also labelled cases.
     """
     status = unlabelled_status(preprocessed_dataset_folder, plans_manager, configuration)
-    plans = plans_identifier(preprocessed_dataset_folder, plans_manager.plans)
-    command = preprocess_unlabelled_command(plans_manager.dataset_name, [configuration], plans)
+    command = unlabelled_command(preprocessed_dataset_folder, plans_manager, configuration)
     none_expected = may_be_none and not status.missing
     if status.stale or not (status.ready or none_expected):
         raise UserError(
@@ -64,12 +62,11 @@ def open_unlabelled_dataset(
             f"WARNING: {len(status.missing)} unlabelled cases are not preprocessed and take no part: "
             f"{listing(status.missing, 3)}. To add them: {command}"
         )
-    labelled_command = preprocess_labelled_command(plans_manager.dataset_name, [configuration], plans)
     if both := sorted(set(status.ready) & set(labelled)):
         raise UserError(
             f"{len(both)} case(s) are both labelled and unlabelled: {listing(both)}. Keep each case in only one of the "
             "two folders, imagesTr or imagesUl, and then run (also if you have moved a case from one to the other): "
-            f"{labelled_command} && {command}"
+            f"{labelled_command(preprocessed_dataset_folder, plans_manager, configuration)} && {command}"
         )
     identifier = plans_manager.get_configuration(configuration).data_identifier
     return UnlabelledDataset(str(unlabelled_folder(preprocessed_dataset_folder, identifier)), status.ready)

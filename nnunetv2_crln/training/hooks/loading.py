@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from nnunetv2.training.dataloading.nnunet_dataset import infer_dataset_class
 
-from nnunetv2_crln.plan_and_preprocess.splits import checked_split
+from nnunetv2_crln.preprocessed_dataset.splits import checked_split
 from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
 from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases

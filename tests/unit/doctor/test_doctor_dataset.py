@@ -11,7 +11,7 @@ from nnunetv2_crln.doctor import dataset as dataset_checks
 from nnunetv2_crln.doctor.dataset import _domain_shift, _split, examine_dataset
 from nnunetv2_crln.doctor.finding import OK, PROBLEM, WARNING, Finding
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.plan_and_preprocess import labelled_status
+from nnunetv2_crln.preprocessed_dataset import labelled_status
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
 

@@ -16,7 +16,7 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
     preprocess_added_labelled,
     preprocessed_data,
 )
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import plan_key
+from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.utilities.json_files import read_json, write_json

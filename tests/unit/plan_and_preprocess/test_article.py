@@ -17,7 +17,7 @@ from nnunetv2_crln.plan_and_preprocess.article import (
     protocol_for,
     write_article_configuration,
 )
-from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data
+from nnunetv2_crln.preprocessed_dataset.plans import one_configuration_per_data
 from nnunetv2_crln.settings import CRLNSettings
 
 

@@ -12,12 +12,10 @@ from synthetic import write_image
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
-from nnunetv2_crln.plan_and_preprocess import unlabelled_cases as module
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import (
-    plan_key,
-    preprocess_unlabelled,
-)
-from nnunetv2_crln.plan_and_preprocess.unlabelled_status import unlabelled_status
+from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
+from nnunetv2_crln.preprocessed_dataset import case_files
+from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_status
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 CASES = ["unl_000", "unl_001", "unl_002", "unl_003"]
@@ -157,11 +155,11 @@ def test_killed_run_leaves_no_half_case_and_resumes(dataset, monkeypatch):
             raise KeyboardInterrupt
         replace(source, target)
 
-    replace = module.os.replace
-    monkeypatch.setattr(module.os, "replace", interrupt)
+    replace = case_files.os.replace
+    monkeypatch.setattr(case_files.os, "replace", interrupt)
     with pytest.raises(KeyboardInterrupt):
         preprocess(dataset)
-    monkeypatch.setattr(module.os, "replace", replace)
+    monkeypatch.setattr(case_files.os, "replace", replace)
     assert sorted(nnUNetDatasetBlosc2.get_identifiers(str(folder_of(dataset)))) == ["unl_000", "unl_001"]
     status = unlabelled_status(dataset[1], plans(), "3d_fullres")
     assert (status.ready, status.missing) == (["unl_000", "unl_001"], ["unl_002", "unl_003"])

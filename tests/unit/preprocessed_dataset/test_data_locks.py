@@ -2,7 +2,7 @@
 
 import pytest
 
-from nnunetv2_crln.plan_and_preprocess.data_locks import existing_data
+from nnunetv2_crln.preprocessed_dataset.data_locks import existing_data
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.plan_and_preprocess.splits import (
+from nnunetv2_crln.preprocessed_dataset.splits import (
     cases_of_other_folds,
     checked_split,
     explaining_split_errors,

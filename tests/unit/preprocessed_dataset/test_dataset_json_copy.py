@@ -2,7 +2,7 @@
 
 import pytest
 
-from nnunetv2_crln.plan_and_preprocess.dataset_json_copy import update_dataset_json_copy
+from nnunetv2_crln.preprocessed_dataset.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 

@@ -6,7 +6,7 @@ import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.plan_and_preprocess.plans import check_plans, one_configuration_per_data, plans_identifier, plans_in
+from nnunetv2_crln.preprocessed_dataset.plans import check_plans, one_configuration_per_data, plans_identifier, plans_in
 
 CONFIGURATION = {
     "data_identifier": "nnUNetPlans_2d",

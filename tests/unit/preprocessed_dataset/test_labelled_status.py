@@ -5,7 +5,7 @@ import pytest
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_crln.plan_and_preprocess.labelled_status import preprocessed_otherwise, unprocessed_labelled
+from nnunetv2_crln.preprocessed_dataset.labelled_status import preprocessed_otherwise, unprocessed_labelled
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
 

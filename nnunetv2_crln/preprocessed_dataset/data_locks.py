@@ -10,7 +10,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import data_lock_file
-from nnunetv2_crln.plan_and_preprocess.plans import read_checked_plans
+from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
+from nnunetv2_crln.preprocessed_dataset.plans import read_checked_plans
 from nnunetv2_crln.utilities.locking import FolderLock
 
 
@@ -71,7 +72,7 @@ def existing_data(preprocessed_dataset_folder: Path, plans_name: str, configurat
     for name in configurations:
         # Incomplete entries are about to be replaced.
         with contextlib.suppress(KeyError, ValueError, RuntimeError, TypeError):
-            folders.add(preprocessed_dataset_folder / manager.get_configuration(name).data_identifier)
+            folders.add(labelled_folder(preprocessed_dataset_folder, manager, name))
     return sorted(folder for folder in folders if folder.is_dir())
 
 

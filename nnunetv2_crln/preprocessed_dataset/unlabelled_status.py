@@ -12,11 +12,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import IMAGES_UNLABELLED, unlabelled_folder, unlabelled_info_file
-from nnunetv2_crln.plan_and_preprocess.plans import plans_identifier
-from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import case_record, plan_key
+from nnunetv2_crln.preprocessed_dataset.case_files import case_record
+from nnunetv2_crln.preprocessed_dataset.commands import unlabelled_command
+from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
-from nnunetv2_crln.utilities.advice import preprocess_unlabelled_command
 from nnunetv2_crln.utilities.json_files import read_json
 
 
@@ -48,10 +48,9 @@ def unlabelled_status(
     configuration_manager = plans_manager.get_configuration(configuration)
     folder = unlabelled_folder(preprocessed_dataset_folder, configuration_manager.data_identifier)
     if not unlabelled_info_file(folder).is_file():
-        plans = plans_identifier(preprocessed_dataset_folder, plans_manager.plans)
         raise UserError(
             f"{folder} has no preprocessed unlabelled cases. "
-            f"Run: {preprocess_unlabelled_command(plans_manager.dataset_name, [configuration], plans)}"
+            f"Run: {unlabelled_command(preprocessed_dataset_folder, plans_manager, configuration)}"
         )
     key = plan_key(plans_manager, configuration_manager)
     cases = read_json(unlabelled_info_file(folder))["cases"]
@@ -81,11 +80,10 @@ def refuse_cases_without_images(
         UserError: Images were moved or removed, or are links that lead nowhere.
     """
     if gone := sorted(set(cases) - set(find_unlabelled_cases(folders.raw))):
-        plans = plans_identifier(folders.preprocessed, plans_manager.plans)
         raise UserError(
             f"{folders.raw / IMAGES_UNLABELLED} lacks the images of {len(gone)} preprocessed case(s): {listing(gone)}. "
             "Bring them back (links may lead to a disk that is not mounted), or remove what is preprocessed of them: "
-            + preprocess_unlabelled_command(folders.name, [configuration], plans)
+            + unlabelled_command(folders.preprocessed, plans_manager, configuration)
         )
 
 
@@ -110,9 +108,7 @@ def unlabelled_cases_of(
         raise UserError(
             f"Of the unlabelled cases of {folders.name}, {len(status.ready)} are preprocessed for {configuration} "
             f"under these plans, {len(status.stale)} under others, {len(status.missing)} not at all. Run: "
-            + preprocess_unlabelled_command(
-                folders.name, [configuration], plans_identifier(folders.preprocessed, plans_manager.plans)
-            )
+            + unlabelled_command(folders.preprocessed, plans_manager, configuration)
         )
     identifier = plans_manager.get_configuration(configuration).data_identifier
     return unlabelled_folder(folders.preprocessed, identifier), status.ready

@@ -11,11 +11,11 @@ from nnunetv2.preprocessing.resampling.default_resampling import compute_new_sha
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.plan_and_preprocess.plans import one_configuration_per_data, plans_identifier
-from nnunetv2_crln.plan_and_preprocess.preprocessed_folder import BESIDE_CASES, FORMATS, dataset_in, ending
+from nnunetv2_crln.preprocessed_dataset.commands import labelled_command, labelled_folder, unlabelled_command
+from nnunetv2_crln.preprocessed_dataset.formats import BESIDE_CASES, FORMATS, dataset_in, ending
+from nnunetv2_crln.preprocessed_dataset.plans import one_configuration_per_data, plans_identifier
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
-from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
 _TO_THE_SPACING = ("resample_data_or_seg_to_shape", "resample_torch_fornnunet")
 """nnU-Net's functions that give a case the spacing of the plans; its planner without resampling has another one."""
@@ -52,14 +52,10 @@ def require_labelled_data(data_folder: str | Path, plans_manager: PlansManager, 
         )
     else:
         return
-    raise UserError(f"{fault} {remedy or _commands(folder.parent, plans_manager, configuration)}")
-
-
-def _commands(preprocessed: Path, plans_manager: PlansManager, configuration: str) -> str:
-    """Return the sentence with the commands that preprocess a configuration; looking for its name reads plans."""
-    plans = plans_identifier(preprocessed, plans_manager.plans)
-    arguments = (plans_manager.dataset_name, [configuration], plans)
-    return f"Run: {preprocess_labelled_command(*arguments)} and then: {preprocess_unlabelled_command(*arguments)}"
+    if not remedy:
+        arguments = (folder.parent, plans_manager, configuration)
+        remedy = f"Run: {labelled_command(*arguments)} and then: {unlabelled_command(*arguments)}"
+    raise UserError(f"{fault} {remedy}")
 
 
 def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager, configuration: str) -> str:
@@ -114,10 +110,9 @@ def unprocessed_labelled(
     for name, data in _data_that_is_there(folders, plans_manager, configurations):
         dataset = dataset_in(data)
         if dataset is not None and (absent := sorted(labelled - set(dataset.identifiers))):
-            plans = plans_identifier(folders.preprocessed, plans_manager.plans)
             texts.append(
                 f"{len(absent)} labelled case(s) are not preprocessed for {name}, and trainings leave them out: "
-                f"{listing(absent)}. Run: {preprocess_labelled_command(folders.name, [name], plans)}"
+                f"{listing(absent)}. Run: {labelled_command(folders.preprocessed, plans_manager, name)}"
             )
     return texts
 
@@ -149,6 +144,6 @@ def _data_that_is_there(
 ) -> Iterator[tuple[str, Path]]:
     """Yield the folders of preprocessed labelled cases that hold something, each with a configuration that uses it."""
     for name in one_configuration_per_data(plans_manager, configurations):
-        data = folders.preprocessed / plans_manager.get_configuration(name).data_identifier
+        data = labelled_folder(folders.preprocessed, plans_manager, name)
         if data.is_dir() and any(data.iterdir()):
             yield name, data

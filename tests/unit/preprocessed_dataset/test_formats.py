@@ -2,8 +2,8 @@
 
 import pytest
 
-from nnunetv2_crln.plan_and_preprocess.preprocessed_folder import dataset_in
 from nnunetv2_crln.plan_and_preprocess.written_cases import check_labelled_cases
+from nnunetv2_crln.preprocessed_dataset.formats import dataset_in
 
 
 @pytest.fixture
