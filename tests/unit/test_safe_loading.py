@@ -19,7 +19,7 @@ from nnunetv2_crln.training.checkpoint import save
 
 PACKAGE = Path(nnunetv2_crln.__file__).parent
 # nnU-Net stores the properties of preprocessed cases as pickles; see docs/reliability.md for whom one has to trust.
-UNPICKLING_ALLOWED = {("plan_and_preprocess/unlabelled_cases.py", "load_pickle")}
+UNPICKLING_ALLOWED = {("preprocessed_dataset/case_files.py", "load_pickle")}
 EXECUTING = {"pickle.load", "pickle.loads", "eval", "exec"}
 HARMLESS = {
     "collections OrderedDict",
