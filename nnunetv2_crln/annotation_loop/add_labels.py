@@ -120,7 +120,7 @@ def add_labels(
         )
     with contextlib.ExitStack() as locks:
         lock = locks.enter_context(FolderLock(folders.raw / RAW_LOCK))
-        lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
+        lock.acquire(f"{folders.raw} is being changed by another command. Wait until it ends.")
         refuse_broken_links(folders.raw, find_unused(folders.raw, dataset_json), COMPARED)
         new = _find_labels(folders.raw, dataset_json, labels, cases)
         _check_channels(folders.raw, dataset_json, new)

@@ -28,6 +28,7 @@ from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.raw_dataset.survey import ChannelReport, inspect_case
 from nnunetv2_crln.raw_dataset.unused import find_unused
+from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.files import csv_text, finished_file, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_parallel
@@ -62,10 +63,11 @@ class AddOptions:
 
 @dataclass
 class Summary:
-    """Result for each scan: (scan, :data:`ADDED`, :data:`PRESENT` or :data:`REFUSED`, reason)."""
+    """Result for each scan: (scan, :data:`ADDED`, :data:`PRESENT` or :data:`REFUSED`, reason), and remarks."""
 
     dry_run: bool = False
     rows: list[tuple[Scan, str, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
     def of(self, outcome: str) -> list[tuple[Scan, str]]:
         """Return the scans with one outcome, and the reasons."""
@@ -81,11 +83,11 @@ class Summary:
                 lines += [f"  {scan.name} ({scan.source}): {reason}" for scan, reason in found[:20]]
                 if len(found) > 20:
                     lines.append(f"  … all of them in {ADDED_FILE}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.remarks])
 
 
 def add_unlabelled(options: AddOptions) -> Summary:
-    """Find, check and add scans, then preprocess them for everything the dataset is already preprocessed for.
+    """Find, check and add scans, tell of them, and preprocess them for what the dataset is already preprocessed for.
 
     Returns:
         Result for each scan; a bad scan does not stop the others.
@@ -96,10 +98,16 @@ def add_unlabelled(options: AddOptions) -> Summary:
     folders = find_dataset(options.dataset_id)
     dataset_json = read_checked_dataset_json(folders.raw)
     with FolderLock(folders.raw / RAW_LOCK) as lock:
-        lock.acquire(f"{folders.raw} is being changed by another command. Wait for its end.")
+        lock.acquire(f"{folders.raw} is being changed by another command. Wait until it ends.")
         # Before a scan comes in: plans that cannot be used must not leave half of the work.
         data = preprocessed_data(folders) if options.preprocess else []
         summary = _place_scans(folders.raw, dataset_json, options)
+    if summary.of(ADDED) and not options.dry_run:
+        if not options.copy:
+            summary.remarks.append("Files that were not converted are links: leave the originals in place, or --copy.")
+        if options.preprocess and not data:
+            summary.remarks.append(f"Next: {command_line(PREPROCESS, '-d', folders.number)}")
+    print(summary.text())
     if options.preprocess and not options.dry_run and (summary.of(ADDED) or summary.of(PRESENT)):
         preprocess_added_unlabelled(folders, data, options.processes, options.show_progress)
     return summary

@@ -63,7 +63,7 @@ def rank_unlabelled(choice: ModelChoice, output: Path, show_progress: bool = Tru
     predictor = VolumePredictor(choice)
     files.cases.mkdir(parents=True, exist_ok=True)
     with FolderLock(files.cases / RANKING_LOCK) as lock:
-        lock.acquire(f"Another run is writing {output}. Wait for its end, or choose another file with -o.")
+        lock.acquire(f"Another run is writing {output}. Wait until it ends, or choose another file with -o.")
         draw = _Thumbnails(predictor, files.cases)
         predicted = predict_cases(predictor, files.cases, draw, {}, show_progress)
         uncertainty = stratified_uncertainty({case: entry.structures for case, entry in predicted.items()})

@@ -114,7 +114,7 @@ def write_pseudo_labels(
     building = target.with_name(f".{target.name}_building")
     building.mkdir(parents=True, exist_ok=True)
     with FolderLock(building / RAW_LOCK) as lock:
-        lock.acquire(f"{target} is being written by another run. Wait for its end.")
+        lock.acquire(f"{target} is being written by another run. Wait until it ends.")
         # Two folders: a result and the spacing of a TIFF label would both be named CASE.json.
         export = _Exporter(predictor, gate.confidence, building / "predicted")
         predicted = predict_cases(

@@ -38,7 +38,6 @@ def command(arguments: Sequence[str] | None = None) -> None:
             show_progress=not options.no_pbar,
         )
     )
-    print(summary.text())
     refuse_unusable(summary)
 
 

@@ -71,7 +71,7 @@ def build_parser() -> CommandParser:
         "nnUNetv2_crln_evaluate",
         "Measure predictions: Dice, Jaccard, average surface distance and 95 % Hausdorff distance for each case and "
         "class, with bootstrap mean ± sd and 95 % interval. Definitions and the format of the result: "
-        "docs/evaluation.md.",
+        "docs/evaluation.md in the repository.",
         "nnUNetv2_crln_evaluate $nnUNet_raw/Dataset150_Name/labelsTs PREDICTIONS --compare PREDICTIONS_OF_THE_BASELINE",
     )
     parser.add_argument("labels", type=Path, metavar="LABELS", help="folder of label files")

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Make a semi-supervised dataset out of a labelled one in nnUNet_raw.
 
-A few labelled cases stay in imagesTr/labelsTr. All others go to imagesUl; their labels go to labelsUl, which training
-never reads: they only measure how good pseudo labels are. Test images are kept. The labelled cases are written into
+A few labelled cases stay in imagesTr/labelsTr. All others go to imagesUl; their labels go to labelsUl, from which no
+training learns: they only measure how good pseudo labels are. Test images are kept. The labelled cases are written into
 dataset.json. Labels stored as floating point, or with a header slightly off their image's, are rewritten and reported.
 """
 EXAMPLE = """\

@@ -112,7 +112,7 @@ def _start(command: QueuedCommand, environment: Mapping[str, str]) -> subprocess
     if program is None:
         raise UserError(
             f"Command {command.arguments[0]} was found neither beside {sys.executable} nor on PATH. "
-            "Install this package into the environment you use: pip install nnunetv2_crln, or make install."
+            "Install this package into the environment you use (in its repository: pip install .)."
         )
     command.log.parent.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(

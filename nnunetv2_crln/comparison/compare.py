@@ -81,7 +81,7 @@ def compare(options: CompareOptions) -> str:
     options.output.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as locks:
         lock = locks.enter_context(FolderLock(options.output / COMPARISON_LOCK))
-        lock.acquire(f"Another comparison writes into {options.output}. Wait for its end, or choose another -o.")
+        lock.acquire(f"Another comparison writes into {options.output}. Wait until it ends, or choose another -o.")
         plans_manager = PlansManager(read_checked_plans(folders.preprocessed / f"{options.plans_name}.json"))
         _refuse_recipes_without_images(runs, options, folders, plans_manager)
         # nnU-Net's own trainer, which a method may use, takes no lock.
@@ -152,7 +152,7 @@ def _claim(locks: contextlib.ExitStack, runs: Sequence[Training]) -> None:
         path = claim_file(run.folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         locks.enter_context(FolderLock(path)).acquire(
-            f"Another comparison trains {run.method}, fold {run.fold} ({run.folder}). Wait for its end; then this "
+            f"Another comparison trains {run.method}, fold {run.fold} ({run.folder}). Wait until it ends; then this "
             "command goes on with its result."
         )
 
@@ -188,7 +188,7 @@ def _run_trainings(first: list[Training], recipes: Mapping[Training, Training], 
     if options.measure:
         measured = measure_methods(todo, options, options.output / MEASURED_STEPS_FILE)
         print(describe_cost(todo, measured, min(len(places), len(todo)), options.device))
-    print("Interrupt with Ctrl-C at any time; the same command goes on.", flush=True)
+    print("You can stop with Ctrl-C at any time; run the same command again to continue.", flush=True)
     run_queue([training_command(run, options) for run in first], places)
     if recipes:
         for run, teacher in recipes.items():

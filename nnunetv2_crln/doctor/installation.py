@@ -101,7 +101,10 @@ def _trainer_fix(listed: bool, folder: str) -> str:
         return (
             "The folder is known to nnU-Net, the error is in a module that it imports: repair the package named above."
         )
-    return f"pip install --force-reinstall --no-deps nnunetv2_crln, or export {EXTERNAL_TRAINERS}={shlex.quote(folder)}"
+    return (
+        "install this package again (in its repository: pip install --force-reinstall --no-deps .), or export "
+        f"{EXTERNAL_TRAINERS}={shlex.quote(folder)}"
+    )
 
 
 def _device() -> Iterator[Finding]:
@@ -112,7 +115,7 @@ def _device() -> Iterator[Finding]:
             properties = torch.cuda.get_device_properties(index)
             yield Finding(OK, f"GPU {index}", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     elif getattr(torch.backends, "mps", None) and torch.backends.mps.is_available():
-        yield Finding(OK, "GPU", "Apple, use -device mps")
+        yield Finding(OK, "GPU", "Apple: -device cpu is tested, -device mps is not")
     elif shutil.which("nvidia-smi"):
         built = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
         yield Finding(

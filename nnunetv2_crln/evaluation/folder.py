@@ -10,6 +10,7 @@ from nnunetv2_crln.errors import UserError, did_you_mean_path, listing
 from nnunetv2_crln.evaluation.bootstrap import CONFIDENCE_LEVEL, bootstrap_mean
 from nnunetv2_crln.evaluation.case import Case, Measured, evaluate_case
 from nnunetv2_crln.evaluation.metrics import METRICS
+from nnunetv2_crln.layout import LABELS_TEST
 from nnunetv2_crln.raw_dataset.classes import LabelDefinition, label_definition
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json, required_entry
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
@@ -209,10 +210,10 @@ def _check_options(num_processes: int | None, resamples: int, seed: int) -> None
 def _dataset_json(given: str | Path | Mapping | None, labels: Path, predictions: Path) -> tuple[Mapping, str]:
     for folder, what in ((labels, "Labels"), (predictions, "Predictions")):
         if not folder.is_dir():
-            raise UserError(
-                f"{what} folder {folder} does not exist or is not a folder. Correct the path."
-                f"{did_you_mean_path(folder)}"
-            )
+            hint = did_you_mean_path(folder)
+            if folder.name == LABELS_TEST:  # labelsTr resembles it, but scores on training cases say nothing
+                hint = " If there are no test cases, compare methods on the folds: nnUNetv2_crln_compare -h"
+            raise UserError(f"{what} folder {folder} does not exist or is not a folder. Correct the path.{hint}")
     if isinstance(given, Mapping):
         return given, "given as a dictionary"
     path = find_dataset_json(labels, predictions) if given is None else Path(given)

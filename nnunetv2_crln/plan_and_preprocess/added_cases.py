@@ -108,7 +108,7 @@ def preprocess_added_unlabelled(
         unlabelled = unlabelled_folder(folders.preprocessed, data.folder.name)
         if not unlabelled_info_file(unlabelled).is_file():
             command = unlabelled_command(folders.preprocessed, data.plans_manager, data.configuration)
-            print(f"{data.configuration}: no unlabelled case is preprocessed. Do it with {command}")
+            print(f"{data.folder.name}: no unlabelled case is preprocessed yet. Next: {command}")
             continue
         result = preprocess_unlabelled(
             folders.raw,

@@ -41,8 +41,8 @@ def keep_replaced_plans(preprocessed_dataset_folder: str | Path) -> Iterator[lis
                 warnings.append(
                     f"planning has changed {path.name}: {'; '.join(changed)}. Networks trained before do not fit these "
                     f"plans (-pretrained_weights, --c). The former plans are kept as {copy.name}. To add unlabelled "
-                    "images to plans that shall stay, use --unlabelled_only; to go back, rename that file to "
-                    f"{path.name} and preprocess with nnUNetv2_preprocess."
+                    "images to plans that should stay, use --unlabelled_only. To go back, rename that file to "
+                    f"{path.name}, then run nnUNetv2_preprocess and this command with --unlabelled_only."
                 )
 
 

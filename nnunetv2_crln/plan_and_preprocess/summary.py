@@ -5,9 +5,10 @@ from __future__ import annotations
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import CHECKPOINT_FINAL, NUM_FOLDS, PLANS_BLOCK, SMALL_PLANS_SUFFIX, SPLITS_FILE
+from nnunetv2_crln.layout import NUM_FOLDS, PLANS_BLOCK, SMALL_PLANS_SUFFIX, SPLITS_FILE
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block
+from nnunetv2_crln.plan_and_preprocess.next_steps import next_trainings
 from nnunetv2_crln.plan_and_preprocess.options import Options
 from nnunetv2_crln.plan_and_preprocess.small_plans import TRAINER
 from nnunetv2_crln.preprocessed_dataset.plans import is_second_stage
@@ -63,17 +64,10 @@ def print_summary(
         )
         fold = "all"
     if chosen != article.CONFIGURATION:
-        train = ("nnUNetv2_train", folders.number, chosen, fold, "-tr")
-        print("Next:", command_line(*train, "nnUNetTrainer_CRLN", *plans))
-        model = f"{folders.name}/nnUNetTrainer__{plans_manager.plans_name}__{chosen}/fold_{fold}"
-        print(
-            "Better with few labels: begin with supervised training,\n"
-            f"  {command_line(*train, 'nnUNetTrainer', *plans)}\n"
-            f"  and add to the command above -pretrained_weights $nnUNet_results/{model}/{CHECKPOINT_FINAL}"
-        )
+        print(next_trainings(folders, chosen, plans_manager.plans_name, fold))
         if options.small:
             small = f"{plans_manager.plans_name}{SMALL_PLANS_SUFFIX}"
-            print("On a CPU:", command_line(*train, TRAINER, "-p", small, "-device", "cpu"))
+            print(f"On a CPU: nnUNetTrainer_short and {TRAINER} instead, with -p {small} -device cpu")
     if options.article:
         # The paper trains on all labelled cases; BraTS has validation cases of its own.
         fold = "0" if split.is_file() else "all"
@@ -108,15 +102,20 @@ def describe_configuration(plans_manager: PlansManager, configuration: str, memo
     settings = check_block(manager.configuration.get(PLANS_BLOCK, {}), f"Configuration {configuration}")
     labelled = manager.batch_size
     unlabelled = settings.unlabelled_batch_size or max(PATCHES_TO_MIX, labelled)
-    made_for = f" (made for {memory_target:g} GB)" if memory_target else ""
-    smaller = f"-gpu_memory_target {memory_target / 2:g}" if memory_target else "half the -gpu_memory_target"
-    save = [f"plan with {smaller}"]
+    ratio = (labelled + unlabelled) / labelled
+    ways = []
     if unlabelled > 1:
-        save.append(f'set "crln": {{"unlabelled_batch_size": {unlabelled // 2}}} in this configuration of the plans')
+        ways.append(f'set "crln": {{"unlabelled_batch_size": {unlabelled // 2}}} in this configuration of the plans')
+    if memory_target:
+        ways.append(f"plan with -gpu_memory_target {memory_target / 2:g}")
+        memory = f"up to about {ratio * memory_target:g} GB, {ratio:.1f} times that"
+    else:
+        if not ways:
+            ways.append("plan with a smaller -gpu_memory_target, which models trained before will not fit")
+        memory = f"up to about {ratio:.1f} times that"
     return (
         f"{configuration}: patch {' × '.join(str(size) for size in manager.patch_size)}, "
         f"batch {labelled} labelled + {unlabelled} unlabelled\n"
-        f"  GPU memory: about {(labelled + unlabelled) / labelled:.1f} times the activations of plain nnU-Net "
-        f"with this plan{made_for}, plus a forward pass of the teacher without gradient.\n"
-        f"  If that is too much: {', or '.join(save)}."
+        f"  GPU memory: {memory} of plain nnU-Net (calculated).\n"
+        f"  If that is too much: {', or '.join(ways)}."
     )

@@ -40,7 +40,7 @@ class LabelledDataLocks:
         if folder in self._held:
             return
         lock = self._locks.enter_context(FolderLock(data_lock_file(folder)))
-        message = f"{folder} is in use by a training, or is being preprocessed. Wait for its end. {self._way_out}"
+        message = f"{folder} is in use by a training, or is being preprocessed. Wait until it ends. {self._way_out}"
         lock.acquire(message.rstrip())
         self._held.add(folder)
 
@@ -97,6 +97,6 @@ def unlabelled_data_lock(folder: Path, num_parts: int, part_id: int) -> Iterator
     with contextlib.ExitStack() as locks:
         for lock in wanted:
             locks.enter_context(lock).acquire(
-                f"{folder} is being preprocessed by another command. Wait for its end, then run this command again."
+                f"{folder} is being preprocessed by another command. Wait until it ends, then run this command again."
             )
         yield

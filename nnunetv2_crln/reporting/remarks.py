@@ -25,7 +25,9 @@ def remarks(logging: Mapping[str, Sequence]) -> list[str]:
     if len(finite_points(logging, f"{CURVE_PREFIX}supervised")[0]) < FEWEST_EPOCHS:
         return []
     if value("skipped_steps") >= 1:  # mixed precision leaves out a step now and then, when it tries a larger scale
-        found.append("Steps with a non-finite gradient were skipped: look for NaN in the images or lower the rate.")
+        found.append(
+            "Steps with a non-finite gradient were skipped: look for NaN in the images or lower the learning rate."
+        )
     if value("monitor_foreground") < 1e-4:
         found.append(
             "The teacher finds (almost) no foreground in the monitored unlabelled cases: pseudo labels are all "
@@ -38,7 +40,7 @@ def remarks(logging: Mapping[str, Sequence]) -> list[str]:
             "part. Train longer or lower confidence_threshold."
         )
     if value("mu") > 0.95:
-        found.append("μ is near 1: rectification is (almost) switched off. See docs/monitoring.md.")
+        found.append("μ is near 1: rectification is (almost) switched off. See docs/monitoring.md in the repository.")
     if value("pseudo_dice") < value("pseudo_dice_raw") - 0.01:
         found.append(
             "Rectification makes the pseudo labels worse on the cases with hidden labels (by more than 0.01 Dice)."

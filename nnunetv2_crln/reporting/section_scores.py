@@ -55,7 +55,7 @@ def evaluation_section(evaluations: Sequence[Mapping], paths: Sequence[Path]) ->
             Table(["Class", *(f"{m.title} [{m.unit}]" for m in METRICS)], rows),
             Paragraph(
                 f"{evaluation['num_cases']} cases; mean ± sd by bootstrap, {evaluation['bootstrap']['resamples']} "
-                "resamples; (n): undefined values left out. Definitions: docs/evaluation.md.",
+                "resamples; (n): undefined values left out. Definitions: docs/evaluation.md in the repository.",
                 "note",
             ),
             Paragraph(code(path), "note"),

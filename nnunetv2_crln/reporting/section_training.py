@@ -97,7 +97,7 @@ def curves_section(fold: Fold) -> list[Block]:
         parts.append(Remarks(found))
     elif len(fold.logging.get(f"{CURVE_PREFIX}supervised", [])) >= FEWEST_EPOCHS:
         parts.append(Paragraph("Nothing in the curves stands out.", "fine"))
-    caption = "What each curve should look like: docs/monitoring.md of nnunetv2_crln."
+    caption = "What each curve should look like: docs/monitoring.md in the repository of nnunetv2_crln."
     return [*parts, Picture(png_uri(draw_progress(fold.logging)), "Curves of the training", caption)]
 
 

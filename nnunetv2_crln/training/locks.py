@@ -25,7 +25,7 @@ def lock_fold(locks: contextlib.ExitStack, folder: str | Path, print_line: Calla
     """
     os.makedirs(folder, exist_ok=True)
     lock = FolderLock(Path(folder) / FOLD_LOCK)
-    lock.acquire(f"Another training writes into {folder}. Wait for its end, or train another fold.")
+    lock.acquire(f"Another training writes into {folder}. Wait until it ends, or train another fold.")
     locks.callback(lock.release)
     for name in remove_leftovers(folder):
         print_line(f"Removed {name}, an unfinished file of a killed training")
@@ -42,5 +42,5 @@ def lock_data(locks: contextlib.ExitStack, preprocessed_data_folder: str | Path)
         UserError: The data are being preprocessed.
     """
     lock = FolderLock(data_lock_file(preprocessed_data_folder), shared=True)
-    lock.acquire(f"{preprocessed_data_folder} is being preprocessed. Wait for its end, then train.")
+    lock.acquire(f"{preprocessed_data_folder} is being preprocessed. Wait until it ends, then train.")
     locks.callback(lock.release)

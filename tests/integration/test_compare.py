@@ -222,7 +222,7 @@ def test_a_training_of_another_comparison_is_refused(dataset, trained, tmp_path)
     command = [sys.executable, "-c", HOLD, str(claim_file(fold))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
         assert other.stdout.readline() == "held\n"
-        with pytest.raises(UserError, match=r"Another comparison trains supervised, fold 0 .*Wait for its end"):
+        with pytest.raises(UserError, match=r"Another comparison trains supervised, fold 0 .*Wait until it ends"):
             cli.command([*dataset.flags, *METHODS, "-o", str(tmp_path / "out")])
     assert not trained and not fold.parent.exists()
 

@@ -76,9 +76,10 @@ def test_summary(finished):
         "3d_fullres: 4 unlabelled cases preprocessed, 0 already there",
         "3 labelled and 4 unlabelled cases",
         "patch 24 × 24 × 24, batch 2 labelled + 2 unlabelled",
-        "about 2.0 times the activations of plain nnU-Net",
+        "up to about 16 GB, 2.0 times that of plain nnU-Net",
         "3 labelled cases are too few for nnU-Net's 5 folds",
-        "Next: nnUNetv2_train 999 3d_fullres all -tr nnUNetTrainer_CRLN\n",
+        "  nnUNetv2_train 999 3d_fullres all -tr nnUNetTrainer\n",
+        "  nnUNetv2_train 999 3d_fullres all -tr nnUNetTrainer_CRLN -pretrained_weights $nnUNet_results/",
     ):
         assert text in finished.output
 
@@ -95,7 +96,7 @@ def test_planning_again_keeps_what_the_user_wrote(dataset, capsys):
     assert read(plans_file) == plans
     assert read(dataset[1] / "dataset_fingerprint.json") == fingerprint
     output = capsys.readouterr().out
-    assert "Next: nnUNetv2_train 999 3d_fullres 0 -tr nnUNetTrainer_CRLN\n" in output
+    assert "  nnUNetv2_train 999 3d_fullres 0 -tr nnUNetTrainer_CRLN -pretrained_weights " in output
     assert "nnUNetTrainer__nnUNetPlans__3d_fullres/fold_0/checkpoint_final.pth" in output
     assert 'Kept your "crln" block of 3d_fullres in nnUNetPlans.json' in output
     assert "3d_fullres: patch 24 × 24 × 24, batch 2 labelled + 1 unlabelled" in output

@@ -136,7 +136,7 @@ def convert(options: argparse.Namespace, conversion: Conversion, split: Split, f
     _check_complete(report, conversion, options.allow_partial)
     folder.mkdir(parents=True, exist_ok=True)
     with FolderLock(folder / RAW_LOCK) as lock:
-        lock.acquire(f"{folder} is being written by another conversion. Wait for its end.")
+        lock.acquire(f"{folder} is being written by another conversion. Wait until it ends.")
         _check_target(folder, unfinished, options.d)  # again: another conversion may have come first
         _prepare(folder, unfinished)
         _convert_cases(report, folder, conversion, options.np)

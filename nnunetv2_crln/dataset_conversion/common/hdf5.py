@@ -18,7 +18,7 @@ def require_h5py() -> ModuleType:
         import h5py
     except ImportError as error:
         raise UserError(
-            "Reading HDF5 files needs h5py, which is not installed. Install it: pip install 'nnunetv2_crln[conversion]'"
+            "Reading HDF5 files needs h5py, which is not installed. Install it: pip install h5py"
         ) from error
     return h5py
 

@@ -13,12 +13,12 @@ from nnunetv2_crln.plan_and_preprocess.summary import describe_configuration
             {},
             [
                 "batch 4 labelled + 4 unlabelled",
-                "about 2.0 times",
-                "gpu_memory_target 4,",
+                "up to about 16 GB, 2.0 times",
                 '"unlabelled_batch_size": 2',
+                "gpu_memory_target 4.",
             ],
         ),
-        ({"unlabelled_batch_size": 2}, ["4 labelled + 2 unlabelled", "about 1.5 times", '"unlabelled_batch_size": 1']),
+        ({"unlabelled_batch_size": 2}, ["4 labelled + 2 unlabelled", "12 GB, 1.5 times", '"unlabelled_batch_size": 1']),
     ],
 )
 def test_description_tells_memory_and_how_to_save_it(block, parts):
@@ -36,4 +36,4 @@ def test_a_batch_of_one_gets_two_unlabelled_patches():
 def test_nothing_smaller_than_one_unlabelled_patch_is_proposed():
     configuration = {"batch_size": 2, "patch_size": [8], "crln": {"unlabelled_batch_size": 1}, "architecture": {}}
     text = describe_configuration(PlansManager({"configurations": {"2d": configuration}}), "2d", None)
-    assert "unlabelled_batch_size" not in text and "half the -gpu_memory_target" in text
+    assert "unlabelled_batch_size" not in text and "plan with a smaller -gpu_memory_target" in text
