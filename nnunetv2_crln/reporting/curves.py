@@ -1,4 +1,4 @@
-"""Define the curves that CRLN adds to nnU-Net's epoch log, and read them back from lists of numbers."""
+"""Arrange the curves of a training in panels, and read them from the lists of numbers in its log."""
 
 import math
 from collections.abc import Mapping, Sequence

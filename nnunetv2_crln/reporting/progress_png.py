@@ -32,10 +32,10 @@ def draw_progress(logging: Mapping[str, Sequence]) -> Figure:
     rows = max(1, math.ceil(len(panels) / COLUMNS))
     with plain_style():
         figure = Figure(figsize=(4 * COLUMNS, 2.5 * rows))
-        grid = figure.subplots(rows, COLUMNS, squeeze=False).flat
+        grid = list(figure.subplots(rows, COLUMNS, squeeze=False).flat)
         for axes, panel in zip(grid, panels, strict=False):
             draw_panel(axes, panel, logging)
-        for axes in list(grid)[len(panels) :]:
+        for axes in grid[len(panels) :]:
             axes.set_axis_off()
         # Constrained layout would draw everything twice; fixed margins cost nothing.
         figure.subplots_adjust(left=0.045, right=0.99, top=1 - 0.28 / rows / 2.5, bottom=0.42 / rows / 2.5)

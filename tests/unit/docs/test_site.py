@@ -30,6 +30,14 @@ def test_every_page_is_once_in_the_index_and_once_in_the_site():
     assert sorted(navigation) == sorted(PAGES)
 
 
+def test_readme_is_the_quick_start_with_links_from_inside_the_docs():
+    text = hooks.quick_start()
+    linked = [link.split("#")[0] for link in hooks.LINK.findall(text)]
+    assert "installation.md" in linked and "../CHANGELOG.md" in linked
+    assert not [link for link in linked if not (DOCS / link).exists()]
+    assert hooks.on_page_markdown("[a](../README.md#b) [c](../README.md)") == "[a](quick_start.md#b) [c](quick_start.md)"
+
+
 def test_the_workflow_installs_what_the_site_needs():
     workflow = (ROOT / ".github" / "workflows" / "checks.yml").read_text(encoding="utf-8")
     docs = re.search(r"^docs = \[(.*)\]$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)

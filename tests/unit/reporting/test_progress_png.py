@@ -40,3 +40,9 @@ def test_drawing_is_cheap(tmp_path):
     start = time.process_time()
     save_progress_png(logging, tmp_path)
     assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("panels", range(1, len(PANELS) + 1))
+def test_places_without_a_panel_stay_empty(panels):
+    figure = draw_progress({panel.lines[0].key: [0.1, 0.2] for panel in PANELS[:panels]})
+    assert [axes.axison for axes in figure.axes] == [number < panels for number in range(len(figure.axes))]
