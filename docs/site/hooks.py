@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: the pages are written for the repository, where links may leave docs/; README.md is its first page."""
+"""Hooks of mkdocs: the pages are written for the repository, where links may leave docs/. README.md becomes a page."""
 
 from __future__ import annotations
 

@@ -10,6 +10,14 @@ from nnunetv2_crln.training import variants
 
 PAGE = Path(__file__).parents[1] / "commands.md"
 WITH_TRAINERS = "Train and predict"
+EXAMPLES = {
+    "nnUNetv2_train": """\
+nnUNetv2_train 150 3d_fullres 0 -tr nnUNetTrainer_CRLN -pretrained_weights CHECKPOINT   # from a trained network
+nnUNetv2_train 150 3d_fullres 0 -tr nnUNetTrainer_CRLN       # from random weights
+nnUNetv2_train 150 3d_fullres 0 -tr nnUNetTrainer_CRLN --c   # continue one that was interrupted""",
+    "nnUNetv2_predict": "nnUNetv2_predict -d 150 -c 3d_fullres -f 0 -tr nnUNetTrainer_CRLN -i IMAGES -o PREDICTIONS",
+}
+"""Uses of nnU-Net's own commands, whose parsers tell only of their options."""
 ABOUT_TRAINERS = """\
 ### Trainers
 
@@ -46,6 +54,7 @@ def page() -> str:
                 parts.append(describe(import_module(command.module).build_parser()))
             else:
                 parts.append(f"{command.summary[0].upper()}{command.summary[1:]}.\n")
+                parts.append(f"```bash\n{EXAMPLES[command.name]}\n```\n")
         if title == WITH_TRAINERS:
             parts.append(trainers())
     return "\n".join(parts)
@@ -98,6 +107,8 @@ def describe(parser: argparse.ArgumentParser) -> str:
 def names(action: argparse.Action) -> str:
     """Return the names of an option, with what it takes, as code."""
     taken = action.metavar if isinstance(action.metavar, str) else ""
+    if taken and action.nargs in ("+", "*"):
+        taken += " …"
     if not action.option_strings:
         return f"`{taken or action.dest}`"
     value = "" if action.nargs == 0 else f" {taken or action.dest.upper()}"
@@ -107,7 +118,9 @@ def names(action: argparse.Action) -> str:
 
 def text(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
     """Return the help of an option with its default and its choices."""
-    told = (action.help or "") % {**vars(action), "prog": parser.prog}
+    default = action.default
+    shown = " ".join(map(str, default)) if isinstance(default, list) else default
+    told = (action.help or "") % {**vars(action), "default": shown, "prog": parser.prog}
     choices = ", ".join(f"`{choice}`" for choice in action.choices or ())
     if choices and str(next(iter(action.choices or ()))) not in told.split(", "):
         told = f"{told.rstrip('.')}. One of {choices}."

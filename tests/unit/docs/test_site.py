@@ -35,7 +35,9 @@ def test_readme_is_the_quick_start_with_links_from_inside_the_docs():
     linked = [link.split("#")[0] for link in hooks.LINK.findall(text)]
     assert "installation.md" in linked and "../CHANGELOG.md" in linked
     assert not [link for link in linked if not (DOCS / link).exists()]
-    assert hooks.on_page_markdown("[a](../README.md#b) [c](../README.md)") == "[a](quick_start.md#b) [c](quick_start.md)"
+    assert (
+        hooks.on_page_markdown("[a](../README.md#b) [c](../README.md)") == "[a](quick_start.md#b) [c](quick_start.md)"
+    )
 
 
 def test_the_workflow_installs_what_the_site_needs():
