@@ -9,7 +9,7 @@ import SimpleITK as sitk
 import torch
 from synthetic import write_image
 
-from nnunetv2_crln.training.wrapped_network import unwrap
+from nnunetv2_crln.utilities.wrapped_network import unwrap
 
 DATASET = 990
 NAME = f"Dataset{DATASET}_Synthetic"

@@ -22,7 +22,7 @@ def networks(trainer) -> dict:
     from rectified_network import RectifiedNetwork
 
     from nnunetv2_crln.training.trainer import nnUNetTrainer_CRLN
-    from nnunetv2_crln.training.wrapped_network import unwrap
+    from nnunetv2_crln.utilities.wrapped_network import unwrap
 
     student = unwrap(trainer.network)
     student.decoder.deep_supervision = False

@@ -60,7 +60,7 @@ def start_from(supervised: Run, trainer, work: Path) -> None:
     """Give a new training the weights of a supervised one's final checkpoint."""
     import torch
 
-    from nnunetv2_crln.training.wrapped_network import unwrap
+    from nnunetv2_crln.utilities.wrapped_network import unwrap
 
     checkpoint = final_checkpoint(supervised, work)
     weights = torch.load(checkpoint, weights_only=False, map_location=trainer.device)["network_weights"]

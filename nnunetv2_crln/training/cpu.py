@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from nnunetv2_crln.training.processes import is_distributed
+from nnunetv2_crln.utilities.processes import is_distributed
 
 CPUINFO = Path("/proc/cpuinfo")
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}  # x86 and ARM

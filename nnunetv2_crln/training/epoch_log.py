@@ -13,7 +13,6 @@ from torch import Tensor
 
 from nnunetv2_crln.layout import CURVE_PREFIX, MONITORED
 from nnunetv2_crln.training.method.gradient_norms import GRADIENTS
-from nnunetv2_crln.training.numerical_safety import finite_mean
 
 LOSSES = ("supervised", "relationship_map", "consistency", "cps")
 CURVES = (*LOSSES, "mu", "confident_raw", "confident", "skipped_steps", *GRADIENTS)
@@ -97,3 +96,9 @@ def _log(logger: Any, curve: str, value: float, epoch: int) -> None:
     # nnU-Net's own log needs every epoch, but Weights & Biases should not get a chart of NaN.
     destination = logger if math.isfinite(value) else logger.local_logger
     destination.log(f"{CURVE_PREFIX}{curve}", value, epoch)
+
+
+def finite_mean(values: Tensor) -> Tensor:
+    """Average the finite values (N, ...) over axis 0; the result (...) is NaN where none is finite."""
+    finite = torch.isfinite(values)
+    return torch.where(finite, values, 0).sum(0) / finite.sum(0)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nnunetv2_crln.training.loss_scale import SMALLEST_SCALE, update_scale
-from nnunetv2_crln.training.numerical_safety import SkippedSteps
-from nnunetv2_crln.training.processes import average_gradients
+from nnunetv2_crln.training.skipped_steps import SkippedSteps
+from nnunetv2_crln.utilities.processes import average_gradients
 
 MAX_GRADIENT_NORM = 12
 """Limit of nnU-Net."""

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nnunetv2_crln.training.processes import sum_over_processes
+from nnunetv2_crln.utilities.processes import sum_over_processes
 
 SMALLEST_SCALE = 1.0
 """Scale below which losses are made smaller, so that more gradients become zero in float16 than without it."""

@@ -15,7 +15,7 @@ from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentatio
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
 from nnunetv2_crln.layout import SHORT_SCHEDULE
-from nnunetv2_crln.training.checks import refuse_lost_methods_of_schedules
+from nnunetv2_crln.training.derived_trainers import refuse_lost_methods_of_schedules
 from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
 

@@ -30,7 +30,7 @@ def _is_plain(cross_entropy: Any) -> bool:
     )
 
 
-def without_host_sync(loss: nn.Module) -> nn.Module:
+def replace_waiting_loss(loss: nn.Module) -> nn.Module:
     """Replace nnU-Net's loss for targets with an ignore label by one of equal value that does not wait for the device.
 
     Args:
@@ -53,7 +53,7 @@ def without_host_sync(loss: nn.Module) -> nn.Module:
     return loss
 
 
-def at_full_resolution(loss: nn.Module, deep_supervision: bool) -> Callable[[Tensor, Tensor], Tensor]:
+def full_resolution_loss(loss: nn.Module, deep_supervision: bool) -> Callable[[Tensor, Tensor], Tensor]:
     """Return the loss of one resolution.
 
     Args:
@@ -80,7 +80,7 @@ def _has_known_parts(loss: Any, regions: bool) -> bool:
     return type(loss) is DC_and_CE_loss and _is_plain(loss.ce) and not loss.ce.label_smoothing
 
 
-def on_pseudo_labels(loss: nn.Module, regions: bool, setting: str) -> PseudoLabelLoss | None:
+def build_pseudo_label_loss(loss: nn.Module, regions: bool, setting: str) -> PseudoLabelLoss | None:
     """Build the loss for pseudo labels with the parts and weights of nnU-Net's loss for the labelled patches.
 
     Args:

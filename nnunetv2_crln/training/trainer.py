@@ -13,6 +13,7 @@ from nnunetv2_crln.preprocessed_dataset.plans import check_plans
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.dataloading.batches import cases_of
+from nnunetv2_crln.training.derived_trainers import refuse_lost_methods, require_unlabelled_batches
 from nnunetv2_crln.training.epoch_log import complete_log, log_losses, log_monitored, means_of_epoch
 from nnunetv2_crln.training.fused_optimiser import skip_overflows_on_the_device
 from nnunetv2_crln.training.gradient_step import GradientStep
@@ -32,7 +33,7 @@ from nnunetv2_crln.training.monitoring.facts import write_facts
 from nnunetv2_crln.training.monitoring.monitor import Monitor
 from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher
 from nnunetv2_crln.training.partly_annotated import label_manager_of
-from nnunetv2_crln.training.supervised_loss import at_full_resolution, on_pseudo_labels, without_host_sync
+from nnunetv2_crln.training.supervised_loss import build_pseudo_label_loss, full_resolution_loss, replace_waiting_loss
 from nnunetv2_crln.training.unused_layers import freezing_unused_layers
 from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
@@ -61,7 +62,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
     ):
         check_plans(plans, checks.plans_file(plans), configuration)
         checks.refuse_cascade(plans, configuration)
-        checks.refuse_lost_methods(type(self), nnUNetTrainer_CRLN)
+        refuse_lost_methods(type(self), nnUNetTrainer_CRLN)
         super().__init__(plans, configuration, fold, dataset_json, device)
         # After validating 3d_lowres, nnU-Net would write predictions for a second stage that cannot be trained here.
         self.configuration_manager.configuration.pop("next_stage", None)
@@ -93,10 +94,10 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         with checks.explaining_architecture_errors(self), freezing_unused_layers(self):
             super().initialize()
         # Not in _build_loss: a derived trainer's may change what nnU-Net's has built.
-        self.loss = without_host_sync(self.loss)
+        self.loss = replace_waiting_loss(self.loss)
         ndim = len(self.configuration_manager.patch_size)
         regions = label_values(self.label_manager.foreground_regions) if self.label_manager.has_regions else None
-        pseudo_label_loss = on_pseudo_labels(self.loss, regions is not None, self.settings.pseudo_label_loss)
+        pseudo_label_loss = build_pseudo_label_loss(self.loss, regions is not None, self.settings.pseudo_label_loss)
         if pseudo_label_loss is None and self.settings.pseudo_label_loss == "auto":
             self.print_to_log_file(
                 f"{type(self).__name__} does not have nnU-Net's own loss: pseudo labels go through cross-entropy alone."
@@ -107,7 +108,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
             self.label_manager.num_segmentation_heads,
             ndim,
             self.loss,
-            at_full_resolution(self.loss, self.enable_deep_supervision),
+            full_resolution_loss(self.loss, self.enable_deep_supervision),
             self.device,
             compile_teacher=self._do_i_compile(),
             regions=regions,
@@ -143,7 +144,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         self.phases = Phases.of(self.settings, total_iterations, self.pretrained)
         self.method.start(self.step == 0, self.num_iterations_per_epoch, total_iterations)
         super().on_train_start()
-        checks.require_unlabelled_batches(self)
+        require_unlabelled_batches(self)
         self.print_to_log_file(f"CRLN settings: {self.settings}, {self.phases}", also_print_to_console=False)
         if self.local_rank == 0:
             write_facts(

@@ -11,6 +11,8 @@ import zlib
 import numpy as np
 import torch
 
+from nnunetv2_crln.utilities.processes import is_distributed
+
 
 def derive_seed(seed: int, stream: str, step: int, rank: int = 0) -> int:
     """Derive the seed for one step of one stream.
@@ -38,6 +40,6 @@ def seed_everything(seed: int) -> None:
 def draw_common_seed() -> int:
     """Draw one seed for all processes of a distributed training."""
     drawn = [secrets.randbits(31)]
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if is_distributed():
         torch.distributed.broadcast_object_list(drawn, src=0)
     return drawn[0]

@@ -13,7 +13,7 @@ from derived_datasets import dataset_of
 from runs import Run
 from tiny_training import assert_equal_weights
 
-from nnunetv2_crln.training.wrapped_network import unwrap
+from nnunetv2_crln.utilities.wrapped_network import unwrap
 
 METHODS = ["supervised", "mean_teacher", "crln", "crln_no_scans", "oracle", "recipe"]
 METHODS += ["supervised_double_batch", "add_random", "add_ranked"]

@@ -21,7 +21,7 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.export import export_model
 from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers as trainers
 from nnunetv2_crln.training.schedules import ArticleProtocol
-from nnunetv2_crln.training.wrapped_network import unwrap
+from nnunetv2_crln.utilities.wrapped_network import unwrap
 
 DATASET = 980
 NAME = f"Dataset{DATASET}_Synthetic"

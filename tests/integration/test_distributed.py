@@ -19,7 +19,7 @@ from tiny_training import weights
 from workbench_data import nnunet_paths_in, tiny_setting
 
 from nnunetv2_crln.training import variants
-from nnunetv2_crln.training.wrapped_network import unwrap
+from nnunetv2_crln.utilities.wrapped_network import unwrap
 
 WORLD = 2
 STEPS = 2

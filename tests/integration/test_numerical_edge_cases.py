@@ -10,7 +10,7 @@ from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledData
 from nnunetv2_crln.training.gradient_step import MAX_SKIPPED_IN_A_ROW
 from nnunetv2_crln.training.hooks import loading
 from nnunetv2_crln.training.method.gradient_norms import GRADIENT_PREFIX as GRADIENT_NORM
-from nnunetv2_crln.training.wrapped_network import unwrap
+from nnunetv2_crln.utilities.wrapped_network import unwrap
 
 IGNORE = 3
 AT_ONCE = {"unsupervised_start": 0, "rectification_start": 0, "ramp_up": 0}

@@ -13,7 +13,7 @@ from tiny_training import NAME, assert_equal_weights, assert_trained, shrink, tr
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training import variants
-from nnunetv2_crln.training.wrapped_network import unwrap
+from nnunetv2_crln.utilities.wrapped_network import unwrap
 
 CASES = ["lab_000", "lab_001", "lab_002"]
 

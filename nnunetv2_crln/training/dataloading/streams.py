@@ -18,8 +18,8 @@ from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledData
 from nnunetv2_crln.training.dataloading.views import repeatable
 from nnunetv2_crln.training.dataloading.workers import WatchedWorkers, in_workers, num_workers
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
-from nnunetv2_crln.training.processes import number_of_processes
 from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce
+from nnunetv2_crln.utilities.processes import number_of_processes
 
 Augmenter: TypeAlias = WatchedWorkers | SingleThreadedAugmenter
 

@@ -14,7 +14,7 @@ from nnunetv2_crln.training.cpu import (
     use_requested_threads,
 )
 from nnunetv2_crln.training.precision import autocast_context
-from nnunetv2_crln.training.wrapped_network import unwrap
+from nnunetv2_crln.utilities.wrapped_network import unwrap
 
 
 class CPUArithmetic:

@@ -10,8 +10,8 @@ import numpy as np
 
 from nnunetv2_crln.training.locks import lock_fold
 from nnunetv2_crln.training.method.crln import CRLN
-from nnunetv2_crln.training.wrapped_network import undistributed, unwrap
 from nnunetv2_crln.utilities.light_pools import light_validation
+from nnunetv2_crln.utilities.wrapped_network import undistributed, unwrap
 
 
 class Deployment:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_crln.training.processes import sum_over_processes
+from nnunetv2_crln.utilities.processes import sum_over_processes
 
 MEMORY = 0.99
 """Decay of the moving averages: about a hundred steps."""

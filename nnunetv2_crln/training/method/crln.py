@@ -14,6 +14,7 @@ from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
 from nnunetv2_crln.modules.regions import RegionRectification
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.method.finite_buffers import FiniteBuffers
 from nnunetv2_crln.training.method.heads import Heads, build_rectifier
 from nnunetv2_crln.training.method.known_labels import (
     exclude_classes,
@@ -28,9 +29,8 @@ from nnunetv2_crln.training.method.region_labels import Regions
 from nnunetv2_crln.training.method.region_objective import RegionObjective
 from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.method.teacher import EMATeacher, ema_decay, longest_decay
-from nnunetv2_crln.training.numerical_safety import FiniteBuffers
-from nnunetv2_crln.training.processes import average_gradients
-from nnunetv2_crln.training.wrapped_network import is_compiled, keep_batch_sizes_static, unwrap
+from nnunetv2_crln.utilities.processes import average_gradients
+from nnunetv2_crln.utilities.wrapped_network import is_compiled, keep_batch_sizes_static, unwrap
 
 Target = Tensor | list[Tensor]
 """Target of nnU-Net for the labelled patches: (L, 1, *grid), or a list with one per resolution of deep supervision."""

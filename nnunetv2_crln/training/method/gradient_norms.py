@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_crln.training.processes import sum_over_processes
+from nnunetv2_crln.utilities.processes import sum_over_processes
 
 GRADIENT_PREFIX = "gradient_"
 TERMS = ("supervised", "consistency", "cps")

@@ -343,7 +343,7 @@ def test_the_panel_names_the_cases_to_annotate(tmp_path):
 def test_a_damaged_picture_is_left_out_of_the_panel(tmp_path, kept_bytes):
     model = write_model(tmp_path)
     write_json_with_nulls(quality(20), model / "fold_0" / "pseudo_label_quality.json")
-    save_progress_png({}, model / "fold_0" / "crln_overlays")
+    save_progress_png({"crln_mu": [0.1, 0.2]}, model / "fold_0" / "crln_overlays")
     overlays = model / "fold_0" / "crln_overlays"
     damaged = (overlays / "progress_crln.png").rename(overlays / "epoch_0009_case<01>.png")
     damaged.write_bytes(damaged.read_bytes()[:kept_bytes])

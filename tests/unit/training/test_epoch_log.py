@@ -13,6 +13,7 @@ from nnunetv2_crln.training.epoch_log import (
     CURVES,
     LOGGED,
     complete_log,
+    finite_mean,
     log_losses,
     log_monitored,
     means_of_epoch,
@@ -118,3 +119,9 @@ def test_curves_are_in_the_file_of_an_offline_run(tmp_path, monkeypatch):
 def test_outputs_of_a_trainer_with_its_own_step_may_be_those_of_nnunet():
     outputs = [{"loss": np.array(1.0), "mine": 1}, {"loss": np.array(2.0), "mine": 4}]
     assert means_of_epoch(outputs) == {"loss": 1.5, "mine": 2.5}
+
+
+def test_mean_of_the_finite_values():
+    values = torch.tensor([[1.0, math.nan, math.nan], [3.0, 2.0, math.inf]])
+    mean = finite_mean(values)
+    assert mean[:2].tolist() == [2.0, 2.0] and math.isnan(mean[2])

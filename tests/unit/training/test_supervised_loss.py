@@ -13,7 +13,7 @@ from torch import nn
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.losses.ignore_label import IgnoreLabelLoss
-from nnunetv2_crln.training.supervised_loss import at_full_resolution, on_pseudo_labels, without_host_sync
+from nnunetv2_crln.training.supervised_loss import build_pseudo_label_loss, full_resolution_loss, replace_waiting_loss
 
 OUTPUT, TARGET = torch.full((2, 3), 5.0), torch.full((2, 3), 2.0)
 
@@ -27,22 +27,22 @@ class ListLoss(nn.Module):
 
 def test_inside_of_nnunets_deep_supervision():
     loss = DeepSupervisionWrapper(nn.MSELoss(), [1.0, 0.5])
-    assert at_full_resolution(loss, deep_supervision=True)(OUTPUT, TARGET) == 9
+    assert full_resolution_loss(loss, deep_supervision=True)(OUTPUT, TARGET) == 9
 
 
 def test_a_deep_supervision_of_the_trainers_own_still_gets_lists():
-    assert at_full_resolution(ListLoss(), deep_supervision=True)(OUTPUT, TARGET) == 9
+    assert full_resolution_loss(ListLoss(), deep_supervision=True)(OUTPUT, TARGET) == 9
 
 
 def test_without_deep_supervision_it_is_the_loss_itself():
     loss = nn.MSELoss()
-    assert at_full_resolution(loss, deep_supervision=False) is loss
+    assert full_resolution_loss(loss, deep_supervision=False) is loss
 
 
 @pytest.mark.parametrize("regions", [False, True])
 def test_a_loss_that_is_not_nnunets_cannot_be_used_on_pseudo_labels(regions):
     with pytest.raises(UserError, match=r"\"pseudo_label_loss\": \"nnunet\" needs nnU-Net's Dice"):
-        on_pseudo_labels(torch.nn.CrossEntropyLoss(), regions, "nnunet")
+        build_pseudo_label_loss(torch.nn.CrossEntropyLoss(), regions, "nnunet")
 
 
 IGNORE = 3
@@ -62,7 +62,7 @@ def dice_and_cross_entropy(cross_entropy=None, **options) -> DC_and_CE_loss:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_nnunets_loss_with_an_ignore_label_is_replaced_by_one_of_equal_value(smoothing):
     nnunet = dice_and_cross_entropy(label_smoothing=smoothing)
-    ours = without_host_sync(nnunet)
+    ours = replace_waiting_loss(nnunet)
     logits, target = torch.randn(2, 3, 4, 4), torch.randint(0, IGNORE + 1, (2, 1, 4, 4))
     assert isinstance(ours, IgnoreLabelLoss)
     torch.testing.assert_close(ours(logits, target), nnunet(logits, target))
@@ -80,7 +80,7 @@ def test_nnunets_loss_with_an_ignore_label_is_replaced_by_one_of_equal_value(smo
 )
 def test_a_loss_that_a_derived_trainer_has_changed_stays(cross_entropy):
     loss = dice_and_cross_entropy(cross_entropy)
-    assert without_host_sync(loss) is loss
+    assert replace_waiting_loss(loss) is loss
 
 
 DICE = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
@@ -93,7 +93,7 @@ DICE = {"batch_dice": True, "smooth": 1e-5, "do_bg": False, "ddp": False}
         (DC_and_CE_loss(dict(DICE), {"weight": torch.ones(3)}), False),
         (DC_and_CE_loss(dict(DICE), {"label_smoothing": 0.1}), False),
         (dice_and_cross_entropy(TopKLoss(ignore_index=IGNORE)), False),
-        (without_host_sync(dice_and_cross_entropy(label_smoothing=0.1)), False),
+        (replace_waiting_loss(dice_and_cross_entropy(label_smoothing=0.1)), False),
         (DC_and_CE_loss(dict(DICE), {}), True),
         (DC_and_BCE_loss({}, dict(DICE)), False),
         (DC_and_BCE_loss({"pos_weight": torch.ones(3, 1, 1)}, dict(DICE)), True),
@@ -104,8 +104,8 @@ def test_what_pseudo_labels_would_lose_is_refused(loss, regions, deep_supervisio
     """Their loss has plain cross-entropy, whatever the trainer's has for the labelled patches."""
     whole = DeepSupervisionWrapper(loss, [1.0]) if deep_supervision else loss
     with pytest.raises(UserError, match=rf"without class weights and label smoothing, found {type(loss).__name__}"):
-        on_pseudo_labels(whole, regions, "nnunet")
-    assert on_pseudo_labels(whole, regions, "auto") is None
+        build_pseudo_label_loss(whole, regions, "nnunet")
+    assert build_pseudo_label_loss(whole, regions, "auto") is None
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_what_pseudo_labels_would_lose_is_refused(loss, regions, deep_supervisio
     [
         (DC_and_CE_loss(dict(DICE), {}), False),
         (dice_and_cross_entropy(), False),
-        (without_host_sync(dice_and_cross_entropy()), False),
+        (replace_waiting_loss(dice_and_cross_entropy()), False),
         (DC_and_BCE_loss({}, dict(DICE)), True),
         (DC_and_BCE_loss({}, dict(DICE), use_ignore_label=True), True),
     ],
@@ -121,5 +121,5 @@ def test_what_pseudo_labels_would_lose_is_refused(loss, regions, deep_supervisio
 def test_nnunets_own_losses_are_accepted(loss, regions):
     whole = DeepSupervisionWrapper(loss, [1.0, 0.5])
     for setting in ("auto", "nnunet"):
-        assert on_pseudo_labels(whole, regions, setting).resolution_weights == (1.0, 0.5)
-    assert on_pseudo_labels(whole, regions, "cross_entropy") is None
+        assert build_pseudo_label_loss(whole, regions, setting).resolution_weights == (1.0, 0.5)
+    assert build_pseudo_label_loss(whole, regions, "cross_entropy") is None

@@ -15,7 +15,7 @@ from nnunetv2_crln.training.method.crln import CRLN, Batch
 from nnunetv2_crln.training.method.known_labels import NOT_ANNOTATED
 from nnunetv2_crln.training.method.phases import Phase
 from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
-from nnunetv2_crln.training.wrapped_network import unwrap
+from nnunetv2_crln.utilities.wrapped_network import unwrap
 
 CLASSES = 3
 CPU = torch.device("cpu")

@@ -21,7 +21,7 @@ from nnunetv2_crln.training.method.heads import Heads
 from nnunetv2_crln.training.method.objective import Objective, StudentPass
 from nnunetv2_crln.training.method.phases import Phase
 from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
-from nnunetv2_crln.training.supervised_loss import on_pseudo_labels
+from nnunetv2_crln.training.supervised_loss import build_pseudo_label_loss
 
 CLASSES, GRID = 3, (4, 4, 4)
 
@@ -110,7 +110,7 @@ def test_pseudo_labels_go_through_nnunets_loss_at_every_resolution():
     nnunet = DC_and_CE_loss(dice_options, {}, ignore_label=CLASSES, dice_class=MemoryEfficientSoftDiceLoss)
     deep = DeepSupervisionWrapper(nnunet, [0.6, 0.4])
     step = Step(deep_supervision=True, pseudo_label_loss="nnunet", confidence_threshold=0.4)
-    step.objective.pseudo_label_loss = on_pseudo_labels(deep, regions=False, setting="nnunet")
+    step.objective.pseudo_label_loss = build_pseudo_label_loss(deep, regions=False, setting="nnunet")
     target = torch.where(step.pseudo.confidence >= 0.4, step.pseudo.labels, CLASSES).unsqueeze(1)
     lower = target[..., 1::2, 1::2, 1::2]  # nearest-exact takes the upper of two voxels
     expected = deep(step.student.unlabelled_outputs, [target, lower])

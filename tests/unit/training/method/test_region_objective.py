@@ -20,7 +20,7 @@ from nnunetv2_crln.training.method.region_labels import label_values, region_pse
 from nnunetv2_crln.training.method.region_objective import RegionObjective
 from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.monitoring.patch_teacher import class_probabilities
-from nnunetv2_crln.training.supervised_loss import on_pseudo_labels
+from nnunetv2_crln.training.supervised_loss import build_pseudo_label_loss
 
 GRID = (4, 4, 4)
 PHASE = Phase(rectifying=True, ramp=1.0)
@@ -141,7 +141,7 @@ def test_the_dense_convolution_of_all_regions_runs_once():
 def test_the_loss_of_fully_trusted_pseudo_labels_is_nnunets():
     loss = DC_and_BCE_loss({}, {"batch_dice": False, "do_bg": True, "smooth": 1e-5, "ddp": False})
     logits, labels = torch.randn(2, 3, *GRID), torch.randint(0, 2, (2, 3, *GRID))
-    ours = on_pseudo_labels(loss, regions=True, setting="nnunet")
+    ours = build_pseudo_label_loss(loss, regions=True, setting="nnunet")
     torch.testing.assert_close(ours(logits, labels, torch.ones(2, 3, *GRID)), loss(logits, labels))
     half = torch.ones(2, 3, *GRID)
     half[:, :, 2:] = 0

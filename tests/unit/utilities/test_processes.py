@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from nnunetv2_crln.training.processes import average_gradients
+from nnunetv2_crln.utilities.processes import average_gradients
 
 
 def test_one_process_averages_nothing():

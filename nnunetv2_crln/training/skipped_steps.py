@@ -1,9 +1,9 @@
-"""Keep NaN and infinity out of the weights, without waiting for the device in the training step."""
+"""Count the optimiser steps that were skipped, without waiting for the device in the training step."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
 class SkippedSteps:
@@ -43,30 +43,3 @@ class SkippedSteps:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Restore the counts of a checkpoint."""
         self._counts.copy_(torch.tensor([state["total"], state["in_a_row"]]))
-
-
-class FiniteBuffers:
-    """Protect the running statistics of a module (batch norm) from non-finite batches.
-
-    Weights are safe because the optimiser step is skipped, but running statistics change in the forward pass already.
-
-    Args:
-        module: Module whose buffers are finite now. Without floating-point buffers nothing is done.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self._buffers = [buffer for buffer in module.buffers() if buffer.is_floating_point()]
-        self._finite = [buffer.clone() for buffer in self._buffers]
-
-    @torch.no_grad()
-    def repair(self) -> None:
-        """Replace non-finite values by the last finite ones; call this after each backward pass, which reads them."""
-        for buffer, finite in zip(self._buffers, self._finite, strict=True):
-            torch.where(torch.isfinite(buffer), buffer, finite, out=finite)
-            buffer.copy_(finite)
-
-
-def finite_mean(values: Tensor) -> Tensor:
-    """Average the finite values (N, ...) over axis 0; the result (...) is NaN where none is finite."""
-    finite = torch.isfinite(values)
-    return torch.where(finite, values, 0).sum(0) / finite.sum(0)
