@@ -41,6 +41,11 @@ CASE_RECORD = "crln"
 DATASET_RECORD = "crln"
 """Record of the choices of a conversion, in dataset.json; users add what nnU-Net's own keys cannot say."""
 
+NUM_LABELLED = "num_labelled"
+LABELLED_CASES = "labelled_cases"
+PSEUDO_LABELLED_CASES = "pseudo_labelled_cases"
+"""How many cases are labelled, their names, and those with a label by a network, in that record."""
+
 ANNOTATED_LABELS = "annotated_labels"
 """Annotated classes by labelled case, in that record."""
 
@@ -63,6 +68,8 @@ MONITORED = (
 # --- nnUNet_preprocessed/DatasetXXX_Name ------------------------------------------------------------------------------
 
 SPLITS_FILE = "splits_final.json"
+VALIDATION_LABELS = "gt_segmentations"
+"""nnU-Net's copy of the labels, which its validation reads."""
 NUM_FOLDS = 5
 """Folds of the split that nnU-Net makes by itself."""
 SMALL_PLANS_SUFFIX = "_small"
@@ -113,6 +120,8 @@ def data_lock_file(preprocessed_data_folder: str | Path) -> Path:
 # --- nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION/fold_X ----------------------------------------------
 
 # nnU-Net's names.
+FOLD_PREFIX = "fold_"
+VALIDATION_SUMMARY = "summary.json"
 CHECKPOINT_FINAL = "checkpoint_final.pth"
 CHECKPOINT_LATEST = "checkpoint_latest.pth"
 CHECKPOINT_BEST = "checkpoint_best.pth"
@@ -171,6 +180,32 @@ def dataset_number(dataset_name: str) -> str:
         ('104', '1042')
     """
     return dataset_name.removeprefix("Dataset").split("_", 1)[0]
+
+
+def model_name(trainer: str, plans: str, configuration: str) -> str:
+    """Compose nnU-Net's name of a model folder.
+
+    Example:
+        >>> model_name("nnUNetTrainer_CRLN", "nnUNetPlans", "2d")
+        'nnUNetTrainer_CRLN__nnUNetPlans__2d'
+    """
+    return f"{trainer}__{plans}__{configuration}"
+
+
+def trainer_and_configuration(model_name: str) -> tuple[str, str]:
+    """Split the name of a model folder; the names of plans between them may contain the separator.
+
+    Example:
+        >>> trainer_and_configuration("nnUNetTrainer__my__plans__3d_fullres")
+        ('nnUNetTrainer', '3d_fullres')
+    """
+    parts = model_name.split("__")
+    return parts[0], parts[-1]
+
+
+def fold_name(fold_folder: Path) -> str:
+    """Return the fold in ``fold_X``, as ``-f`` takes it."""
+    return fold_folder.name.removeprefix(FOLD_PREFIX)
 
 
 def dataset_title(dataset_name: str) -> str:

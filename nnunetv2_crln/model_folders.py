@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, did_you_mean, did_you_mean_path, listing
-from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.layout import dataset_number, model_name
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
 from nnunetv2_crln.raw_dataset.environment import required_folder
 
@@ -36,7 +36,7 @@ def find_model_folder(dataset_id: int, trainer: str, plans: str, configuration: 
             f"{len(names)} datasets with number {dataset_id} in {results} (nnUNet_results), expected one. "
             f"Trained there: {listing(trained) or 'none'}.{suggest_dataset(dataset_id, trained)}"
         )
-    folder = results / names[0] / f"{trainer}__{plans}__{configuration}"
+    folder = results / names[0] / model_name(trainer, plans, configuration)
     if not folder.is_dir():
         models = sorted(path.name for path in folder.parent.iterdir() if path.is_dir())
         raise UserError(

@@ -21,6 +21,7 @@ from nnunetv2_crln.layout import (
     LABELS_LABELLED,
     RAW_LOCK,
     SPLITS_FILE,
+    VALIDATION_LABELS,
     unlabelled_folder,
     unlabelled_info_file,
 )
@@ -304,7 +305,7 @@ def _update_preprocessed(
     show_progress: bool,
 ) -> None:
     labelled = find_labelled_cases(folders.raw, dataset_json)
-    truths = folders.preprocessed / "gt_segmentations"  # what nnU-Net's validation reads
+    truths = folders.preprocessed / VALIDATION_LABELS
     if truths.is_dir():
         for case in cases:
             with finished_file(truths / Path(labelled[case]["label"]).name) as temporary:

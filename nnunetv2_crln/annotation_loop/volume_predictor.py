@@ -15,7 +15,7 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from torch import Tensor, nn
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_FINAL, dataset_number
+from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_FINAL, dataset_number, fold_name, trainer_and_configuration
 from nnunetv2_crln.model_folders import find_folds
 from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.cases import source_record
@@ -92,7 +92,7 @@ class VolumePredictor:
             device=self.device,
             allow_tqdm=False,
         )
-        names = tuple(fold.name.removeprefix("fold_") for fold in folds)
+        names = tuple(fold_name(fold) for fold in folds)
         predictor.initialize_from_trained_model_folder(str(self.model), names, choice.checkpoint)
         self._predictor: Any = predictor
         self.plans_manager: Any = predictor.plans_manager
@@ -174,8 +174,8 @@ class _Descriptor:
 def _trained_folds(choice: ModelChoice) -> list[Path]:
     folds = find_folds(choice.model)
     finished = [fold for fold in folds if (fold / choice.checkpoint).is_file()]
-    chosen = [fold for fold in finished if not choice.folds or fold.name.removeprefix("fold_") in choice.folds]
-    if missing := sorted(set(choice.folds) - {fold.name.removeprefix("fold_") for fold in chosen}):
+    chosen = [fold for fold in finished if not choice.folds or fold_name(fold) in choice.folds]
+    if missing := sorted(set(choice.folds) - {fold_name(fold) for fold in chosen}):
         present = ", ".join(fold.name for fold in finished) or "none"
         raise UserError(
             f"{choice.model} has no {choice.checkpoint} for fold(s) {', '.join(missing)} (-f). It has: {present}. "
@@ -198,4 +198,4 @@ def _device(name: str) -> torch.device:
 
 
 def _configuration(model: Path) -> str:
-    return model.name.split("__")[-1]
+    return trainer_and_configuration(model.name)[1]

@@ -22,6 +22,7 @@ from nnunetv2_crln.layout import (
     LABELS_LABELLED,
     LABELS_TEST,
     NUM_FOLDS,
+    PSEUDO_LABELLED_CASES,
     PSEUDO_LABELS_FILE,
     RAW_LOCK,
     SPLITS_FILE,
@@ -229,7 +230,7 @@ class _Assembly:
         content = {key: value for key, value in source.items() if key not in ("dataset", DATASET_RECORD)}
         content["labels"] = {**source["labels"], "ignore": self._ignore}
         content["numTraining"] = len(labelled) + len(accepted)
-        content[DATASET_RECORD] = {"pseudo_labels_of": str(self._model), "pseudo_labelled_cases": sorted(accepted)}
+        content[DATASET_RECORD] = {"pseudo_labels_of": str(self._model), PSEUDO_LABELLED_CASES: sorted(accepted)}
         write_json(content, self.folder / "dataset.json")
 
     def _split(self, labelled: list[str], accepted: list[str]) -> list[dict]:

@@ -30,6 +30,8 @@ from nnunetv2_crln.layout import (
     MEASURED_STEPS_FILE,
     NUM_FOLDS,
     SHORT_SCHEDULE,
+    VALIDATION_LABELS,
+    VALIDATION_SUMMARY,
     claim_file,
 )
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
@@ -212,7 +214,7 @@ def training_command(run: Training, options: CompareOptions) -> QueuedCommand:
     arguments.append("--val" if (run.folder / CHECKPOINT_FINAL).is_file() else "--c")
     log = options.output / "logs" / f"{options.plans_name}_{options.configuration}_{run.method}_fold{run.fold}.log"
     title = f"training {run.method}, fold {run.fold}"
-    result, epochs = run.validation / "summary.json", options.epochs or 1000
+    result, epochs = run.validation / VALIDATION_SUMMARY, options.epochs or 1000
     return QueuedCommand(title, arguments, log, result, epochs, run.environment)
 
 
@@ -265,7 +267,7 @@ def _evaluate(
                 if path.name.removesuffix(ending) in cases:
                     for source, place in with_companions(path, folder / path.name, is_label=True):
                         shutil.copyfile(source, place)
-    labels = folders.preprocessed / "gt_segmentations"
+    labels = folders.preprocessed / VALIDATION_LABELS
     # nnU-Net has paired these labels with their images by index; planning has warned about odd headers. They must not
     # end a comparison after all its trainings.
     summary = evaluate_folder(labels, folder, dataset_json, allow_missing=True, by_index=True)

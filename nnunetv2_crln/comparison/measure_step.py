@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from nnunetv2_crln.training.hooks.progress_line import VALIDATION_SHARE
+from nnunetv2_crln.training.hooks.progress_line import steps_in_epoch
 from nnunetv2_crln.utilities.memory import peak_ram_gib
 
 WARM_UP, STEPS = 2, 4
@@ -41,9 +41,7 @@ def measure(trainer: Any) -> dict[str, float]:
         torch.cuda.synchronize(trainer.device)
     seconds = (time.perf_counter() - started) / STEPS
     memory = torch.cuda.max_memory_reserved(trainer.device) / 2**30 if cuda else peak_ram_gib()
-    validation = VALIDATION_SHARE * trainer.num_val_iterations_per_epoch
-    steps = trainer.num_epochs * (trainer.num_iterations_per_epoch + validation)
-    return {"seconds": seconds, "memory_gib": memory, "steps": float(steps)}
+    return {"seconds": seconds, "memory_gib": memory, "steps": trainer.num_epochs * steps_in_epoch(trainer)}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

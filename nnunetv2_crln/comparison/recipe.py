@@ -15,7 +15,7 @@ from pathlib import Path
 from nnunetv2_crln.comparison.command_queue import QueuedCommand
 from nnunetv2_crln.comparison.options import CompareOptions
 from nnunetv2_crln.comparison.trainings import Training
-from nnunetv2_crln.layout import SPLITS_FILE
+from nnunetv2_crln.layout import SPLITS_FILE, VALIDATION_LABELS
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_entry
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 from nnunetv2_crln.utilities.json_files import read_json, write_json
@@ -50,7 +50,7 @@ def preparing_commands(recipe: Training, teacher: Training, options: CompareOpti
             f"preprocessing for the {fold}",
             preprocess,
             logs / f"{name}_preprocess.log",
-            preprocessed / dataset / "gt_segmentations",
+            preprocessed / dataset / VALIDATION_LABELS,
             environment=recipe.environment,
         ),
     ]

@@ -15,7 +15,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.comparison.options import RECIPE, CompareOptions
 from nnunetv2_crln.comparison.trainings import Training
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import DATASET_RECORD, PLANS_BLOCK, SHORT_SCHEDULE
+from nnunetv2_crln.layout import DATASET_RECORD, LABELLED_CASES, PLANS_BLOCK, PSEUDO_LABELLED_CASES, SHORT_SCHEDULE
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.utilities.json_files import read_users_json
 
@@ -79,11 +79,11 @@ def _records(run: Training, options: CompareOptions) -> tuple[Path, Path, Path]:
 def _other_cases(run: Training, former: dict, present: dict) -> str:
     """Return in which way the labelled cases differ; empty if they do not, as far as dataset.json tells."""
     record = former.get(DATASET_RECORD, {})
-    predicted = record.get("pseudo_labelled_cases", []) if run.method == RECIPE else []
+    predicted = record.get(PSEUDO_LABELLED_CASES, []) if run.method == RECIPE else []
     number, now = former.get("numTraining", 0) - len(predicted), present.get("numTraining", 0)
     if number != now:
         return f"{number} labelled cases, now {now}"
-    names, present_names = (each.get("labelled_cases") for each in (record, present.get(DATASET_RECORD, {})))
+    names, present_names = (each.get(LABELLED_CASES) for each in (record, present.get(DATASET_RECORD, {})))
     return "other labelled cases" if names and present_names and names != present_names else ""
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_crln.comparison.options import RECIPE, SUPERVISED, TRAINERS, CompareOptions
-from nnunetv2_crln.layout import CHECKPOINT_FINAL, FACTS_FILE
+from nnunetv2_crln.layout import CHECKPOINT_FINAL, FACTS_FILE, VALIDATION_SUMMARY, model_name
 from nnunetv2_crln.utilities.json_files import read_json
 
 SHORT = "_short"
@@ -40,7 +40,7 @@ class Training:
     @property
     def is_finished(self) -> bool:
         """Check whether the training and the prediction of its held-out cases have ended."""
-        return (self.folder / CHECKPOINT_FINAL).is_file() and (self.validation / "summary.json").is_file()
+        return (self.folder / CHECKPOINT_FINAL).is_file() and (self.validation / VALIDATION_SUMMARY).is_file()
 
     @property
     def began_with_trained_weights(self) -> bool:
@@ -85,5 +85,5 @@ def _training(method: str, fold: int, options: CompareOptions, results: Path) ->
         place = options.output.resolve() / RECIPE / f"{options.plans_name}_{options.configuration}_fold{fold}"
         environment = {name: str(place / name) for name in ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results")}
         results = Path(environment["nnUNet_results"]) / results.name
-    model = results / f"{trainer}__{options.plans_name}__{options.configuration}"
+    model = results / model_name(trainer, options.plans_name, options.configuration)
     return Training(method, trainer, fold, model / f"fold_{fold}", environment)

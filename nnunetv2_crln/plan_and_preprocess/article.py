@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import DATASET_RECORD, PLANS_BLOCK
+from nnunetv2_crln.layout import DATASET_RECORD, NUM_LABELLED, PLANS_BLOCK
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 
@@ -128,7 +128,7 @@ def find_protocol(dataset: str, labelled: int) -> Protocol:
 def count_labelled(raw_dataset_folder: str | Path) -> int:
     """Count the labelled training cases: the number its conversion recorded, or else the cases in imagesTr."""
     raw = Path(raw_dataset_folder)
-    noted = read_json(raw / "dataset.json").get(DATASET_RECORD, {}).get("num_labelled")
+    noted = read_json(raw / "dataset.json").get(DATASET_RECORD, {}).get(NUM_LABELLED)
     # Labelled validation cases are in imagesTr as well (BraTS 2019), so that counting files is the second choice.
     return noted if isinstance(noted, int) else len(find_labelled_cases(raw))
 

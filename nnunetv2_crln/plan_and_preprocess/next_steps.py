@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from nnunetv2_crln.layout import CHECKPOINT_FINAL
+from nnunetv2_crln.layout import CHECKPOINT_FINAL, fold_name, model_name
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.advice import command_line
 
@@ -28,7 +28,7 @@ def next_trainings(folders: DatasetFolders, configuration: str, plans: str, fold
     def train(fold: str, trainer: str, *more: str) -> str:
         return command_line("nnUNetv2_train", folders.number, configuration, fold, "-tr", trainer, *named, *more)
 
-    model = f"{folders.name}/nnUNetTrainer__{plans}__{configuration}"
+    model = f"{folders.name}/{model_name('nnUNetTrainer', plans, configuration)}"
     results = Path(os.environ.get("nnUNet_results", ""))
     if trained := _trained_folds(results / model, first=fold):
         checkpoint = str(results / model / f"fold_{trained[0]}" / CHECKPOINT_FINAL)
@@ -46,5 +46,5 @@ def next_trainings(folders: DatasetFolders, configuration: str, plans: str, fold
 
 def _trained_folds(model_folder: Path, first: str) -> Sequence[str]:
     """Return the folds with a finished model, the wanted one first."""
-    found = sorted(path.parent.name.removeprefix("fold_") for path in model_folder.glob(f"fold_*/{CHECKPOINT_FINAL}"))
+    found = sorted(fold_name(path.parent) for path in model_folder.glob(f"fold_*/{CHECKPOINT_FINAL}"))
     return sorted(found, key=lambda fold: fold != first)

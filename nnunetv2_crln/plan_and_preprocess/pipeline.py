@@ -67,7 +67,7 @@ def plan_and_preprocess(options: Options) -> None:
 
 @dataclass
 class Shortcomings:
-    """What did not succeed, for one message when everything else is done.
+    """Collect what did not succeed, for one message when everything else is done.
 
     Attributes:
         failed: A text for each case that could not be preprocessed.

@@ -12,7 +12,7 @@ from statistics import median
 from PIL import Image
 
 from nnunetv2_crln.evaluation.comparison import FEWEST_FOR_A_TEST
-from nnunetv2_crln.layout import CURVE_PREFIX, dataset_number
+from nnunetv2_crln.layout import CURVE_PREFIX, dataset_number, fold_name, model_name
 from nnunetv2_crln.reporting.blocks import Answer, Picture, code
 from nnunetv2_crln.reporting.curves import finite_points
 from nnunetv2_crln.reporting.figures import bytes_uri
@@ -75,12 +75,12 @@ def did_it_help(fold: Fold, pairs: Sequence[PairedFold], given: Sequence[Evaluat
     question = "Did the unlabelled data help?"
     if not pairs:
         number = dataset_number(fold.plans.get("dataset_name", ""))
-        plans, split = fold.plans.get("plans_name", "nnUNetPlans"), fold.folder.name.removeprefix("fold_")
+        plans, name = fold.plans.get("plans_name", "nnUNetPlans"), fold_name(fold.folder)
         trainer = supervised_trainer(fold.trainer)
-        other = fold.folder.parent.with_name(f"{trainer}__{plans}__{fold.configuration}")
+        other = fold.folder.parent.with_name(model_name(trainer, plans, fold.configuration))
         report = command_line("nnUNetv2_crln_report", fold.folder.parent, "--baseline", other)
         again = "Train the labelled cases alone, then make this report again with the result:"
-        if split == "all":
+        if name == "all":
             report += " --evaluation EVALUATION --baseline_evaluation BASELINE_EVALUATION"
             again = (
                 "Train the labelled cases alone, predict held-out cases with both models and evaluate both with "
@@ -93,7 +93,7 @@ def did_it_help(fold: Fold, pairs: Sequence[PairedFold], given: Sequence[Evaluat
             "open",
             [
                 again,
-                code(command_line("nnUNetv2_train", number, fold.configuration, split, "-tr", trainer, "-p", plans)),
+                code(command_line("nnUNetv2_train", number, fold.configuration, name, "-tr", trainer, "-p", plans)),
                 code(report),
             ],
         )

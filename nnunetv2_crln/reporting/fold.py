@@ -24,6 +24,8 @@ from nnunetv2_crln.layout import (
     GROUP_CURVES_FILE,
     OVERLAY_FOLDER,
     QUALITY_FILE,
+    VALIDATION_SUMMARY,
+    trainer_and_configuration,
 )
 
 CHECKPOINTS = (CHECKPOINT_FINAL, CHECKPOINT_LATEST, CHECKPOINT_BEST)
@@ -85,7 +87,7 @@ def read_fold(fold_folder: Path) -> Fold:
     model_folder = fold_folder.parent
     notes: list[str] = []
     logging, checkpoint = _read_logging(fold_folder, notes)
-    trainer, configuration = _names(model_folder.name)
+    trainer, configuration = trainer_and_configuration(model_folder.name)
     return Fold(
         folder=fold_folder,
         plans=_required_json(model_folder / "plans.json"),
@@ -96,7 +98,7 @@ def read_fold(fold_folder: Path) -> Fold:
         checkpoint=checkpoint,
         debug=_optional_json(fold_folder / "debug.json", notes) or {},
         facts=_optional_json(fold_folder / FACTS_FILE, notes),
-        validation=_optional_json(fold_folder / "validation" / "summary.json", notes),
+        validation=_optional_json(fold_folder / "validation" / VALIDATION_SUMMARY, notes),
         evaluations=_read_evaluations(fold_folder, notes),
         overlays=find_overlays(fold_folder / OVERLAY_FOLDER),
         quality=_optional_json(fold_folder / QUALITY_FILE, notes),
@@ -113,12 +115,6 @@ def find_overlays(folder: Path) -> dict[str, dict[int, Path]]:
         if match := OVERLAY_NAME.fullmatch(path.name):
             found.setdefault(match.group(2), {})[int(match.group(1))] = path
     return {case: dict(sorted(epochs.items())) for case, epochs in sorted(found.items())}
-
-
-def _names(model_folder: str) -> tuple[str, str]:
-    """Split nnU-Net's folder name into trainer and configuration; names of plans may contain the separator."""
-    parts = model_folder.split("__")
-    return parts[0], parts[-1]
 
 
 def _resolve(configurations: dict, name: str) -> dict:

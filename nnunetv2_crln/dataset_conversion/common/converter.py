@@ -20,7 +20,14 @@ from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import Split
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import DATASET_RECORD, RAW_LOCK, SPLITS_FILE, UNFINISHED_CONVERSION_FILE
+from nnunetv2_crln.layout import (
+    DATASET_RECORD,
+    LABELLED_CASES,
+    NUM_LABELLED,
+    RAW_LOCK,
+    SPLITS_FILE,
+    UNFINISHED_CONVERSION_FILE,
+)
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
 from nnunetv2_crln.utilities.files import remove_leftovers
 from nnunetv2_crln.utilities.json_files import read_users_json, write_json
@@ -176,9 +183,9 @@ def _dataset_json(conversion: Conversion, split: Split, num_labelled: int, name:
         **conversion.about,
         DATASET_RECORD: {
             "split": split.source,
-            "num_labelled": num_labelled,
+            NUM_LABELLED: num_labelled,
             "conversion": conversion.options,
-            "labelled_cases": [],
+            LABELLED_CASES: [],
         },
     }
 
@@ -294,7 +301,7 @@ def _publish(folder: Path, record: dict, report: Report, splits: dict[Path, list
     content = {
         **record,
         "numTraining": len(training),
-        DATASET_RECORD: {**record[DATASET_RECORD], "labelled_cases": sorted(labelled)},
+        DATASET_RECORD: {**record[DATASET_RECORD], LABELLED_CASES: sorted(labelled)},
     }
     write_json(content, folder / "dataset.json")
     (folder / UNFINISHED_CONVERSION_FILE).unlink()

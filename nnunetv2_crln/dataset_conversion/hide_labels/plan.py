@@ -11,7 +11,7 @@ from pathlib import Path
 from nnunetv2_crln.dataset_conversion.common.case_names import read_case_list
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD, UNLABELLED_GROUPS, dataset_title
+from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD, LABELLED_CASES, UNLABELLED_GROUPS, dataset_title
 from nnunetv2_crln.raw_dataset.annotated_labels import AnnotatedLabels, annotated_entry, annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
@@ -259,7 +259,7 @@ def _new_dataset_json(
     kept = {k: v for k, v in old.items() if k not in ("dataset", "training", "test", "numTest")}
     record = {
         "source": source.name,
-        "labelled_cases": shown,
+        LABELLED_CASES: shown,
         "seed": choice.seed if choice.labelled_cases is None else None,
         "test_images_added": choice.add_test_images,
         **entries,

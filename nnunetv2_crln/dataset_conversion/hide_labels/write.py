@@ -15,7 +15,7 @@ from nnunetv2_crln.dataset_conversion.common.labels import check_values, integer
 from nnunetv2_crln.dataset_conversion.common.roles import Role
 from nnunetv2_crln.dataset_conversion.hide_labels.plan import HidingPlan, PlannedCase
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import DATASET_RECORD
+from nnunetv2_crln.layout import DATASET_RECORD, LABELLED_CASES
 from nnunetv2_crln.raw_dataset.cases import first_image
 from nnunetv2_crln.raw_dataset.check_labels import check_label
 from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_values
@@ -98,7 +98,7 @@ def _missing_classes(plan: HidingPlan, shown: set[int]) -> list[str]:
     way_out = "choose other cases with another --seed, more with --num_labelled, or name them with --labelled_cases"
     missing = absent_classes(plan.dataset_json, shown)
     if missing and len(missing) == len(class_values(plan.dataset_json)):
-        names = listing(plan.dataset_json[DATASET_RECORD]["labelled_cases"])
+        names = listing(plan.dataset_json[DATASET_RECORD][LABELLED_CASES])
         raise UserError(f"None of the chosen labelled cases ({names}) has foreground in its label: {way_out}.")
     if missing:
         return [f"no labelled case shows {listing(missing)}, which cannot be learned: {way_out}."]

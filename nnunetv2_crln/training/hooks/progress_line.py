@@ -98,6 +98,11 @@ def memory_in_use(device: torch.device) -> str:
     return "" if math.isnan(peak) else f"{peak:.1f} GiB of RAM"
 
 
+def steps_in_epoch(trainer: Any) -> float:
+    """Return the length of an epoch with its validation, in training steps."""
+    return trainer.num_iterations_per_epoch + VALIDATION_SHARE * trainer.num_val_iterations_per_epoch
+
+
 class ProgressLine:
     """Mixin for any nnU-Net trainer: the console shows a short progress report, the log file everything.
 
@@ -172,7 +177,7 @@ class ProgressLine:
             self.print_to_log_file(line)
 
     def _estimate(self: Any, seconds_per_step: float, now: float) -> list[str]:
-        steps = self.num_iterations_per_epoch + VALIDATION_SHARE * self.num_val_iterations_per_epoch
+        steps = steps_in_epoch(self)
         epochs = self.num_epochs - self.current_epoch
         total = epochs * steps * seconds_per_step
         lines = [
