@@ -185,6 +185,14 @@ def dataset_number(dataset_name: str) -> str:
 def model_name(trainer: str, plans: str, configuration: str) -> str:
     """Compose nnU-Net's name of a model folder.
 
+    Args:
+        trainer: Class name of the trainer.
+        plans: Name of the plans.
+        configuration: Name of the configuration.
+
+    Returns:
+        Name of the folder in ``nnUNet_results/DatasetXXX_Name``.
+
     Example:
         >>> model_name("nnUNetTrainer_CRLN", "nnUNetPlans", "2d")
         'nnUNetTrainer_CRLN__nnUNetPlans__2d'
