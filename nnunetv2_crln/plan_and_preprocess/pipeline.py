@@ -78,7 +78,11 @@ class Shortcomings:
     left_out: list[str] = field(default_factory=list)
 
     def report(self) -> None:
-        """Raise a UserError that names all of them, if there are any."""
+        """Name all of them in one error.
+
+        Raises:
+            UserError: There are some.
+        """
         texts = list(self.left_out)
         if self.failed:
             texts.append(

@@ -42,7 +42,7 @@ def keep_replaced_plans(preprocessed_dataset_folder: str | Path) -> Iterator[lis
                     f"planning has changed {path.name}: {'; '.join(changed)}. Networks trained before do not fit these "
                     f"plans (-pretrained_weights, --c). The former plans are kept as {copy.name}. To add unlabelled "
                     "images to plans that should stay, use --unlabelled_only. To go back, rename that file to "
-                    f"{path.name}, then run nnUNetv2_preprocess and this command with --unlabelled_only."
+                    f"{path.name}, then run nnUNetv2_preprocess, and this command with --unlabelled_only."
                 )
 
 
