@@ -77,12 +77,7 @@ class Written:
 
 
 def write_pseudo_labels(
-    choice: ModelChoice,
-    dataset_id: int,
-    gate: Gate,
-    name: str | None = None,
-    show_progress: bool = True,
-    root: Path | None = None,
+    choice: ModelChoice, dataset_id: int, gate: Gate, name: str | None = None, show_progress: bool = True
 ) -> Written:
     """Predict all unlabelled cases, and write those that pass the gate, with all labelled ones, as a new dataset.
 
@@ -92,7 +87,6 @@ def write_pseudo_labels(
         gate: What passes.
         name: Name of the new dataset after its number; that of the source with "Pseudo" if not given.
         show_progress: Show a progress bar.
-        root: Folder for the dataset in place of nnUNet_raw, where it keeps the number and the name of the source.
 
     Returns:
         What was written. It appears as a whole or not at all.
@@ -101,16 +95,38 @@ def write_pseudo_labels(
         UserError: Bad input, or a dataset of this number exists.
     """
     predictor = VolumePredictor(choice)
-    source = predictor.folders
-    refuse_cases_without_images(source, predictor.cases, predictor.plans_manager, predictor.configuration)
-    if root is None:
-        folder_name = dataset_folder_name(dataset_id, name or f"{dataset_title(source.name)}Pseudo")
-        refuse_other_names(dataset_id, folder_name)
-        target = raw_root() / folder_name
-    else:
-        target = root / source.name
+    folder_name = dataset_folder_name(dataset_id, name or f"{dataset_title(predictor.folders.name)}Pseudo")
+    refuse_other_names(dataset_id, folder_name)
+    target = raw_root() / folder_name
     if target.exists():
         raise UserError(f"{target} exists already. Choose another number with -d, or remove it.")
+    root = os.environ.get("nnUNet_preprocessed")
+    return write_dataset(predictor, target, gate, show_progress, Path(root) / folder_name if root else None)
+
+
+def write_dataset(
+    predictor: VolumePredictor,
+    target: Path,
+    gate: Gate,
+    show_progress: bool = True,
+    preprocessed: Path | None = None,
+) -> Written:
+    """Predict all unlabelled cases, and write those that pass the gate, with all labelled ones, into a folder.
+
+    Args:
+        predictor: Model and dataset.
+        target: Folder to make.
+        gate: What passes.
+        show_progress: Show a progress bar.
+        preprocessed: Folder for a copy of the folds, where nnU-Net reads them; None if it does not read them.
+
+    Returns:
+        What was written. It appears as a whole or not at all.
+
+    Raises:
+        UserError: Images are missing, no case passes, or another run writes the folder.
+    """
+    refuse_cases_without_images(predictor.folders, predictor.cases, predictor.plans_manager, predictor.configuration)
     # The leading dot hides the growing folder from nnU-Net's search by number.
     building = target.with_name(f".{target.name}_building")
     building.mkdir(parents=True, exist_ok=True)
@@ -132,8 +148,10 @@ def write_pseudo_labels(
         dataset = _Assembly(predictor, building / "dataset", export.ignore_label, export.ending)
         dataset.write(accepted, building / "predicted")
         write_text(dataset.folder / PSEUDO_LABELS_FILE, gate_table(predicted, uncertainty, accepted, rejected))
-        if root is None:
-            _copy_split_for_nnunet(dataset.folder / SPLITS_FILE, target.name)
+        if preprocessed is not None and (dataset.folder / SPLITS_FILE).is_file():
+            preprocessed.mkdir(parents=True, exist_ok=True)
+            with finished_file(preprocessed / SPLITS_FILE) as temporary:
+                shutil.copyfile(dataset.folder / SPLITS_FILE, temporary)
         dataset.folder.rename(target)
     shutil.rmtree(building, ignore_errors=True)
     configuration = predictor.configuration if predictor.configuration in DEFAULT_PROCESSES else "3d_fullres"
@@ -243,16 +261,6 @@ class _Assembly:
         else:
             return []
         return [{"train": [*fold["train"], *sorted(accepted)], "val": list(fold["val"])} for fold in folds]
-
-
-def _copy_split_for_nnunet(split: Path, dataset_name: str) -> None:
-    """Put the folds where nnU-Net reads them; the dataset keeps a copy."""
-    preprocessed = os.environ.get("nnUNet_preprocessed")
-    if preprocessed and split.is_file():
-        folder = Path(preprocessed) / dataset_name
-        folder.mkdir(parents=True, exist_ok=True)
-        with finished_file(folder / SPLITS_FILE) as temporary:
-            shutil.copyfile(split, temporary)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -71,15 +71,15 @@ def write_recipe(
         preprocessed: Folder in place of nnUNet_preprocessed.
     """
     # Imported here: a comparison without this method need not wait for what predicts.
-    from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice
-    from nnunetv2_crln.annotation_loop.write_pseudo_labels import Gate, write_pseudo_labels
+    from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePredictor
+    from nnunetv2_crln.annotation_loop.write_pseudo_labels import Gate, write_dataset
     from nnunetv2_crln.plan_and_preprocess.fingerprint import FINGERPRINT
 
     source = find_dataset(dataset_id)
     shutil.rmtree(raw / source.name, ignore_errors=True)  # of an interrupted run
     everything = Gate(keep=1.0, confidence=0.0)
-    choice = ModelChoice(teacher, (fold,), device=device)
-    written = write_pseudo_labels(choice, dataset_id, everything, show_progress=False, root=raw).folder
+    predictor = VolumePredictor(ModelChoice(teacher, (fold,), device=device))
+    written = write_dataset(predictor, raw / source.name, everything, show_progress=False).folder
     dataset_json, original = read_json(written / "dataset.json"), read_json(source.raw / "dataset.json")
     if not annotated_entry(original):  # nothing is ignored: an ignore label would only change nnU-Net's sampling
         dataset_json["labels"] = original["labels"]

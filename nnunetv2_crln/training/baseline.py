@@ -8,12 +8,11 @@ from typing import Any
 from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
-from nnunetv2_crln.training.locks import lock_data, lock_fold
+from nnunetv2_crln.training.hooks.locking import Locking
 from nnunetv2_crln.training.unused_layers import freezing_unused_layers
-from nnunetv2_crln.utilities.light_pools import light_validation
 
 
-class SupervisedBaseline(CPUArithmetic):
+class SupervisedBaseline(Locking, CPUArithmetic):
     """Mixin that gives nnU-Net's own trainer the arithmetic, layout, allocator and locks of the others."""
 
     def initialize(self: Any) -> None:
@@ -25,10 +24,7 @@ class SupervisedBaseline(CPUArithmetic):
 
     def on_train_start(self: Any) -> None:
         """Lock the fold and the data, and start as usual."""
-        self.locks = contextlib.ExitStack()
-        if self.local_rank == 0:
-            lock_fold(self.locks, self.output_folder, self.print_to_log_file)
-            lock_data(self.locks, self.preprocessed_dataset_folder)
+        self.lock_folders()
         super().on_train_start()
 
     def on_train_end(self: Any) -> None:
@@ -48,9 +44,7 @@ class SupervisedBaseline(CPUArithmetic):
 
     def perform_actual_validation(self: Any, save_probabilities: bool = False) -> None:
         """Validate on whole cases with the fold locked, and with one worker process per core at most."""
-        with contextlib.ExitStack() as locks, light_validation():
-            if self.local_rank == 0:
-                lock_fold(locks, self.output_folder, self.print_to_log_file)
+        with self.validating():
             super().perform_actual_validation(save_probabilities)  # type: ignore[misc]
 
     def _autocast_on_cpu(self: Any) -> contextlib.AbstractContextManager:

@@ -1,6 +1,5 @@
 """Extend nnU-Net's training loop by unlabelled data, a teacher, rectification and Cooperative Positive Supervision."""
 
-import contextlib
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,10 +20,10 @@ from nnunetv2_crln.training.heads_optimiser import train_heads_too
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
 from nnunetv2_crln.training.hooks.deployment import Deployment
 from nnunetv2_crln.training.hooks.loading import Loading
+from nnunetv2_crln.training.hooks.locking import Locking
 from nnunetv2_crln.training.hooks.progress_line import ProgressLine
 from nnunetv2_crln.training.hooks.refreshing import Refreshing
 from nnunetv2_crln.training.hooks.resuming import Resuming
-from nnunetv2_crln.training.locks import lock_data, lock_fold
 from nnunetv2_crln.training.method.crln import CRLN, Batch
 from nnunetv2_crln.training.method.phases import Phase, Phases
 from nnunetv2_crln.training.method.region_labels import label_values
@@ -39,7 +38,10 @@ from nnunetv2_crln.utilities.advice import command_line
 from nnunetv2_crln.utilities.seeding import derive_seed, draw_common_seed, seed_everything
 
 
-class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine, CPUArithmetic, nnUNetTrainer):
+# Refreshing removes superseded refreshes after a checkpoint is written, so it comes before Resuming, which writes it.
+class nnUNetTrainer_CRLN(
+    Deployment, Loading, Refreshing, Resuming, ProgressLine, Locking, CPUArithmetic, nnUNetTrainer
+):
     """Train with cooperative rectification learning (Wang et al., Medical Image Analysis 2025) on any nnU-Net dataset.
 
     ``self.network`` is the student during training and the deployed network during validation, so that nnU-Net's
@@ -76,7 +78,6 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
         self.phases = Phases.of(self.settings, total_iterations=0)  # until the length of the training is known
         self.step, self.pretrained = 0, False
         self._best_ema: float | None = None
-        self.locks = contextlib.ExitStack()
         self.monitor: Monitor | None = None  # only the first process has one
         complete_log(self.logger.local_logger.my_fantastic_logging, epochs=0)
 
@@ -134,9 +135,7 @@ class nnUNetTrainer_CRLN(Deployment, Loading, Refreshing, Resuming, ProgressLine
 
     def on_train_start(self) -> None:
         """Lock the fold and the data, start the method from the present weights, and record the settings."""
-        if self.local_rank == 0:
-            lock_fold(self.locks, self.output_folder, self.print_to_log_file)
-            lock_data(self.locks, self.preprocessed_dataset_folder)
+        self.lock_folders()
         total_iterations = self.num_epochs * self.num_iterations_per_epoch
         if not self.was_initialized:
             self.initialize()

@@ -8,9 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nnunetv2_crln.training.locks import lock_fold
 from nnunetv2_crln.training.method.crln import CRLN
-from nnunetv2_crln.utilities.light_pools import light_validation
 from nnunetv2_crln.utilities.wrapped_network import undistributed, unwrap
 
 
@@ -51,7 +49,5 @@ class Deployment:
 
     def perform_actual_validation(self: Any, save_probabilities: bool = False) -> None:
         """Validate the network that will be deployed on whole cases."""
-        if self.local_rank == 0:
-            lock_fold(self.locks, self.output_folder, self.print_to_log_file)
-        with self.locks, self.deployed_network(), light_validation():
+        with self.validating(), self.deployed_network():
             super().perform_actual_validation(save_probabilities)  # type: ignore[misc]

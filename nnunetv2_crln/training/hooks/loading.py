@@ -16,6 +16,7 @@ from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
 from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
 from nnunetv2_crln.training.dataloading.workers import WatchedWorkers, nnunet_without_workers
+from nnunetv2_crln.training.method.phases import Phases
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 
 LATE_SHARE = 0.2
@@ -32,6 +33,7 @@ class Loading:
         unlabelled_patches: Number of unlabelled patches in the batch of all processes together.
     """
 
+    phases: Phases  # set by the trainer
     _watched_epochs = 0
 
     unlabelled_batches: ClassVar[type[UnlabelledBatches]] = UnlabelledBatches  # how unlabelled batches are made
@@ -54,7 +56,7 @@ class Loading:
             self.settings,
             batches=self.unlabelled_batches,
             partly=self._partly_annotated(),
-            refresh=self.open_refresh(train.data_loader._data),
+            refresh=self.open_refresh(train.data_loader._data, self.unlabelled),
         )
         self.num_cases, self.monitored = streams.num_cases, streams.monitored
         self.unlabelled_patches = streams.unlabelled_patches

@@ -6,6 +6,8 @@ import os
 from typing import Any
 
 from nnunetv2_crln.layout import CHECKPOINT_FINAL, CHECKPOINT_LATEST
+from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
+from nnunetv2_crln.training.method.crln import CRLN
 from nnunetv2_crln.training.whole_volume_refresh.refresh import WholeVolumeRefresh
 from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce, RefreshSchedule
 from nnunetv2_crln.training.whole_volume_refresh.store import RefreshStore
@@ -20,17 +22,19 @@ class Refreshing:
     """
 
     volume_refresh: WholeVolumeRefresh | None = None
+    method: CRLN  # set by the trainer
 
-    def open_refresh(self: Any, labelled: Any) -> RefreshInForce | None:
+    def open_refresh(self: Any, labelled: Any, unlabelled: UnlabelledDataset) -> RefreshInForce | None:
         """Prepare the refreshes of the unlabelled cases, for the loaders.
 
         Args:
             labelled: Dataset of the labelled training cases.
+            unlabelled: Dataset of the unlabelled cases.
 
         Returns:
             The refresh in force at a step; None if there are none.
         """
-        if self.settings.refresh_every is None or not self.unlabelled.identifiers:
+        if self.settings.refresh_every is None or not unlabelled.identifiers:
             return None
         schedule = RefreshSchedule(
             self.settings.refresh_every,
@@ -45,7 +49,7 @@ class Refreshing:
             self.volume_refresh = WholeVolumeRefresh(
                 store,
                 schedule,
-                self.unlabelled,
+                unlabelled,
                 labelled,
                 labels.foreground_regions if labels.has_regions else labels.foreground_labels,
                 VolumeTeacher(

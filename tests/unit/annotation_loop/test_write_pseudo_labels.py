@@ -12,7 +12,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 
 from nnunetv2_crln.annotation_loop import write_pseudo_labels as writing
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction
-from nnunetv2_crln.annotation_loop.write_pseudo_labels import Gate, write_pseudo_labels
+from nnunetv2_crln.annotation_loop.write_pseudo_labels import Gate, write_dataset, write_pseudo_labels
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
@@ -146,14 +146,13 @@ def test_a_long_number_is_no_part_of_the_new_name(tiff_dataset, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["Dataset1042_Heart", "Dataset104_Heart.v2", "Dataset104_Hjärta"])
-def test_in_a_folder_of_its_own_the_dataset_keeps_its_name(tiff_dataset, monkeypatch, tmp_path, name):
+def test_in_a_folder_of_its_own_a_dataset_may_have_any_name(tiff_dataset, tmp_path, name):
     """nnU-Net accepts names that we would not give; a comparison must not end with them after days of training."""
-    monkeypatch.setattr(writing, "VolumePredictor", KnowingPredictor)
     source = tiff_dataset.rename(tiff_dataset.with_name(name))
-    root = tmp_path / "recipe"
-    root.mkdir()
-    written = write_pseudo_labels(ModelChoice(source), 104, Gate(keep=1), show_progress=False, root=root)
-    assert written.folder == root / name
+    target = tmp_path / "recipe" / name
+    target.parent.mkdir()
+    written = write_dataset(KnowingPredictor(ModelChoice(source)), target, Gate(keep=1), show_progress=False)
+    assert written.folder == target and (target / "dataset.json").is_file()
 
 
 @pytest.mark.parametrize(("trained", "advised"), [("2d", "2d"), ("3d_article", "3d_fullres")])

@@ -7,6 +7,8 @@ import pytest
 from nnunetv2_crln.nnunet_trainers import nnunetv2_crln_trainers
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training import variants
+from nnunetv2_crln.training.hooks.refreshing import Refreshing
+from nnunetv2_crln.training.hooks.resuming import Resuming
 
 
 @pytest.mark.parametrize("method", ["CRLN", "CRLN_noCPS", "MeanTeacher"])
@@ -23,6 +25,12 @@ def test_a_trainer_uses_the_parts_of_the_method_that_its_name_says(method, parts
     trainer = getattr(variants, f"nnUNetTrainer_{method}{ending}")
     settings = CRLNSettings.from_plans({}, **trainer.fixed_settings)
     assert (settings.dim, settings.cps) == parts
+
+
+def test_refreshes_are_removed_after_the_checkpoint_that_replaces_them():
+    """Resuming.save_checkpoint calls no other: behind it, that of Refreshing would be lost without a word."""
+    order = variants.nnUNetTrainer_CRLN.__mro__
+    assert order.index(Refreshing) < order.index(Resuming)
 
 
 def test_the_names_of_lengths_are_true():
