@@ -126,6 +126,8 @@ CHECKPOINT_FINAL = "checkpoint_final.pth"
 CHECKPOINT_LATEST = "checkpoint_latest.pth"
 CHECKPOINT_BEST = "checkpoint_best.pth"
 
+FORMER_SUFFIX = ".former"
+"""Behind the names of a former model's checkpoints, until the training that replaces it has ended."""
 FOLD_LOCK = ".crln_training.lock"
 FACTS_FILE = "crln_training.json"
 OVERLAY_FOLDER = "crln_overlays"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2_crln.comparison.options import RECIPE, SUPERVISED, TRAINERS, CompareOptions
-from nnunetv2_crln.layout import CHECKPOINT_FINAL, FACTS_FILE, VALIDATION_SUMMARY, model_name
-from nnunetv2_crln.utilities.json_files import read_json
+from nnunetv2_crln.layout import CHECKPOINT_FINAL, VALIDATION_SUMMARY, model_name
+from nnunetv2_crln.training.monitoring.facts import began_with_trained_weights
 
 SHORT = "_short"
 
@@ -40,15 +39,14 @@ class Training:
     @property
     def is_finished(self) -> bool:
         """Check whether the training and the prediction of its held-out cases have ended."""
-        return (self.folder / CHECKPOINT_FINAL).is_file() and (self.validation / VALIDATION_SUMMARY).is_file()
+        model, result = self.folder / CHECKPOINT_FINAL, self.validation / VALIDATION_SUMMARY
+        # nnU-Net's own trainer keeps the result of a model that it replaces, until it has validated the new one.
+        return model.is_file() and result.is_file() and result.stat().st_mtime >= model.stat().st_mtime
 
     @property
     def began_with_trained_weights(self) -> bool:
         """Check whether the training was started with ``-pretrained_weights``; unknown for nnU-Net's own trainer."""
-        with contextlib.suppress(OSError, ValueError):
-            facts = read_json(self.folder / FACTS_FILE)
-            return isinstance(facts, dict) and bool(facts.get("pretrained"))
-        return False
+        return began_with_trained_weights(self.folder)
 
 
 def trainings(options: CompareOptions, results: Path) -> list[Training]:

@@ -10,6 +10,7 @@ from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
 from nnunetv2_crln.training.hooks.locking import Locking
 from nnunetv2_crln.training.unused_layers import freezing_unused_layers
+from nnunetv2_crln.utilities.files import finished_file
 
 
 class SupervisedBaseline(Locking, CPUArithmetic):
@@ -30,7 +31,15 @@ class SupervisedBaseline(Locking, CPUArithmetic):
     def on_train_end(self: Any) -> None:
         """End as usual, and release the locks."""
         super().on_train_end()  # type: ignore[misc]
-        self.locks.close()
+        self.release_folders()
+
+    def save_checkpoint(self: Any, filename: str) -> None:
+        """Save as usual, but in one step: a killed training must not leave half of the checkpoint it continues from."""
+        if self.local_rank != 0 or self.disable_checkpointing:
+            super().save_checkpoint(filename)  # type: ignore[misc]
+            return
+        with finished_file(filename) as temporary:
+            super().save_checkpoint(str(temporary))  # type: ignore[misc]
 
     def train_step(self: Any, batch: dict) -> dict:
         """Train one step in the chosen arithmetic."""

@@ -28,7 +28,7 @@ from nnunetv2_crln.training.method.crln import CRLN, Batch
 from nnunetv2_crln.training.method.phases import Phase, Phases
 from nnunetv2_crln.training.method.region_labels import label_values
 from nnunetv2_crln.training.monitoring.build import build_monitor
-from nnunetv2_crln.training.monitoring.facts import write_facts
+from nnunetv2_crln.training.monitoring.facts import refuse_lost_start, write_facts
 from nnunetv2_crln.training.monitoring.monitor import Monitor
 from nnunetv2_crln.training.monitoring.patch_teacher import PatchTeacher
 from nnunetv2_crln.training.partly_annotated import label_manager_of
@@ -63,6 +63,7 @@ class nnUNetTrainer_CRLN(
         device: torch.device = torch.device("cuda"),  # noqa: B008 - nnU-Net's signature
     ):
         check_plans(plans, checks.plans_file(plans), configuration)
+        self.continued = plans.get("continue_training", False)  # nnU-Net's constructor removes the entry
         checks.refuse_cascade(plans, configuration)
         refuse_lost_methods(type(self), nnUNetTrainer_CRLN)
         super().__init__(plans, configuration, fold, dataset_json, device)
@@ -135,6 +136,8 @@ class nnUNetTrainer_CRLN(
 
     def on_train_start(self) -> None:
         """Lock the fold and the data, start the method from the present weights, and record the settings."""
+        if self.continued and self.current_epoch == 0:
+            refuse_lost_start(self.output_folder)
         self.lock_folders()
         total_iterations = self.num_epochs * self.num_iterations_per_epoch
         if not self.was_initialized:
@@ -222,4 +225,4 @@ class nnUNetTrainer_CRLN(
         self.remove_spare_checkpoint()
         if self.monitor:
             self.monitor.after_training(self.current_epoch - 1, self.phase.rectifying, others_wait=self.is_ddp)
-        self.locks.close()
+        self.release_folders()

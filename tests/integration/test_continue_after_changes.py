@@ -128,3 +128,60 @@ def test_a_training_keeps_the_defaults_of_the_version_that_began_it(trainer_of):
     whole = trainer_of(results="whole", epochs=EPOCHS, **FORMER_DEFAULTS)
     train_epochs(whole, EPOCHS)
     assert_equal_weights(weights(whole), weights(second))
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainer_CRLN_short", "nnUNetTrainer_short"])
+def test_a_training_begun_anew_continues_as_itself_and_not_as_the_model_it_replaces(trainer_of, name):
+    former = trainer_of(name, epochs=1)
+    former.run_training()
+    former.perform_actual_validation()
+    folder = Path(former.output_folder)
+    assert (folder / "validation" / "summary.json").is_file()
+
+    anew = trainer_of(name, epochs=2, seed=2, save_every=1)
+    anew.save_every = 1
+    train_epochs(anew, 1)  # and killed
+    anew.locks.close()
+    assert not (folder / "checkpoint_final.pth").exists() and not (folder / "validation" / "summary.json").exists()
+    assert (folder / "checkpoint_final.pth.former").is_file()
+
+    again = continued(trainer_of, name=name, seed=2)
+    assert again.current_epoch == 1
+    again.run_training()
+    assert (folder / "checkpoint_final.pth").is_file() and not list(folder.glob("*.former"))
+
+
+def test_a_start_from_trained_weights_is_not_lost_by_continuing_without_a_checkpoint(trainer_of):
+    first = trainer_of()
+    first.initialize()
+    first.network.requires_grad_(True)
+    with torch.no_grad():
+        next(first.network.parameters()).add_(1)  # as -pretrained_weights do
+    first.on_train_start()  # and killed before the first checkpoint
+    first.locks.close()
+
+    second = trainer_of()
+    second.continued = True
+    with pytest.raises(UserError, match=r"no checkpoint to continue from.*-pretrained_weights and without --c"):
+        second.run_training()
+    third = trainer_of()  # the command with -pretrained_weights again
+    third.on_train_start()
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainer_CRLN_short", "nnUNetTrainer_short"])
+def test_a_checkpoint_is_replaced_in_one_step(trainer_of, name, monkeypatch):
+    trainer = trainer_of(name)
+    train_epochs(trainer, 1)
+    file = Path(trainer.output_folder) / "checkpoint_best.pth"
+    trainer.save_checkpoint(str(file))
+    before = file.read_bytes()
+
+    def killed(_content, target, *_, **__):
+        if isinstance(target, str):
+            Path(target).write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.save_checkpoint(str(file))
+    assert file.read_bytes() == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any
 
 import torch
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import FACTS_FILE
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.utilities.json_files import write_json_with_nulls
+from nnunetv2_crln.utilities.json_files import read_json, write_json_with_nulls
 
 PACKAGES = ("nnunetv2_crln", "nnunetv2", "torch", "dynamic_network_architectures")
 
@@ -34,6 +36,38 @@ def write_facts(output_folder: str | Path, settings: CRLNSettings, device: torch
         "versions": {name: _version(name) for name in PACKAGES},
     }
     write_json_with_nulls(content, Path(output_folder) / FACTS_FILE)
+
+
+def began_with_trained_weights(fold_folder: str | Path) -> bool:
+    """Check whether the last training in a fold began with ``-pretrained_weights``.
+
+    Args:
+        fold_folder: ``.../fold_X``.
+
+    Returns:
+        True if its facts say so; nnU-Net's own trainers record none.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        facts = read_json(Path(fold_folder) / FACTS_FILE)
+        return isinstance(facts, dict) and bool(facts.get("pretrained"))
+    return False
+
+
+def refuse_lost_start(fold_folder: str | Path) -> None:
+    """Refuse to continue without a checkpoint what began with ``-pretrained_weights``: it would start at random.
+
+    Args:
+        fold_folder: ``.../fold_X`` without a checkpoint.
+
+    Raises:
+        UserError: The interrupted training began so.
+    """
+    if began_with_trained_weights(fold_folder):
+        raise UserError(
+            f"{fold_folder} has no checkpoint to continue from, and the interrupted training began with "
+            "-pretrained_weights: with --c it would start from random weights. Run its first command again, with "
+            f"-pretrained_weights and without --c. Or delete {FACTS_FILE} there to start from random weights."
+        )
 
 
 def _device_name(device: torch.device) -> str:
