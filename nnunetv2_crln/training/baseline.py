@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.checks import refuse_split_of_some_cases
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
 from nnunetv2_crln.training.hooks.locking import Locking
 from nnunetv2_crln.training.unused_layers import freezing_unused_layers
 from nnunetv2_crln.utilities.files import finished_file
+from nnunetv2_crln.utilities.parallel import end_forks_with_this_process
 
 
 class SupervisedBaseline(Locking, CPUArithmetic):
@@ -23,9 +26,17 @@ class SupervisedBaseline(Locking, CPUArithmetic):
         with freezing_unused_layers(self):
             super().initialize()
 
+    def do_split(self: Any) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the cases of this fold; a split that lacks cases for good is not made."""
+        if self.fold != "all":
+            data = (self.preprocessed_dataset_folder_base, self.plans_manager, self.configuration_name)
+            refuse_split_of_some_cases(*data)
+        return super().do_split()  # type: ignore[misc]
+
     def on_train_start(self: Any) -> None:
-        """Lock the fold and the data, and start as usual."""
+        """Lock the fold and the data, and start as usual; a killed training must not leave loader workers behind."""
         self.lock_folders()
+        end_forks_with_this_process(self)
         super().on_train_start()
 
     def on_train_end(self: Any) -> None:

@@ -11,6 +11,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import SPLITS_FILE
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_command
 from nnunetv2_crln.preprocessed_dataset.labelled_status import unprocessed_labelled
 from nnunetv2_crln.preprocessed_dataset.plans import is_second_stage, plans_identifier
@@ -95,6 +96,26 @@ def command_to_preprocess(
 def _folders_of(preprocessed: str | Path) -> DatasetFolders:
     name = Path(preprocessed).name
     return DatasetFolders(name, Path(os.environ.get("nnUNet_raw", "")) / name, Path(preprocessed))
+
+
+def refuse_split_of_some_cases(preprocessed: str | Path, plans_manager: PlansManager, configuration: str) -> None:
+    """Refuse to make the folds while labelled cases are not preprocessed: every fold would lack them for good.
+
+    Args:
+        preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Raises:
+        UserError: There are such cases, and no split yet.
+    """
+    if (Path(preprocessed) / SPLITS_FILE).is_file():
+        return
+    if texts := labelled_cases_left_out(preprocessed, plans_manager, configuration):
+        raise UserError(
+            f"{texts[0]} A split made now would leave them out of every fold for good. Or write your own "
+            f"{Path(preprocessed) / SPLITS_FILE}."
+        )
 
 
 def labelled_cases_left_out(preprocessed: str | Path, plans_manager: PlansManager, configuration: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import multiprocessing.util
 import os
 import threading
 import traceback
@@ -123,6 +124,15 @@ def end_with_parent() -> None:
     """End this process when its parent has ended, because a killed parent cannot end its workers."""
     if (parent := multiprocessing.parent_process()) is not None:
         threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def end_forks_with_this_process(owner: object) -> None:
+    """Let the processes that multiprocessing forks from now on end when this one is killed.
+
+    Args:
+        owner: Object as long as whose life this holds.
+    """
+    multiprocessing.util.register_after_fork(owner, lambda _: end_with_parent())
 
 
 def _end_after(parent: BaseProcess) -> None:

@@ -93,6 +93,8 @@ class Loading:
     def do_split(self: Any) -> tuple[Sequence[str], Sequence[str]]:
         """Return nnU-Net's training and validation cases of this fold after checking them."""
         data = (self.preprocessed_dataset_folder_base, self.plans_manager, self.configuration_name)
+        if self.fold != "all":
+            checks.refuse_split_of_some_cases(*data)
         split = checked_split(
             self.preprocessed_dataset_folder_base,
             self.fold,

@@ -12,6 +12,8 @@ import pytest
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities.parallel import run_parallel
 
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="the loaders of nnU-Net fork on Linux alone")
+
 
 def halve(value):
     """Fails for odd numbers."""
@@ -60,21 +62,31 @@ def test_dying_process_is_noticed(kept):
     assert ("Finished cases are kept" in str(caught.value)) == kept
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="kills a process")
-def test_killed_command_leaves_no_process_behind(tmp_path):
-    files = [tmp_path / "a", tmp_path / "b"]
-    script = tmp_path / "script.py"
-    script.write_text(
-        f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from test_parallel import wait_for_ever
+IN_A_POOL = """
 from nnunetv2_crln.utilities.parallel import run_parallel
 if __name__ == "__main__":
-    list(run_parallel(wait_for_ever, {{str(f): [str(f)] for f in sys.argv[1:]}}, 2, "", False))
+    list(run_parallel(wait_for_ever, {f: [f] for f in sys.argv[1:]}, 2, "", False))
 """
-    )
+FORKED = """
+import multiprocessing
+from nnunetv2_crln.utilities.parallel import end_forks_with_this_process
+class Owner: pass
+owner = Owner()
+end_forks_with_this_process(owner)
+for file in sys.argv[1:]:
+    multiprocessing.get_context("fork").Process(target=wait_for_ever, args=(file,), daemon=True).start()
+wait_for_ever(sys.argv[1] + "_of_the_parent")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="kills a process")
+@pytest.mark.parametrize("code", [IN_A_POOL, pytest.param(FORKED, marks=ON_LINUX)], ids=["in a pool", "forked"])
+def test_killed_command_leaves_no_process_behind(tmp_path, code):
+    files = [tmp_path / "a", tmp_path / "b"]
+    script = tmp_path / "script.py"
+    places = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    script.write_text(f"{places}from test_parallel import wait_for_ever\n{code}")
     process = subprocess.Popen([sys.executable, str(script), *map(str, files)])
     wait_until(lambda: all(file.is_file() and file.read_text(encoding="utf-8") for file in files))
     process.send_signal(signal.SIGKILL)
