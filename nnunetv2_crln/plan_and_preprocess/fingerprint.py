@@ -28,7 +28,7 @@ from nnunetv2_crln.raw_dataset.read_errors import explain_read_error
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 from nnunetv2_crln.utilities.nifti import find_header_fault
-from nnunetv2_crln.utilities.parallel import run_all
+from nnunetv2_crln.utilities.parallel import run_parallel
 
 FINGERPRINT = "dataset_fingerprint.json"
 
@@ -94,7 +94,7 @@ def labelled_fingerprint_is_stale(raw_dataset_folder: str | Path, preprocessed_d
     if fingerprint is None:
         return True
     if FINGERPRINT_RECORD in fingerprint:
-        return fingerprint[FINGERPRINT_RECORD]["labelled"]["files"] != _labelled_record(raw_dataset_folder)
+        return fingerprint[FINGERPRINT_RECORD]["labelled"]["files"] != labelled_record(raw_dataset_folder)
     return len(fingerprint["spacings"]) != len(find_labelled_cases(raw_dataset_folder))
 
 
@@ -114,7 +114,23 @@ def labelled_cases_are_known(raw_dataset_folder: str | Path, preprocessed_datase
     record = (_read_known(path) or {}).get(FINGERPRINT_RECORD)
     if not record or any(record.get(key) != value for key, value in _meaning(raw_dataset_folder).items()):
         return False
-    return record["labelled"]["files"] == _labelled_record(raw_dataset_folder)
+    return record["labelled"]["files"] == labelled_record(raw_dataset_folder)
+
+
+def note_labelled_cases(
+    raw_dataset_folder: str | Path, preprocessed_dataset_folder: str | Path, record: dict[str, dict]
+) -> None:
+    """Note in a new fingerprint which files it was extracted from; one that has this note keeps it.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``, with nnU-Net's fingerprint.
+        record: Result of :func:`labelled_record` from before the extraction: a label may be corrected meanwhile.
+    """
+    path = Path(preprocessed_dataset_folder) / FINGERPRINT
+    fingerprint = read_json(path)
+    if FINGERPRINT_RECORD not in fingerprint:
+        write_json(_combine(fingerprint, raw_dataset_folder, {}, record), path)
 
 
 def add_unlabelled_to_fingerprint(
@@ -146,13 +162,17 @@ def add_unlabelled_to_fingerprint(
     }
     failed: dict[str, str] = {}
     todo = {case: files for case, files in cases.items() if case not in measured}
-    if todo:
-        reader_class = _reader_class(raw_dataset_folder)
-        tasks = {case: (files, reader_class) for case, files in todo.items()}
-        found, failed = run_all(measure_case, tasks, processes, "Fingerprint of unlabelled cases", show_progress)
-        measured |= found
-    fingerprint = _combine(fingerprint, raw_dataset_folder, dict(sorted(measured.items())))
-    write_json(fingerprint, path)
+    reader_class = _reader_class(raw_dataset_folder)
+    tasks = {case: (files, reader_class) for case, files in todo.items()}
+    try:
+        for outcome in run_parallel(measure_case, tasks, processes, "Fingerprint of unlabelled cases", show_progress):
+            if outcome.error is None:
+                measured[outcome.name] = outcome.value
+            else:
+                failed[outcome.name] = outcome.error
+    finally:  # after an interruption, too: thousands of scans take an hour
+        fingerprint = _combine(fingerprint, raw_dataset_folder, dict(sorted(measured.items())))
+        write_json(fingerprint, path)
     if failed:
         texts = [f"{Path(cases[case][0]).name}: {text}" for case, text in sorted(failed.items())]
         raise UnreadableCasesError(
@@ -177,7 +197,8 @@ def _reader_class(raw_dataset_folder: str | Path) -> type[BaseReaderWriter]:
     return reader_class_of(dataset_json, first_image(labelled_images(raw_dataset_folder, dataset_json)))
 
 
-def _labelled_record(raw_dataset_folder: str | Path) -> dict[str, dict]:
+def labelled_record(raw_dataset_folder: str | Path) -> dict[str, dict]:
+    """Return what tells whether a file of a labelled case was changed, by case."""
     return {
         case: source_record(files["images"], files["label"])
         for case, files in find_labelled_cases(raw_dataset_folder).items()
@@ -191,12 +212,17 @@ def _meaning(raw_dataset_folder: str | Path) -> dict:
     return {"labels": dataset_json["labels"], **({ANNOTATED_LABELS: annotated} if annotated else {})}
 
 
-def _combine(fingerprint: dict, raw_dataset_folder: str | Path, unlabelled: dict[str, dict]) -> dict:
+def _combine(
+    fingerprint: dict,
+    raw_dataset_folder: str | Path,
+    unlabelled: dict[str, dict],
+    record: dict[str, dict] | None = None,
+) -> dict:
     """Combine the entries of the labelled cases, which come first, with those of ``unlabelled``."""
     labelled = fingerprint.get(FINGERPRINT_RECORD, {}).get("labelled") or {
         "spacings": fingerprint["spacings"],
         "shapes_after_crop": fingerprint["shapes_after_crop"],
-        "files": _labelled_record(raw_dataset_folder),
+        "files": record or labelled_record(raw_dataset_folder),
     }
     return {
         **fingerprint,

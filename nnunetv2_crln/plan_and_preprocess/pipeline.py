@@ -18,6 +18,8 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     add_unlabelled_to_fingerprint,
     labelled_cases_are_known,
     labelled_fingerprint_is_stale,
+    labelled_record,
+    note_labelled_cases,
 )
 from nnunetv2_crln.plan_and_preprocess.nnunet_steps import explaining_nnunet_errors, refuse_no_process, verify
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
@@ -158,6 +160,7 @@ def extract_fingerprint(folders: DatasetFolders, options: Options) -> None:
     stale = labelled_fingerprint_is_stale(folders.raw, folders.preprocessed)
     if stale and not options.clean:
         print("The labelled cases changed since the last run: extracting their fingerprint again.")
+    record = labelled_record(folders.raw)
     with explaining_nnunet_errors("fingerprint extraction", folders, options):
         extract_fingerprints(
             [folders.number],
@@ -168,6 +171,7 @@ def extract_fingerprint(folders: DatasetFolders, options: Options) -> None:
             options.verbose,
             show_progress_bar=options.show_progress,
         )
+    note_labelled_cases(folders.raw, folders.preprocessed, record)
     try:
         add_unlabelled_to_fingerprint(
             folders.raw, folders.preprocessed, options.fingerprint_processes, options.show_progress
