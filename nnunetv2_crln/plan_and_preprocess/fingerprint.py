@@ -162,7 +162,7 @@ def add_unlabelled_to_fingerprint(
     }
     failed: dict[str, str] = {}
     todo = {case: files for case, files in cases.items() if case not in measured}
-    reader_class = _reader_class(raw_dataset_folder)
+    reader_class = _reader_class(raw_dataset_folder) if todo else None
     tasks = {case: (files, reader_class) for case, files in todo.items()}
     try:
         for outcome in run_parallel(measure_case, tasks, processes, "Fingerprint of unlabelled cases", show_progress):

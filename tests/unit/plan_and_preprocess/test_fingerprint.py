@@ -13,6 +13,8 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     add_unlabelled_to_fingerprint,
     labelled_cases_are_known,
     labelled_fingerprint_is_stale,
+    labelled_record,
+    note_labelled_cases,
 )
 from nnunetv2_crln.utilities.files import remove_leftovers
 
@@ -79,6 +81,38 @@ def test_new_stock_fingerprint_starts_over(dataset):
     add_unlabelled_to_fingerprint(raw, preprocessed, show_progress=False)
     write_stock_fingerprint(preprocessed)
     assert len(add_unlabelled_to_fingerprint(raw, preprocessed, show_progress=False)["spacings"]) == 7
+
+
+def test_what_was_measured_survives_an_interruption(dataset, monkeypatch):
+    raw, preprocessed = dataset
+    measure = module.measure_case
+
+    def interrupted(files, reader_class):
+        if "unl_002" in files[0]:
+            raise KeyboardInterrupt
+        return measure(files, reader_class)
+
+    monkeypatch.setattr(module, "measure_case", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        add_unlabelled_to_fingerprint(raw, preprocessed, show_progress=False)
+    again = []
+    monkeypatch.setattr(module, "measure_case", lambda files, reader: again.append(files) or measure(files, reader))
+    result = add_unlabelled_to_fingerprint(raw, preprocessed, show_progress=False)
+    assert len(again) == 2 and len(result["crln"]["unlabelled"]) == 4
+
+
+@pytest.mark.parametrize("unlabelled_were_measured", [False, True])
+def test_labels_corrected_while_the_fingerprint_is_made_make_it_stale(dataset, unlabelled_were_measured):
+    raw, preprocessed = dataset
+    record = labelled_record(raw)
+    shutil.copy(raw / "labelsTr" / "lab_001.nii.gz", raw / "labelsTr" / "lab_000.nii.gz")
+    note_labelled_cases(raw, preprocessed, record)
+    if unlabelled_were_measured:
+        add_unlabelled_to_fingerprint(raw, preprocessed, show_progress=False)
+    assert labelled_fingerprint_is_stale(raw, preprocessed) and not labelled_cases_are_known(raw, preprocessed)
+    write_stock_fingerprint(preprocessed)
+    note_labelled_cases(raw, preprocessed, labelled_record(raw))
+    assert not labelled_fingerprint_is_stale(raw, preprocessed)
 
 
 def test_unreadable_image_keeps_the_others(dataset):
