@@ -8,6 +8,7 @@ systems (NFS). Windows uses ``msvcrt.locking``, which has no shared locks, so ``
 import contextlib
 import errno
 import os
+import re
 import socket
 import time
 from pathlib import Path
@@ -22,6 +23,22 @@ except ImportError:  # Windows
 
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 _FAR_AWAY = 1 << 30  # Windows keeps others from reading locked bytes: lock one behind the text
+
+
+def _holder(note: str) -> str:
+    """Return what the lock file says of its holder, unless that process of this computer has ended.
+
+    A killed process leaves its note behind, and those that share a lock write none.
+    """
+    match = re.match(r"process (\d+) on (\S+) since ", note)
+    if match and match[2] == socket.gethostname() and os.name == "posix":
+        try:
+            os.kill(int(match[1]), 0)
+        except ProcessLookupError:
+            return "holder unknown"
+        except OSError:  # another user's
+            return note
+    return note or "holder unknown"
 
 
 class FolderLock:
@@ -56,10 +73,10 @@ class FolderLock:
         try:
             self._lock(file)
         except OSError as error:
-            holder = os.read(file, 200).decode(errors="replace").strip()
+            holder = _holder(os.read(file, 200).decode(errors="replace").strip())
             os.close(file)
             if error.errno in _TAKEN:
-                raise UserError(f"{refusal} (lock {self.path}, {holder or 'holder unknown'})") from None
+                raise UserError(f"{refusal} (lock {self.path}, {holder})") from None
             # Some cluster file systems are mounted without locks; a training is worth more than its guard.
             print(f"WARNING: {self.path.parent} cannot be locked ({error.strerror}): start nothing twice in it.")
             return
@@ -92,6 +109,8 @@ class FolderLock:
         """Release the lock; do nothing if it is not held."""
         if self._file is not None:
             with contextlib.suppress(OSError):
+                if not self.shared:
+                    os.ftruncate(self._file, 0)
                 os.close(self._file)
             self._file = None
 

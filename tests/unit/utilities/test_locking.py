@@ -59,6 +59,20 @@ def test_the_second_is_refused_and_told_who_has_it(tmp_path, held):
         acquire(tmp_path)
 
 
+@pytest.mark.parametrize("killed", [True, False])
+def test_nobody_is_sent_to_a_process_that_has_ended(tmp_path, held, killed):
+    """Whoever finds the named process gone would take the lock for a leftover, and delete the file of one in force."""
+    if killed:
+        former = held(shared=False)
+        former.kill()
+        former.join()
+    else:
+        acquire(tmp_path).release()
+    held(shared=True)  # writes no note
+    with pytest.raises(UserError, match="lock, holder unknown"):
+        acquire(tmp_path)
+
+
 @pytest.mark.parametrize(("first", "second"), [(False, True), (True, False)])
 def test_a_shared_lock_and_one_held_alone_exclude_each_other(tmp_path, held, first, second):
     held(shared=first)
