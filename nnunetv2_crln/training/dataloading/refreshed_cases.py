@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nnunetv2_crln.training.method.known_labels import UNKNOWN
 from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshInForce
+from nnunetv2_crln.training.whole_volume_refresh.store import RefreshFindings
 
 REMOVED = 127
 """Value in the mask of an unlabelled case where a component was removed; the largest one of nnU-Net's masks, int8."""
@@ -28,11 +29,16 @@ class RefreshedCases:
         self.identifiers, self.source_folder = cases.identifiers, cases.source_folder
 
     def load_case(self, identifier: str) -> tuple[Any, Any, Any, dict]:
-        """Load a case; its mask is :data:`REMOVED` where it was 0 and a component was removed."""
+        """Load a case; its mask is :data:`REMOVED` where it was 0 and a component was removed.
+
+        What was found in a scan that was replaced since does not count until the next refresh.
+        """
         data, mask, previous, properties = self.cases.load_case(identifier)
         if self.refresh.epoch is None:
             return data, mask, previous, properties
         found = self.refresh.load(identifier)
+        if not found.fits(properties):
+            found = RefreshFindings()
         if len(found.removed):
             mask = np.array(mask[:])
             places = (0, *found.removed.T)

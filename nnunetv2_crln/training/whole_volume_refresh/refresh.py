@@ -18,7 +18,7 @@ from nnunetv2_crln.training.whole_volume_refresh.components import (
     with_one_component,
 )
 from nnunetv2_crln.training.whole_volume_refresh.schedule import RefreshSchedule
-from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshFindings, RefreshStore
+from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshFindings, RefreshStore, source_of
 from nnunetv2_crln.utilities.durations import duration
 
 MOST_PLACES = 10_000
@@ -162,7 +162,7 @@ class WholeVolumeRefresh:
         )
 
     def _look_at(self, case: str) -> RefreshFindings:
-        image, _, _, _ = self._cases.load_case(case)
+        image, _, _, properties = self._cases.load_case(case)
         kept, removed = largest_alone(self._teacher(np.asarray(image[:])), self.single)
         places = sample_places(kept, MOST_PLACES, np.random.default_rng(0))
-        return RefreshFindings(dict(enumerate(places, 1)), np.argwhere(removed).astype(np.int32))
+        return RefreshFindings(dict(enumerate(places, 1)), np.argwhere(removed).astype(np.int32), source_of(properties))

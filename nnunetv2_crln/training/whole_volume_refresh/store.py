@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import refresh_folder
+from nnunetv2_crln.layout import CASE_RECORD, refresh_folder
 from nnunetv2_crln.utilities.files import finished_file, remove_leftovers
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 
@@ -38,10 +40,28 @@ class RefreshFindings:
     Attributes:
         places: Coordinates of foreground by class, (N, 1 + ndim): channel 0 and the place in the grid.
         removed: Coordinates of removed components, (N, ndim).
+        source: What the case was preprocessed from, by :func:`source_of`; empty if it is unknown.
     """
 
     places: dict[int, np.ndarray] = field(default_factory=dict)
     removed: np.ndarray = field(default_factory=lambda: np.zeros((0, 3), np.int32))
+    source: str = ""
+
+    def fits(self, properties: Mapping[str, Any]) -> bool:
+        """Return whether they are of this case as it is now, and not of a scan that was replaced since."""
+        return not self.source or self.source == source_of(properties)
+
+
+def source_of(properties: Mapping[str, Any]) -> str:
+    """Return what a preprocessed case was made from, as text.
+
+    Args:
+        properties: Properties of the case.
+
+    Returns:
+        The record that preprocessing has left; empty without one.
+    """
+    return json.dumps(properties[CASE_RECORD], sort_keys=True) if CASE_RECORD in properties else ""
 
 
 class RefreshStore:
@@ -146,7 +166,7 @@ class RefreshStore:
         """
         arrays = {f"places_{number}": places for number, places in found.places.items()}
         with finished_file(self._case_file(epoch, case)) as temporary:
-            np.savez_compressed(temporary, removed=found.removed, **arrays)  # type: ignore[arg-type]
+            np.savez_compressed(temporary, removed=found.removed, source=np.array(found.source), **arrays)  # type: ignore[arg-type]
 
     def read(self, epoch: int, case: str) -> RefreshFindings:
         """Read a case; one that has been added since the refresh has no places yet.
@@ -164,7 +184,8 @@ class RefreshStore:
         try:
             with np.load(self._case_file(epoch, case)) as arrays:
                 places = {int(key[7:]): arrays[key] for key in arrays.files if key.startswith("places_")}
-                return RefreshFindings(places, arrays["removed"])
+                source = str(arrays["source"]) if "source" in arrays.files else ""  # none in older versions
+                return RefreshFindings(places, arrays["removed"], source)
         except FileNotFoundError:
             return RefreshFindings()
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:

@@ -1,5 +1,6 @@
 """The unlabelled stream: both views of its patches, and what is known of them."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -262,6 +263,16 @@ def test_after_a_refresh_foreground_is_oversampled_as_in_labelled_patches(refres
     # nnU-Net takes the last third of a batch for it: 2 of 6 patches.
     assert (shares[2][4:] == 1).all() and (shares[2][:4] < 0.7).all()
     assert (shares[1] < 0.7).all()
+
+
+def test_what_was_found_in_a_replaced_scan_does_not_count(refreshed, case_folder, monkeypatch):
+    read = RefreshStore.read
+    monkeypatch.setattr(
+        RefreshStore, "read", lambda *arguments: dataclasses.replace(read(*arguments), source="another scan")
+    )
+    data, mask, _, properties = refreshed(2).loader._data.load_case("a")
+    expected = UnlabelledDataset(str(case_folder)).load_case("a")
+    assert properties["class_locations"] == {} and np.array_equal(mask[:], expected[1][:])
 
 
 def test_before_the_first_refresh_batches_are_those_without_any(refreshed, case_folder):

@@ -1,11 +1,19 @@
 """Files of a refresh: complete, named if damaged, of the right weights."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.whole_volume_refresh.store import Decision, RefreshFindings, RefreshStore, digest_of
+from nnunetv2_crln.training.whole_volume_refresh.store import (
+    Decision,
+    RefreshFindings,
+    RefreshStore,
+    digest_of,
+    source_of,
+)
 
 
 def found() -> RefreshFindings:
@@ -24,6 +32,16 @@ def test_a_case_survives_the_round_trip(tmp_path):
     assert store.has(4, "heart") and not store.has(4, "liver")
     added_later = store.read(4, "liver")
     assert added_later.places == {} and len(added_later.removed) == 0
+
+
+def test_findings_fit_the_scan_that_they_were_made_of_alone(tmp_path):
+    store = RefreshStore(tmp_path)
+    store.begin(0, "weights")
+    made, other = ({"crln": {"plan_key": "k", "files": {"a": [size, 1]}}} for size in (1, 2))
+    store.write(0, "heart", dataclasses.replace(found(), source=source_of(made)))
+    read = store.read(0, "heart")
+    assert read.fits(made) and not read.fits(other) and not read.fits({})
+    assert found().fits(made) and found().fits({})  # of an older version, or a labelled case
 
 
 def test_a_case_is_written_completely_or_not_at_all(tmp_path, monkeypatch):
