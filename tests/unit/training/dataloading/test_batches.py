@@ -270,7 +270,7 @@ def test_what_was_found_in_a_replaced_scan_does_not_count(refreshed, case_folder
     monkeypatch.setattr(
         RefreshStore, "read", lambda *arguments: dataclasses.replace(read(*arguments), source="another scan")
     )
-    data, mask, _, properties = refreshed(2).loader._data.load_case("a")
+    _, mask, _, properties = refreshed(2).loader._data.load_case("a")
     expected = UnlabelledDataset(str(case_folder)).load_case("a")
     assert properties["class_locations"] == {} and np.array_equal(mask[:], expected[1][:])
 
