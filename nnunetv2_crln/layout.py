@@ -72,6 +72,8 @@ VALIDATION_LABELS = "gt_segmentations"
 """nnU-Net's copy of the labels, which its validation reads."""
 NUM_FOLDS = 5
 """Folds of the split that nnU-Net makes by itself."""
+OUTDATED_MARK = ".crln_outdated"
+"""Empty folder among preprocessed labelled cases that are about to be replaced."""
 SMALL_PLANS_SUFFIX = "_small"
 """Behind the name of the plans for CPUs and laptops."""
 REPLACED_SUFFIX = ".replaced"

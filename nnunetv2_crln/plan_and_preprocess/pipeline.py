@@ -32,6 +32,7 @@ from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
 from nnunetv2_crln.preprocessed_dataset.data_locks import LabelledDataLocks, existing_data
 from nnunetv2_crln.preprocessed_dataset.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.preprocessed_dataset.labelled_status import labelled_of_other_plans, unprocessed_labelled
+from nnunetv2_crln.preprocessed_dataset.outdated import mark_outdated, unmark
 from nnunetv2_crln.preprocessed_dataset.plans import check_plans, one_configuration_per_data, read_checked_plans
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
@@ -125,19 +126,33 @@ def _plans_with_labelled_cases(
         plans_manager = read_plans(folders, plans_name, list(requested))
         update_dataset_json_copy(folders)
         return plans_manager
-    if options.preprocessing:
-        # Before the plans are replaced: a refused command must leave those that fit the data.
-        for data in existing_data(folders.preprocessed, plans_name, requested):
-            locks.acquire(data)
+    # Before the plans are replaced: a refused command must leave those that fit the data.
+    existing = existing_data(folders.preprocessed, plans_name, requested) if options.preprocessing else []
+    for data in existing:
+        locks.acquire(data)
     extract_fingerprint(folders, options)
-    plans_name = make_plans(folders, options)
+    mark_outdated(existing)
+    former = _content(folders, plans_name)
+    try:
+        plans_name = make_plans(folders, options)
+    except Exception:
+        if _content(folders, plans_name) == former:
+            unmark(existing)
+        raise
     if protocol is not None:
         add_article_configuration(folders, plans_name, protocol)
     plans_manager = read_plans(folders, plans_name, list(requested))
     configurations = available_configurations(plans_manager, requested)
     if options.preprocessing:
         preprocess_labelled(folders, plans_manager, configurations, options, locks)
+        unmark(existing)  # what other plans alone use is not replaced
     return plans_manager
+
+
+def _content(folders: DatasetFolders, plans_name: str) -> bytes:
+    """Return the content of a plans file; empty without one."""
+    path = folders.preprocessed / f"{plans_name}.json"
+    return path.read_bytes() if path.is_file() else b""
 
 
 def extract_fingerprint(folders: DatasetFolders, options: Options) -> None:

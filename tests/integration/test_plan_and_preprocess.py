@@ -9,14 +9,18 @@ import shutil
 from types import SimpleNamespace
 
 import pytest
+from nnunetv2.experiment_planning.plan_and_preprocess_api import preprocess
 from nnunetv2.experiment_planning.plan_and_preprocess_entrypoints import plan_and_preprocess_entry
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from synthetic import write_dataset
 
 from nnunetv2_crln.cli.plan_and_preprocess import build_parser, command, main
 from nnunetv2_crln.doctor.dataset import examine_dataset
 from nnunetv2_crln.doctor.finding import PROBLEM
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.plan_and_preprocess import pipeline
+from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
 from nnunetv2_crln.utilities.files import remove_leftovers
 
 NAME = "Dataset999_Synthetic"
@@ -101,6 +105,35 @@ def test_planning_again_keeps_what_the_user_wrote(dataset, capsys):
     assert 'Kept your "crln" block of 3d_fullres in nnUNetPlans.json' in output
     assert "3d_fullres: patch 24 × 24 × 24, batch 2 labelled + 1 unlabelled" in output
     assert "mine: patch 24 × 24 × 24, batch 3 labelled + 3 unlabelled" in output
+
+
+@pytest.mark.parametrize("killed_in", ["planning", "preprocessing"])
+def test_labelled_data_that_a_killed_command_did_not_come_to_are_refused(dataset, monkeypatch, killed_in):
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    plans = PlansManager(read(dataset[1] / "nnUNetPlans.json"))
+    data = dataset[1] / "nnUNetPlans_3d_fullres"
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "plan_experiments" if killed_in == "planning" else "preprocess", killed)
+        with pytest.raises(KeyboardInterrupt):
+            command([*QUICK, "-c", "2d", "3d_fullres"])
+    with pytest.raises(UserError, match=r"3d_fullres was not preprocessed with .*interrupted.*nnUNetv2_preprocess"):
+        require_labelled_data(data, plans, "3d_fullres")
+    assert cases_in(data) == ["lab_000", "lab_001", "lab_002"]  # stock nnU-Net is not hindered
+    preprocess([999], "nnUNetPlans", ["3d_fullres"], [1], show_progress_bar=False)  # what the message advises
+    require_labelled_data(data, plans, "3d_fullres")
+
+
+def test_refused_planning_leaves_the_data_usable(dataset, monkeypatch):
+    def refused(*_, **__):
+        raise ValueError("no plans for these")
+
+    monkeypatch.setattr(pipeline, "plan_experiments", refused)
+    with pytest.raises(UserError):
+        command([*QUICK, "-c", "2d", "3d_fullres"])
+    plans = PlansManager(read(dataset[1] / "nnUNetPlans.json"))
+    require_labelled_data(dataset[1] / "nnUNetPlans_3d_fullres", plans, "3d_fullres")
 
 
 def test_small_plans_follow_the_plans_whose_data_they_share(dataset):
