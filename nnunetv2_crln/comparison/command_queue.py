@@ -79,7 +79,7 @@ def run_queue(commands: Sequence[QueuedCommand], places: Sequence[Mapping[str, s
     Raises:
         UserError: A command is missing or failed; the others were stopped.
     """
-    with _stopped_by_sigterm():
+    with _stopped_by_signals():
         _run_all(deque(commands), deque(places))
 
 
@@ -210,16 +210,20 @@ def _clear_progress() -> None:
 
 
 @contextlib.contextmanager
-def _stopped_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this process as Ctrl-C does, so that no training is left behind."""
+def _stopped_by_signals() -> Iterator[None]:
+    """Let SIGTERM, and the end of the terminal, end this process as Ctrl-C does, so that no training is left behind."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread can handle signals
         yield
         return
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    present = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    # nohup lets a command outlive its terminal.
+    handled = [number for number in present if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, lambda received, _: sys.exit(128 + received)) for number in handled}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _stop(processes: Sequence[subprocess.Popen]) -> None:

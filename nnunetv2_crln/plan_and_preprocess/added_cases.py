@@ -124,8 +124,8 @@ def preprocess_added_unlabelled(
         for text in failed:
             print(f"Failed: {text}", file=sys.stderr)
         raise UserError(
-            f"{len(failed)} unlabelled case(s) could not be preprocessed: {listing(failed)}. Replace or remove their "
-            "images and run the command again; all others are kept."
+            f"{len(failed)} unlabelled case(s) could not be preprocessed: {listing(failed)}. Do what the texts "
+            "say, or replace images that cannot be read, and run the command again; all others are kept."
         )
 
 

@@ -89,8 +89,9 @@ class Shortcomings:
         texts = list(self.left_out)
         if self.failed:
             texts.append(
-                f"{len(self.failed)} case(s) could not be preprocessed: {listing(self.failed)}. Replace or remove "
-                "their files and run the command again; all other unlabelled cases are kept."
+                f"{len(self.failed)} case(s) could not be preprocessed: {listing(self.failed)}. Do what the "
+                "texts say, or replace files that cannot be read, and run the command again; all other unlabelled "
+                "cases are kept."
             )
         if texts:
             raise UserError("\n".join(texts))

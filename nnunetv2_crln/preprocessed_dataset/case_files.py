@@ -10,6 +10,7 @@ import numpy as np
 from batchgenerators.utilities.file_and_folder_operations import load_pickle
 from nnunetv2.training.dataloading.nnunet_dataset import comp_blosc2_params, nnUNetDatasetBlosc2
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import CASE_RECORD
 
 # Ordered as the files get their final names: nnU-Net lists cases by the image, so it comes last.
@@ -37,21 +38,27 @@ def save_case(image: np.ndarray, nonzero: np.ndarray, properties: dict, path: Pa
         properties: Properties of the case from nnU-Net.
         path: Path without suffix.
         patch_size: Patch size of the configuration; it determines the chunks and thus the speed of loading patches.
+
+    Raises:
+        UserError: It cannot be written.
     """
     image = image.astype(np.float32, copy=False)
     nonzero = nonzero.astype(np.int16, copy=False)
     blocks, chunks = comp_blosc2_params(image.shape, tuple(patch_size), image.itemsize)
     blocks_seg, chunks_seg = comp_blosc2_params(nonzero.shape, tuple(patch_size), nonzero.itemsize)
-    nnUNetDatasetBlosc2.save_case(
-        image,
-        nonzero,
-        properties,
-        str(path),
-        chunks=chunks,
-        blocks=blocks,
-        chunks_seg=chunks_seg,
-        blocks_seg=blocks_seg,
-    )
+    try:
+        nnUNetDatasetBlosc2.save_case(
+            image,
+            nonzero,
+            properties,
+            str(path),
+            chunks=chunks,
+            blocks=blocks,
+            chunks_seg=chunks_seg,
+            blocks_seg=blocks_seg,
+        )
+    except (OSError, RuntimeError) as error:  # blosc2 hides the reason
+        raise UserError(f"the result cannot be written to {path.parent} ({error}): is the disk full?") from error
 
 
 def case_record(folder: str | Path, case: str, names: Container[str] | None = None) -> dict | None:
@@ -64,13 +71,23 @@ def case_record(folder: str | Path, case: str, names: Container[str] | None = No
 
     Returns:
         The entry; None if the case is incomplete, damaged or was not made by this plugin.
+
+    Raises:
+        UserError: The file is there, but the system cannot read it now.
     """
     if names is None:
         names = [f"{case}{suffix}" for suffix in SUFFIXES if (Path(folder) / f"{case}{suffix}").is_file()]
     if not all(f"{case}{suffix}" in names for suffix in SUFFIXES):
         return None
+    file = Path(folder) / f"{case}.pkl"
     try:
-        return load_pickle(str(Path(folder) / f"{case}.pkl")).get(CASE_RECORD)
+        return load_pickle(str(file)).get(CASE_RECORD)
+    except FileNotFoundError:  # removed meanwhile
+        return None
+    except OSError as error:  # says nothing of the case: to leave it out would change a training without a word
+        raise UserError(
+            f"{file} cannot be read ({error.strerror}). Check the disk and permissions, then run the command again."
+        ) from error
     except Exception:
         # A damaged file must not end the command: the case is done again.
         return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,30 +33,72 @@ def naming_damaged_cases(dataset: Any) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        if damaged := damaged_cases(dataset) if dataset is not None else {}:
+        found = unreadable_cases(dataset) if dataset is not None else Unreadable()
+        if found.unreachable:
             raise UserError(
-                f"{len(damaged)} preprocessed case(s) cannot be read: "
-                f"{listing(f'{files} ({reason})' for files, reason in damaged.items())}. They are damaged or "
+                f"{len(found.unreachable)} preprocessed case(s) cannot be opened: {_listed(found.unreachable)}. "
+                "The files may be whole: "
+                "look whether the disk is there, may be read, and how many files may be open (ulimit -n), then "
+                "continue with --c."
+            ) from error
+        if found.damaged:
+            raise UserError(
+                f"{len(found.damaged)} preprocessed case(s) cannot be read: {_listed(found.damaged)}. They are "
+                "damaged or "
                 "incomplete, for example after a full disk or an interrupted copy: remove these files and run "
                 f"{PREPROCESS} again."
             ) from error
         raise
 
 
-def damaged_cases(dataset: Any) -> dict[str, str]:
+@dataclass
+class Unreadable:
+    """Reason by pattern of the case's files, such as ``/folder/case_1.*``, for the cases that cannot be opened.
+
+    Attributes:
+        damaged: Cases whose files the libraries cannot read.
+        unreachable: Cases whose files the system does not give.
+    """
+
+    damaged: dict[str, str] = field(default_factory=dict)
+    unreachable: dict[str, str] = field(default_factory=dict)
+
+
+def _listed(reasons: dict[str, str]) -> str:
+    return listing(f"{files} ({reason})" for files, reason in reasons.items())
+
+
+def unreadable_cases(dataset: Any) -> Unreadable:
     """Open every case of a dataset.
 
     Args:
         dataset: nnU-Net's dataset, or joined ones.
 
     Returns:
-        Reason by pattern of the case's files, such as ``/folder/case_1.*``, for each case that cannot be opened.
+        Those that cannot be opened.
     """
-    damaged = {}
+    found = Unreadable()
     for case in dataset.identifiers:
         try:
             dataset.load_case(case)
         except Exception as error:  # whatever the libraries of three file formats raise
             source = dataset.dataset_of(case) if isinstance(dataset, JoinedCases) else dataset
-            damaged[f"{Path(source.source_folder) / case}.*"] = last_line(error)
-    return damaged
+            files = Path(source.source_folder) / case
+            if reason := _refused_by_the_system(files):
+                found.unreachable[f"{files}.*"] = reason
+            else:
+                found.damaged[f"{files}.*"] = last_line(error)
+    return found
+
+
+def _refused_by_the_system(files: Path) -> str:
+    """Return why the files of a case cannot be read at all, which the libraries do not tell; empty if they can."""
+    case = glob.escape(files.name)
+    try:
+        for file in [*files.parent.glob(f"{case}.*"), *files.parent.glob(f"{case}_seg.*")]:
+            with open(file, "rb") as opened:
+                while opened.read(1 << 20):
+                    pass
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""

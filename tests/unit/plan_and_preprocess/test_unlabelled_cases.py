@@ -264,3 +264,14 @@ def test_an_image_with_another_number_of_channels_is_named(dataset, found, expec
     result = preprocess(dataset, plans_manager)
     assert list(result.failed) == ["unl_000"] and len(result.done) == 3
     assert f"has {found} channel(s), dataset.json names {expected}: convert it" in result.failed["unl_000"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), RuntimeError("no array")])
+def test_a_full_disk_is_not_blamed_on_the_images(dataset, monkeypatch, error):
+    def full(*_, **__):
+        raise error
+
+    monkeypatch.setattr(case_files.nnUNetDatasetBlosc2, "save_case", full)
+    result = preprocess(dataset)
+    assert len(result.failed) == 4
+    assert all("is the disk full?" in text and "cannot be written" in text for text in result.failed.values())

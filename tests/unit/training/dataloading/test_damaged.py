@@ -1,5 +1,7 @@
 """Preprocessed files that a full disk or an interrupted copy left behind."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.training.dataloading.damaged import damaged_cases, naming_damaged_cases
+from nnunetv2_crln.training.dataloading import damaged as module
+from nnunetv2_crln.training.dataloading.damaged import Unreadable, naming_damaged_cases, unreadable_cases
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 
 
@@ -33,7 +36,7 @@ def cut(path: Path) -> None:
 @pytest.mark.parametrize("ending", [".b2nd", "_seg.b2nd", ".pkl"])
 def test_the_damaged_case_is_named_with_its_folder_and_the_way_out(tmp_path, dataset_in, ending):
     dataset = dataset_in("x")
-    assert damaged_cases(dataset) == {}
+    assert unreadable_cases(dataset) == Unreadable()
     cut(tmp_path / "x" / f"x_b{ending}")
     with pytest.raises(UserError) as caught, naming_damaged_cases(dataset):
         dataset.load_case("x_b")
@@ -46,10 +49,26 @@ def test_joined_cases_are_named_where_they_lie(tmp_path, dataset_in):
     joined = JoinedCases(dataset_in("unlabelled"), dataset_in("labelled"), ignore_label=3)
     cut(tmp_path / "unlabelled" / "unlabelled_a.b2nd")
     (tmp_path / "labelled" / "labelled_b.pkl").unlink()
-    assert list(damaged_cases(joined)) == [
+    assert list(unreadable_cases(joined).damaged) == [
         f"{tmp_path / 'unlabelled' / 'unlabelled_a'}.*",
         f"{tmp_path / 'labelled' / 'labelled_b'}.*",
     ]
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE, errno.EACCES, errno.ESTALE])
+def test_files_that_the_system_does_not_give_are_not_called_damaged(dataset_in, monkeypatch, number):
+    dataset = dataset_in("x")
+
+    def refused(file, *_):
+        raise OSError(number, os.strerror(number), str(file))
+
+    monkeypatch.setattr(module, "open", refused, raising=False)
+    monkeypatch.setattr(dataset, "load_case", lambda _: refused("x"))
+    with pytest.raises(UserError) as caught, naming_damaged_cases(dataset):
+        dataset.load_case("x_a")
+    message = str(caught.value)
+    assert os.strerror(number) in message and "continue with --c" in message
+    assert "remove" not in message and "are damaged" not in message
 
 
 def test_other_errors_stay_what_they_are(dataset_in):
