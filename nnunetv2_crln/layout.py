@@ -119,6 +119,16 @@ def data_lock_file(preprocessed_data_folder: str | Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
+def use_lock_file(unlabelled_folder: str | Path) -> Path:
+    """Return the lock file that trainings share while they read preprocessed unlabelled cases.
+
+    Args:
+        unlabelled_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>_unlabelled``.
+    """
+    folder = Path(unlabelled_folder)
+    return folder.with_name(f".{folder.name}.in_use.lock")
+
+
 # --- nnUNet_results/DatasetXXX_Name/TRAINER__PLANS__CONFIGURATION/fold_X ----------------------------------------------
 
 # nnU-Net's names.

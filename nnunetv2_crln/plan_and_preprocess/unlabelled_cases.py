@@ -13,6 +13,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
@@ -25,7 +26,7 @@ from nnunetv2_crln.preprocessed_dataset.case_files import (
     remove_other_cases,
     save_case,
 )
-from nnunetv2_crln.preprocessed_dataset.data_locks import unlabelled_data_lock
+from nnunetv2_crln.preprocessed_dataset.data_locks import refuse_cases_in_use, unlabelled_data_lock
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, number_of_channels, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -83,7 +84,8 @@ def preprocess_unlabelled(
         their errors. A failed case does not stop the others.
 
     Raises:
-        UserError: Another command preprocesses the same cases, or a process died; finished cases are kept.
+        UserError: Another command preprocesses the same cases, a training reads some that would be removed or
+            replaced, or a process died; finished cases are kept.
     """
     configuration_manager = plans_manager.get_configuration(configuration)
     folder = unlabelled_folder(preprocessed_dataset_folder, configuration_manager.data_identifier)
@@ -92,14 +94,15 @@ def preprocess_unlabelled(
         dataset_json = read_dataset_json(raw_dataset_folder)
         cases = find_unlabelled_cases(raw_dataset_folder, dataset_json)
         key = plan_key(plans_manager, configuration_manager)
-        write_json({"plan_key": key, "cases": list(cases)}, unlabelled_info_file(folder))
-        result = PreprocessingResult(removed=remove_other_cases(folder, set(cases)))
-
         # Take every n-th case, as nnUNetv2_predict does: neighbours in a list often have similar sizes.
         part = {case: cases[case] for case in list(cases)[part_id::num_parts]}
-        if not clean:
-            result.kept = [case for case, files in part.items() if is_done(folder, case, key, source_record(files))]
-        kept = set(result.kept)
+        done = [case for case, files in part.items() if is_done(folder, case, key, source_record(files))]
+        kept = set() if clean else set(done)
+        present = set(nnUNetDatasetBlosc2.get_identifiers(str(folder)))
+        refuse_cases_in_use(folder, sorted((present - set(cases)) | (present & set(part)) - kept))
+        write_json({"plan_key": key, "cases": list(cases)}, unlabelled_info_file(folder))
+        result = PreprocessingResult(removed=remove_other_cases(folder, set(cases)))
+        result.kept = [case for case in done if case in kept]
         temporary = _fresh_temporary_folder(folder, num_parts, part_id)
         tasks = {
             case: (case, part[case], folder, temporary, key, plans_manager.plans, configuration, dataset_json, verbose)

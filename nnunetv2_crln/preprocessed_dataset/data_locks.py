@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import data_lock_file
+from nnunetv2_crln.errors import UserError, listing
+from nnunetv2_crln.layout import data_lock_file, use_lock_file
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
 from nnunetv2_crln.preprocessed_dataset.plans import read_checked_plans
 from nnunetv2_crln.utilities.locking import FolderLock
@@ -78,7 +78,7 @@ def existing_data(preprocessed_dataset_folder: Path, plans_name: str, configurat
 
 @contextlib.contextmanager
 def unlabelled_data_lock(folder: Path, num_parts: int, part_id: int) -> Iterator[None]:
-    """Keep other commands from preprocessing the same unlabelled cases; trainings may read them meanwhile.
+    """Keep other commands from preprocessing the same unlabelled cases; trainings may read others meanwhile.
 
     Args:
         folder: Folder of the unlabelled cases.
@@ -100,3 +100,21 @@ def unlabelled_data_lock(folder: Path, num_parts: int, part_id: int) -> Iterator
                 f"{folder} is being preprocessed by another command. Wait until it ends, then run this command again."
             )
         yield
+
+
+def refuse_cases_in_use(folder: Path, cases: Sequence[str]) -> None:
+    """Check that no training reads unlabelled cases that are about to be removed or replaced.
+
+    Args:
+        folder: Folder of the unlabelled cases.
+        cases: Those cases.
+
+    Raises:
+        UserError: There are some, and a training is running.
+    """
+    if cases:
+        with FolderLock(use_lock_file(folder)) as lock:
+            lock.acquire(
+                f"A training reads {folder}, and this command would remove or replace {len(cases)} of its cases: "
+                f"{listing(cases)}. Wait until the training ends; new cases alone may be added at any time."
+            )

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from nnunetv2_crln.layout import FOLD_LOCK, data_lock_file
+from nnunetv2_crln.layout import FOLD_LOCK, data_lock_file, use_lock_file
 from nnunetv2_crln.utilities.files import remove_leftovers
 from nnunetv2_crln.utilities.locking import FolderLock
 
@@ -29,6 +29,22 @@ def lock_fold(locks: contextlib.ExitStack, folder: str | Path, print_line: Calla
     locks.callback(lock.release)
     for name in remove_leftovers(folder):
         print_line(f"Removed {name}, an unfinished file of a killed training")
+
+
+def share_unlabelled_data(locks: contextlib.ExitStack, unlabelled_folder: str | Path) -> None:
+    """Keep preprocessed unlabelled cases from being removed or replaced; new ones may be added.
+
+    Args:
+        locks: Stack that releases the lock when it is closed.
+        unlabelled_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>_unlabelled``; it may be missing.
+
+    Raises:
+        UserError: Cases are being removed at this moment.
+    """
+    if Path(unlabelled_folder).is_dir():
+        lock = FolderLock(use_lock_file(unlabelled_folder), shared=True)
+        lock.acquire(f"Cases of {unlabelled_folder} are being replaced. Wait until this ends, then train.")
+        locks.callback(lock.release)
 
 
 def lock_data(locks: contextlib.ExitStack, preprocessed_data_folder: str | Path) -> None:

@@ -15,7 +15,7 @@ from tiny_training import DATASET, NAME, train_epochs
 
 from nnunetv2_crln.cli.plan_and_preprocess import command
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import FOLD_LOCK, data_lock_file
+from nnunetv2_crln.layout import FOLD_LOCK, data_lock_file, use_lock_file
 from nnunetv2_crln.utilities.locking import FolderLock
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="uses fork")
@@ -175,6 +175,33 @@ def test_preprocessing_does_not_delete_what_a_training_reads(five_cases, monkeyp
         assert plans.read_bytes() == planned, "replaced by plans that do not fit the data"
         command([*PREPROCESS, "--unlabelled_only"])
     assert "unlabelled cases preprocessed" in capsys.readouterr().out
+
+
+def test_unlabelled_cases_that_a_training_reads_stay_and_others_may_come(five_cases, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("nnUNet_results", str(tmp_path))
+    folder = five_cases.preprocessed / NAME / "nnUNetPlans_3d_fullres_unlabelled"
+    command([*PREPROCESS, "--unlabelled_only"])
+    before = sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("unl_*"))
+    images = five_cases.raw / NAME / "imagesUl"
+    first = sorted(images.iterdir())[0]
+    with other_process_holds(use_lock_file(folder), shared=True):
+        with pytest.raises(UserError, match=r"A training reads .*Wait until the training ends"):
+            command([*PREPROCESS, "--unlabelled_only", "--clean"])
+        hidden = first.rename(tmp_path / first.name)
+        with pytest.raises(UserError, match=rf"remove or replace 1 of its cases: {first.name[:7]}\. Wait"):
+            command([*PREPROCESS, "--unlabelled_only"])
+        hidden.rename(first)
+        shutil.copy(first, images / "zzz_0000.nii.gz")
+        command([*PREPROCESS, "--unlabelled_only"])
+        assert sorted((path.name, path.stat().st_mtime_ns) for path in folder.glob("unl_*")) == before
+    assert (folder / "zzz.b2nd").is_file()
+
+
+def test_a_semi_supervised_training_shares_its_unlabelled_cases(trainer_of):
+    trainer = trainer_of("nnUNetTrainer_CRLN_short")
+    trainer.on_train_start()
+    path = use_lock_file(trainer.unlabelled.source_folder)
+    assert is_refused(path, False) and not is_refused(path, True)
 
 
 def test_unlabelled_cases_are_preprocessed_by_one_command_or_by_parts(five_cases, monkeypatch, tmp_path):

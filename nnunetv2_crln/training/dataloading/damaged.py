@@ -37,16 +37,14 @@ def naming_damaged_cases(dataset: Any) -> Iterator[None]:
         if found.unreachable:
             raise UserError(
                 f"{len(found.unreachable)} preprocessed case(s) cannot be opened: {_listed(found.unreachable)}. "
-                "The files may be whole: "
-                "look whether the disk is there, may be read, and how many files may be open (ulimit -n), then "
-                "continue with --c."
+                "The files may be whole: look whether the disk is there, may be read, and how many files may be open "
+                "(ulimit -n), then continue with --c."
             ) from error
         if found.damaged:
             raise UserError(
                 f"{len(found.damaged)} preprocessed case(s) cannot be read: {_listed(found.damaged)}. They are "
-                "damaged or "
-                "incomplete, for example after a full disk or an interrupted copy: remove these files and run "
-                f"{PREPROCESS} again."
+                "damaged or incomplete, for example after a full disk or an interrupted copy: remove these files and "
+                f"run {PREPROCESS} again."
             ) from error
         raise
 

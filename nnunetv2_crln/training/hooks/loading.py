@@ -16,6 +16,7 @@ from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
 from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
 from nnunetv2_crln.training.dataloading.workers import WatchedWorkers, nnunet_without_workers
+from nnunetv2_crln.training.locks import share_unlabelled_data
 from nnunetv2_crln.training.method.phases import Phases
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 
@@ -48,6 +49,8 @@ class Loading:
         with nnunet_without_workers(), self._labels_as_preprocessed(), naming_damaged_cases(labelled):
             train, validation = super().get_dataloaders()  # type: ignore[misc]
         self.unlabelled = self.open_unlabelled()
+        if self.local_rank == 0:
+            share_unlabelled_data(self.locks, self.unlabelled.source_folder)
         streams = Streams(
             train.data_loader,
             validation.data_loader,
