@@ -7,6 +7,7 @@ of CRLN that learned from thirty.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from nnunetv2_crln.comparison.trainings import Training
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import DATASET_RECORD, LABELLED_CASES, PLANS_BLOCK, PSEUDO_LABELLED_CASES, SHORT_SCHEDULE
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_status
+from nnunetv2_crln.training.monitoring.facts import read_facts
 from nnunetv2_crln.utilities.json_files import read_users_json
 
 
@@ -40,6 +43,7 @@ def refuse_models_of_other_data(
         UserError: There are such models; the message names them.
     """
     dataset_json, plans = (_read(preprocessed / name) for name in ("dataset.json", f"{options.plans_name}.json"))
+    unlabelled = _number_of_unlabelled(preprocessed, plans, options.configuration)
     reasons = {}
     for run in runs:
         folder, dataset_file, plans_file = _records(run, options)
@@ -48,6 +52,7 @@ def refuse_models_of_other_data(
         former = _read(dataset_file)
         if reason := (
             _other_cases(run, former, dataset_json)
+            or _other_unlabelled(run, unlabelled)
             or _other_fold(run, held_out[run.fold], partly, dataset_json["file_ending"])
             or _other_plans(_read(plans_file), plans, options)
         ):
@@ -85,6 +90,21 @@ def _other_cases(run: Training, former: dict, present: dict) -> str:
         return f"{number} labelled cases, now {now}"
     names, present_names = (each.get(LABELLED_CASES) for each in (record, present.get(DATASET_RECORD, {})))
     return "other labelled cases" if names and present_names and names != present_names else ""
+
+
+def _number_of_unlabelled(preprocessed: Path, plans: dict, configuration: str) -> int | None:
+    """Return the number of unlabelled cases that a training would have now; None if they are not preprocessed."""
+    with contextlib.suppress(UserError):
+        return len(unlabelled_status(preprocessed, PlansManager(plans), configuration).ready)
+    return None
+
+
+def _other_unlabelled(run: Training, present: int | None) -> str:
+    """Tell of a training that had another number of unlabelled cases; empty if not, or if it has recorded none."""
+    number = read_facts(run.folder).get("num_cases", {}).get("unlabelled")
+    if number is None or present is None or number == present:
+        return ""
+    return f"fold {run.fold}: {number} unlabelled cases, now {present}"
 
 
 def _other_fold(run: Training, held_out: Collection[str], partly: Collection[str], file_ending: str) -> str:

@@ -47,10 +47,22 @@ def began_with_trained_weights(fold_folder: str | Path) -> bool:
     Returns:
         True if its facts say so; nnU-Net's own trainers record none.
     """
+    return bool(read_facts(fold_folder).get("pretrained"))
+
+
+def read_facts(fold_folder: str | Path) -> dict[str, Any]:
+    """Read what :func:`write_facts` has written.
+
+    Args:
+        fold_folder: ``.../fold_X``.
+
+    Returns:
+        Content of the file; empty without one, or if it is damaged.
+    """
     with contextlib.suppress(OSError, ValueError):
         facts = read_json(Path(fold_folder) / FACTS_FILE)
-        return isinstance(facts, dict) and bool(facts.get("pretrained"))
-    return False
+        return facts if isinstance(facts, dict) else {}
+    return {}
 
 
 def refuse_lost_start(fold_folder: str | Path) -> None:

@@ -1,10 +1,12 @@
 """Models of other labelled cases or plans, as far as the files of nnU-Net and of a recipe tell."""
 
 import contextlib
+from types import SimpleNamespace
 
 import pytest
 import workbench
 
+from nnunetv2_crln.comparison import trained_on
 from nnunetv2_crln.comparison.options import CompareOptions
 from nnunetv2_crln.comparison.trained_on import refuse_models_of_other_data
 from nnunetv2_crln.comparison.trainings import trainings
@@ -59,6 +61,24 @@ def test_a_model_is_compared_with_the_present_data(runs, options, dataset_json, 
     model = runs[0].folder.parent
     write(model / "dataset.json", dataset_json)
     write(model / "plans.json", plans(**changes))
+    check(runs, options, reason)
+
+
+@pytest.mark.parametrize(
+    ("facts", "reason"),
+    [
+        ({"num_cases": {"unlabelled": 190}}, "fold 0: 190 unlabelled cases, now 290"),
+        ({"num_cases": {"unlabelled": 290}}, ""),
+        ({}, ""),
+    ],
+)
+def test_models_of_another_number_of_unlabelled_cases_are_refused(runs, options, monkeypatch, facts, reason):
+    status = SimpleNamespace(ready=["case"] * 290)
+    monkeypatch.setattr(trained_on, "unlabelled_status", lambda *_: status)
+    fold = runs[0].folder
+    write(fold.parent / "dataset.json", DATASET)
+    write(fold.parent / "plans.json", plans())
+    write(fold / "crln_training.json", facts)
     check(runs, options, reason)
 
 
