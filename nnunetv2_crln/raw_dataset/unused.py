@@ -31,7 +31,7 @@ _IMAGE_ENDINGS = (
 
 
 class Kind(Enum):
-    """Kinds of unused entries; the value says what they are, after their number."""
+    """Kinds of unused entries; the value completes a warning: "imagesTr holds 2 …"."""
 
     MAC = "hidden file(s) that macOS left"
     LINK = "broken link(s)"

@@ -1,10 +1,4 @@
-"""Let the device itself skip the optimiser step when a gradient overflowed.
-
-Verified without a GPU: on a pretended CUDA device (``tests/cuda_shape``) the whole step with GradScaler and this
-optimiser passes the fused kernel's checks of devices and dtypes and reads no value on the host, also after a
-checkpoint; with the fused kernel of the CPU, steps and skipped steps equal those without it
-(``test_fused_optimiser.py``). What remains is the arithmetic of the CUDA kernel, which is torch's own.
-"""
+"""Let the device itself skip the optimiser step when a gradient overflowed."""
 
 import torch
 

@@ -4,11 +4,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import run_queue as queue_module
+from commands import wait_until
 from run_queue import IN_PROGRESS, Entry, lock_of, run_queue
 
 ACCURACY = Path(queue_module.__file__).parent
@@ -72,13 +72,6 @@ def test_an_entry_of_another_queue_is_left_to_it_and_waited_for(tmp_path):
     assert other.stdout.readline() == "locked\n"
     assert run_queue([shared, entry(tmp_path, "b", needs=["shared"])], tmp_path, 1) == []
     assert other.wait() == 0 and diary(tmp_path) == ["b"]
-
-
-def wait_until(condition, seconds=60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills a process group")

@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from commands import is_running, wait_until
 
 from nnunetv2_crln.comparison import command_queue
 from nnunetv2_crln.comparison.command_queue import QueuedCommand, find_command, run_queue
@@ -132,23 +133,4 @@ def test_an_interrupt_or_a_kill_ends_the_command_and_its_workers(script, tmp_pat
     wait_until(lambda: worker.is_file() and worker.read_text(encoding="utf-8").strip() and (tmp_path / "log").is_file())
     process.send_signal(sent)
     assert process.wait(60) != 0
-    wait_until(lambda: not running(int(worker.read_text(encoding="utf-8"))))
-
-
-def wait_until(condition, seconds: float = 30) -> None:
-    end = time.perf_counter() + seconds
-    while not condition():
-        assert time.perf_counter() < end, "waited too long"
-        time.sleep(0.05)
-
-
-def running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    # A process that has ended but whose parent has not asked for its status yet.
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, encoding="utf-8"
-    ).stdout
-    return not state.strip().startswith("Z")
+    wait_until(lambda: not is_running(int(worker.read_text(encoding="utf-8"))))

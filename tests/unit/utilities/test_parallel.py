@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import is_running, wait_until
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities.parallel import run_parallel
@@ -85,27 +86,10 @@ wait_for_ever(sys.argv[1] + "_of_the_parent")
 def test_killed_command_leaves_no_process_behind(tmp_path, code):
     files = [tmp_path / "a", tmp_path / "b"]
     script = tmp_path / "script.py"
-    places = f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+    places = f"import sys\nsys.path[:0] = {[str(Path(__file__).parents[n]) for n in (0, 2)]}\n"
     script.write_text(f"{places}from test_parallel import wait_for_ever\n{code}")
     process = subprocess.Popen([sys.executable, str(script), *map(str, files)])
     wait_until(lambda: all(file.is_file() and file.read_text(encoding="utf-8") for file in files))
     process.send_signal(signal.SIGKILL)
     process.wait()
     wait_until(lambda: not any(is_running(int(file.read_text(encoding="utf-8"))) for file in files))
-
-
-def wait_until(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.1)
-
-
-def is_running(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    status = Path(f"/proc/{pid}/status")
-    # Where nobody collects orphans they stay as zombies, without memory.
-    return not (status.is_file() and "State:\tZ" in status.read_text(encoding="utf-8"))
