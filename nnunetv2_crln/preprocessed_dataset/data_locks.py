@@ -107,7 +107,7 @@ def refuse_cases_in_use(folder: Path, cases: Sequence[str]) -> None:
 
     Args:
         folder: Folder of the unlabelled cases.
-        cases: Those cases.
+        cases: Names of these cases.
 
     Raises:
         UserError: There are some, and a training is running.

@@ -5,11 +5,10 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nnunetv2_crln.dataset_conversion.common.converter import Conversion, convert
+from nnunetv2_crln.dataset_conversion.common.converter import Conversion, Target, convert
 from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import Split, split_from_lists
 from nnunetv2_crln.dataset_conversion.common.summary import summarise
-from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
@@ -84,8 +83,11 @@ def _convert(
 ) -> None:
     options = parser.parse_args(arguments)
     split = split_from_lists(published, options.train_list, options.val_list, options.test_list)
-    folder = raw_root() / dataset_folder_name(options.d, options.name)
-    report = convert(options, make_conversion(options), split, find(options))
+    target = Target(
+        options.d, options.name, options.num_labelled, options.allow_partial, options.np, dry_run=options.dry_run
+    )
+    folder = target.folder
+    report = convert(target, make_conversion(options), split, find(options))
     print(summarise(report))
     if options.dry_run:
         print(f"Dry run: nothing was written. The dataset would be {folder}.")

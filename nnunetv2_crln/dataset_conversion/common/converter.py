@@ -5,7 +5,6 @@ dataset with missing cases. Until then ``dataset.json.incomplete`` holds the set
 same command again continues where it stopped.
 """
 
-import argparse
 import os
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -35,6 +34,32 @@ from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.parallel import run_all
 
 FILE_ENDING = ".nii.gz"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Choices of the user for a conversion.
+
+    Attributes:
+        dataset_id: Number of the new dataset.
+        name: Name after the number.
+        num_labelled: Number of labelled cases or patients, the first ones of the training cases.
+        allow_partial: Make a smaller dataset if cases are missing or broken.
+        processes: Number of processes.
+        dry_run: Write nothing.
+    """
+
+    dataset_id: int
+    name: str
+    num_labelled: int
+    allow_partial: bool = False
+    processes: int = 1
+    dry_run: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the new dataset in nnUNet_raw."""
+        return raw_root() / dataset_folder_name(self.dataset_id, self.name)
 
 
 @dataclass(frozen=True)
@@ -115,11 +140,11 @@ class Report:
         return [case for case, own in self.roles.items() if own is role and (cases is None or case in cases)]
 
 
-def convert(options: argparse.Namespace, conversion: Conversion, split: Split, found: Found) -> Report:
+def convert(target: Target, conversion: Conversion, split: Split, found: Found) -> Report:
     """Convert the cases of a split that were found.
 
     Args:
-        options: Options of the parser from ``common.command.build_parser``.
+        target: Choices of the user.
         conversion: Properties of the dataset.
         split: Cases of the dataset, and their roles.
         found: Files of the cases.
@@ -129,25 +154,25 @@ def convert(options: argparse.Namespace, conversion: Conversion, split: Split, f
 
     Raises:
         UserError: The dataset exists already, another conversion is writing it, or cases are missing and
-            ``--allow_partial`` was not given.
+            a smaller dataset is not allowed.
     """
-    report = _plan(split.roles(options.num_labelled), found)
-    folder = raw_root() / dataset_folder_name(options.d, options.name)
+    report = _plan(split.roles(target.num_labelled), found)
+    folder = target.folder
     record = _dataset_json(conversion, split, len(report.of(Role.LABELLED)), folder.name)
     # With the cases: one that an earlier run wrote must not stay after the user has taken it off the list.
     unfinished = {**record, "cases": {case: role.value for case, role in report.roles.items()}}
-    _check_target(folder, unfinished, options.d)
+    _check_target(folder, unfinished, target.dataset_id)
     splits_files = _splits_files(folder, _folds(split, report, report.sources))
-    if options.dry_run:
+    if target.dry_run:
         return report
-    _check_complete(report, conversion, options.allow_partial)
+    _check_complete(report, conversion, target.allow_partial)
     folder.mkdir(parents=True, exist_ok=True)
     with FolderLock(folder / RAW_LOCK) as lock:
         lock.acquire(f"{folder} is being written by another conversion. Wait until it ends.")
-        _check_target(folder, unfinished, options.d)  # again: another conversion may have come first
+        _check_target(folder, unfinished, target.dataset_id)  # again: another conversion may have come first
         _prepare(folder, unfinished)
-        _convert_cases(report, folder, conversion, options.np)
-        if options.allow_partial or len(report.written) == len(report.roles):
+        _convert_cases(report, folder, conversion, target.processes)
+        if target.allow_partial or len(report.written) == len(report.roles):
             folds = _folds(split, report, report.written)
             _publish(folder, record, report, dict.fromkeys(splits_files, folds) if folds else {})
     return report

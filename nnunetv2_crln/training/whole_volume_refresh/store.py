@@ -53,7 +53,7 @@ class RefreshFindings:
 
 
 def source_of(properties: Mapping[str, Any]) -> str:
-    """Return what a preprocessed case was made from, as text.
+    """Return the record of the files and plans that a preprocessed case was made from, as text.
 
     Args:
         properties: Properties of the case.
