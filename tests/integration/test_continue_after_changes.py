@@ -117,13 +117,15 @@ def test_a_training_keeps_the_defaults_of_the_version_that_began_it(trainer_of):
     # As an older version wrote it: neither the plans nor the checkpoint name what was a default.
     path = Path(first.output_folder) / "checkpoint_latest.pth"
     checkpoint = torch.load(path, weights_only=False)
-    del checkpoint[CHECKPOINT_STATE]["settings"], checkpoint[CHECKPOINT_STATE]["named_settings"]
+    for name in ("settings", "named_settings", "pretrained"):
+        del checkpoint[CHECKPOINT_STATE][name]
     block = checkpoint["init_args"]["plans"]["configurations"][checkpoint["init_args"]["configuration"]]["crln"]
     for name in FORMER_DEFAULTS:
         del block[name]
     torch.save(checkpoint, path)
     second = continued(trainer_of)
     assert {name: getattr(second.method.settings, name) for name in FORMER_DEFAULTS} == FORMER_DEFAULTS
+    assert second.pretrained  # its unsupervised terms counted from the start
     train_epochs(second, 1)
     whole = trainer_of(results="whole", epochs=EPOCHS, **FORMER_DEFAULTS)
     train_epochs(whole, EPOCHS)

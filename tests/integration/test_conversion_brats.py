@@ -46,7 +46,7 @@ def convert(nnunet_folders, tmp_path, source):
     return run
 
 
-def test_flair_and_whole_tumour_by_default(convert, nnunet_folders):
+def test_flair_and_whole_tumour_by_default(convert, nnunet_folders, source):
     dataset, status = convert()
     assert status == 0
     assert files_in(dataset) == [
@@ -72,7 +72,9 @@ def test_flair_and_whole_tumour_by_default(convert, nnunet_folders):
     for path in (dataset / "splits_final.json", read_by_nnunet):
         assert json.loads(path.read_text(encoding="utf-8")) == [{"train": ["a"], "val": ["v"]}]
     np.testing.assert_array_equal(voxels(dataset / "imagesTr/a_0000.nii.gz"), scan_and_label(0)[0])
-    assert set(np.unique(voxels(dataset / "labelsTr/a.nii.gz"))) == {0, 1}
+    original = voxels(source / "LGG/a/a_seg.nii.gz")
+    assert set(np.unique(original)) == {0, 1, 2, 4}
+    np.testing.assert_array_equal(voxels(dataset / "labelsTr/a.nii.gz"), original > 0)
 
 
 def test_all_modalities_and_classes(convert, source):
@@ -115,7 +117,7 @@ def test_wrong_label_value(convert, source, capsys):
     assert "label value(s) [3], expected only [0, 1, 2, 4]" in capsys.readouterr().out
 
 
-def test_regions_overlap_as_the_challenge_scores_them(convert):
+def test_regions_overlap_as_the_challenge_scores_them(convert, source):
     dataset, status = convert("--labels", "regions")
     assert status == 0
     content = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
@@ -125,4 +127,5 @@ def test_regions_overlap_as_the_challenge_scores_them(convert):
     for value in (0, 1, 2, 3):
         inside = np.array([[float(value in region)] for region in manager.foreground_regions])
         assert manager.convert_probabilities_to_segmentation(inside).tolist() == [value]
-    assert set(np.unique(voxels(dataset / "labelsTr/a.nii.gz"))) == {0, 1, 2, 3}
+    original = voxels(source / "LGG/a/a_seg.nii.gz")
+    np.testing.assert_array_equal(voxels(dataset / "labelsTr/a.nii.gz"), np.where(original == 4, 3, original))

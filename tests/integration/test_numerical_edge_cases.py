@@ -119,7 +119,7 @@ def batch_norm(plans, configuration):
 @pytest.mark.parametrize("spoiled", ["data", "unlabelled_weak", "unlabelled_strong"])
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_nothing_that_is_not_finite_reaches_student_teacher_or_mu(trainer_of, change, spoiled, value):
-    trainer = trainer_of(change=change, confidence_threshold=0.0, **AT_ONCE)
+    trainer = trainer_of(change=change, confidence_threshold=0.0, rectification="learned", **AT_ONCE)
     trainer.on_train_start()
     trainer.train_step(next(trainer.dataloader_train))
     batch = next(trainer.dataloader_train)

@@ -163,3 +163,14 @@ def test_a_case_that_differs_from_a_labelled_one_in_upper_case_alone_is_refused(
     ):
         add(labels)
     assert {path: content for path, content in contents(dataset).items() if path in before} == before
+
+
+def test_a_case_that_a_fold_validates_on_does_not_join_its_training_part(dataset, labels):
+    """As in a split that was written before the command."""
+    write_json([{"train": ["lab_000"], "val": ["unl_001"]}, {"train": [], "val": []}], dataset / "splits_final.json")
+    for _ in range(2):
+        add(labels)
+        assert read_json(dataset / "splits_final.json") == [
+            {"train": ["lab_000", "unl_000"], "val": ["unl_001"]},
+            {"train": ["unl_000", "unl_001"], "val": []},
+        ]

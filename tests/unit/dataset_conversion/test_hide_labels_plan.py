@@ -74,3 +74,12 @@ def test_a_dataset_of_version_1_is_sent_to_its_converter(source, tmp_path):
     edit(source, file_ending=None, channel_names=None, modality={"0": "MRI"}, labels={"0": "background", "1": "a"})
     with pytest.raises(UserError, match=r"has no file_ending.*nnUNetv2_convert_old_nnUNet_dataset"):
         record_of(tmp_path, ["lab_000"])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_labelled_cases_are_drawn_from_those_that_are_no_test_cases(source, tmp_path, seed):
+    (tmp_path / "test.txt").write_text("lab_000\nlab_002")
+    plan = make_plan(4, 104, LabelChoice(num_labelled=1, test_cases=tmp_path / "test.txt", seed=seed))
+    (shown,) = plan.of(Role.LABELLED)
+    assert shown.name in ("lab_001", "lab_003") and plan.dataset_json["crln"]["labelled_cases"] == [shown.name]
+    assert {case.name for case in plan.of(Role.TEST)} >= {"lab_000", "lab_002"}

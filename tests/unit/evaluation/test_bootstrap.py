@@ -134,3 +134,11 @@ def test_compare_evaluations_refuses_what_has_no_pairs() -> None:
         compare_evaluations(one, evaluation("B", ["y"], 0.0))
     with pytest.raises(UserError, match="different classes"):
         compare_evaluations(one, {**one, "classes": {"a": [1]}})
+
+
+def test_the_interval_of_skewed_scores_stays_within_what_means_can_be() -> None:
+    """The percentile interval; reflecting it, as the basic one does, would exceed a Dice of 1."""
+    values = np.array([1.0] * 9 + [0.0])
+    means = np.random.default_rng(1).choice(values, (20_000, 10)).mean(axis=1)
+    found = bootstrap_mean(values, resamples=20_000)
+    assert_allclose([found["ci_low"], found["ci_high"]], np.percentile(means, [2.5, 97.5]))

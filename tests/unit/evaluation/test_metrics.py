@@ -198,3 +198,9 @@ def test_wrong_arguments() -> None:
         surface_distances(EMPTY, EMPTY, (1.0, 1.0))
     with pytest.raises(ValueError, match="one positive number"):
         mask_metrics(EMPTY, EMPTY, (1.0, 0.0, 1.0))
+
+
+def test_unannotated_voxels_beside_the_masks_make_no_border() -> None:
+    """They lie outside of the bounding box of both masks."""
+    prediction, reference = box((6, 6), (1, 4), (0, 3)), box((6, 6), (1, 4), (0, 2))
+    assert_matches_brute_force(prediction, reference, box((6, 6), (0, 6), (3, 6)))

@@ -40,9 +40,9 @@ def test_nothing_found_and_nothing_expected_is_undefined():
 
 
 def test_confidence_summary_by_hand():
-    result = confidence_summary(*binary([0.9, 0.7, 0.2, 0.0]), threshold=0.85)
+    result = confidence_summary(*binary([0.9, 0.7, 0.2, 0.0]), threshold=0.8)
     assert result["foreground_confidence"] == pytest.approx(0.8)
-    assert result["unsure_share"] == 0.5
+    assert result["unsure_share"] == 0.25  # 0.7 alone: what reaches the threshold is sure
     assert result["foreground_share"] == 0.5
 
 
@@ -55,3 +55,8 @@ def test_mean_dice_leaves_out_absent_classes():
     assert mean_dice(np.array([1, 1, 0], np.int16), np.array([1, 0, 0], np.int16), 9) == pytest.approx(2 / 3)
     assert math.isnan(mean_dice(np.zeros(3, int), np.zeros(3, int), 2))
     assert math.isnan(mean_dice(np.zeros(0, int), np.zeros(0, int), 2))
+
+
+@pytest.mark.parametrize(("each", "expected"), [(0.12, 0.0), (0.08, math.nan)])
+def test_an_object_counts_from_one_expected_voxel_on(each, expected):
+    assert expected_dice(*binary([each] * 10)) == pytest.approx(expected, nan_ok=True)

@@ -147,10 +147,11 @@ def test_classes_of_negatives_follow_the_softmax_of_similarities():
         assert frequency == pytest.approx(scores / scores.sum(), abs=0.02)
 
 
-def test_voxels_of_a_class_are_equally_likely_negatives():
-    index, _ = draw_negatives(pool_of([1, 5], 8), torch.randn(2, 3), 20_000, 0.5)
-    frequency = np.bincount(index[0].numpy(), minlength=16) / 20_000
-    assert frequency[8:13] == pytest.approx(np.full(5, 0.2), abs=0.02)
+@pytest.mark.parametrize("size", [5, 8])
+def test_voxels_of_a_class_are_equally_likely_negatives(size):
+    index, _ = draw_negatives(pool_of([1, 5], size), torch.randn(2, 3), 20_000, 0.5)
+    frequency = np.bincount(index[0].numpy(), minlength=2 * size) / 20_000
+    assert frequency[size : size + 5] == pytest.approx(np.full(5, 0.2), abs=0.02)
 
 
 # ------------------------------------------------------------------ InfoNCE
@@ -295,6 +296,17 @@ def test_labels_of_voxels_that_are_not_valid_have_no_influence():
     loss, gradient = loss_and_gradient(other, valid, yes)
     assert loss == expected[0]
     assert torch.equal(gradient, expected[1])
+
+
+def test_two_hundred_classes_are_told_apart(monkeypatch):
+    """Labels are compared in a small integer type."""
+    samples, _ = record_draws(monkeypatch)
+    labels, everything = torch.arange(200).repeat(3), torch.ones(600, dtype=torch.bool)
+    cooperative_positive_supervision(
+        lambda voxels: torch.randn(len(voxels), 4), labels, everything, everything, 200, None, 0.6, 3, 3
+    )
+    for drawn in samples:
+        assert drawn.valid.all() and torch.equal(labels[drawn.voxels], torch.arange(200)[:, None].expand(-1, 3))
 
 
 def test_can_separate_three_classes():

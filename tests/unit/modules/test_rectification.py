@@ -151,3 +151,12 @@ def test_agreement_takes_the_surers_class_and_trusts_it_where_both_name_it(disag
 
 def test_agreement_has_no_parameter():
     assert not list(AgreementRectification(0.0).parameters())
+
+
+def test_at_the_threshold_and_where_both_are_equally_sure_the_logits_stay():
+    """In single precision the probabilities of many voxels are exactly 1."""
+    unsure = torch.zeros(1, 2, 1, 1)  # exactly one half
+    certain = torch.tensor([50.0, 0.0]).reshape(1, 2, 1, 1)
+    assert torch.equal(rectify_where_unsure(unsure, certain, 0.5), unsure)
+    assert torch.equal(rectify_where_unsure(unsure, certain, 0.6), certain)
+    assert torch.equal(rectify_where_unsure(certain, certain.flip(1)), certain)

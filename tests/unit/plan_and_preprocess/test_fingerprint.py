@@ -146,3 +146,19 @@ def test_a_damaged_fingerprint_is_made_again(dataset, content):
 
 def test_no_fingerprint_is_not_stale(make_dataset, tmp_path):
     assert not labelled_fingerprint_is_stale(make_dataset(), tmp_path / "none")
+
+
+def test_labelled_cases_are_known_until_a_file_or_the_meaning_of_a_value_changes(dataset):
+    raw, preprocessed = dataset
+    assert not labelled_cases_are_known(raw, preprocessed)  # of nnU-Net's own fingerprint nobody knows the files
+    add_unlabelled_to_fingerprint(raw, preprocessed, show_progress=False)
+    assert labelled_cases_are_known(raw, preprocessed)
+    before = (raw / "dataset.json").read_text(encoding="utf-8")
+    content = json.loads(before)
+    content["labels"]["another"] = max(content["labels"].values()) + 1
+    (raw / "dataset.json").write_text(json.dumps(content))
+    assert not labelled_cases_are_known(raw, preprocessed)
+    (raw / "dataset.json").write_text(before)
+    assert labelled_cases_are_known(raw, preprocessed)
+    shutil.copy(raw / "labelsTr" / "lab_001.nii.gz", raw / "labelsTr" / "lab_000.nii.gz")
+    assert not labelled_cases_are_known(raw, preprocessed)

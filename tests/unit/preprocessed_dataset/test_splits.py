@@ -1,8 +1,10 @@
 """Folds of splits_final.json: what a training refuses, and which labelled cases are named as left out."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.preprocessed_dataset.splits import (
@@ -124,3 +126,38 @@ def test_cases_of_no_fold_are_told_from_those_of_another_fold(tmp_path):
     assert "fold 0, 2, leaves out 1 of 5 labelled case(s): d." in text
     write(tmp_path, ("abcd", "e"), ("abce", "d"))
     assert not unused_cases(tmp_path, CASES) and not cases_of_other_folds(tmp_path, CASES)
+
+
+def test_a_missing_split_is_the_one_that_nnunets_trainer_would_write(tmp_path):
+    """Whatever the order in which the cases are found."""
+    cases = [f"case_{i:02d}" for i in range(13)]
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    for folder in (theirs, ours):
+        folder.mkdir()
+    stock = SimpleNamespace(
+        fold=0,
+        dataset_class=lambda *_, **__: SimpleNamespace(identifiers=cases),
+        preprocessed_dataset_folder="",
+        folder_with_segs_from_previous_stage=None,
+        preprocessed_dataset_folder_base=str(theirs),
+        print_to_log_file=lambda *_, **__: None,
+    )
+    nnUNetTrainer.do_split(stock)
+    make_missing_split(ours, cases[::-1])
+    written = [json.loads((folder / "splits_final.json").read_text()) for folder in (theirs, ours)]
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize(
+    ("training", "validation", "text"),
+    [
+        (["../secret"], ["a"], "names 1 case"),
+        (["a"], ["../secret"], "names 1 case"),
+        ([], ["a"], "'train' is empty"),
+        (["a"], [], "'val' is empty"),
+    ],
+)
+def test_a_training_checks_both_lists_of_its_fold(tmp_path, training, validation, text):
+    write(tmp_path, ("a", "b"))
+    with pytest.raises(UserError, match=text):
+        checked_split(tmp_path, 0, CASES, lambda: (training, validation), print)

@@ -32,17 +32,25 @@ def test_a_stock_training_and_a_young_one_have_none():
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"mu": 0.99}, "μ is near 1"),
-        ({"confident": 0.01}, "Less than 5 %"),
+        ({"mu": 0.96}, "μ is near 1"),
+        ({"confident": 0.04}, "Less than 5 %"),
         ({"monitor_foreground": 0.0}, "no foreground"),
-        ({"pseudo_dice": 0.7}, "makes the pseudo labels worse"),
-        ({"pseudo_dice_map": 0.1}, "collapsed"),
-        ({"skipped_steps": 3}, "non-finite"),
+        ({"pseudo_dice": 0.78}, "makes the pseudo labels worse"),
+        ({"pseudo_dice_map": 0.4}, "collapsed"),
+        ({"skipped_steps": 1}, "non-finite"),
     ],
 )
 def test_each_remark(changes, words):
     (found,) = remarks(course(**changes))
     assert words in found
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"mu": 0.94}, {"confident": 0.06}, {"pseudo_dice": 0.795}, {"pseudo_dice_map": 0.41}, {"skipped_steps": 0.9}],
+)
+def test_values_just_on_the_other_side_deserve_none(changes):
+    assert remarks(course(**changes)) == []
 
 
 def test_falling_pseudo_labels():

@@ -14,7 +14,7 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.layout import DOMAIN_FILE, GROUP_CURVES_FILE
 from nnunetv2_crln.model_folders import find_folds
-from nnunetv2_crln.reporting.answers import did_it_help
+from nnunetv2_crln.reporting.answers import did_it_help, pseudo_labels
 from nnunetv2_crln.reporting.blocks import Paragraph, Table, code, render_page
 from nnunetv2_crln.reporting.fold import find_overlays, read_fold
 from nnunetv2_crln.reporting.paired_scores import PairedFold
@@ -365,3 +365,13 @@ def test_files_on_another_drive_than_the_page_are_linked_by_their_whole_path(tmp
     monkeypatch.setattr("os.path.relpath", relpath)
     target = (model / "fold_0" / "checkpoint_final.pth").resolve().as_uri()
     assert f'<a href="{target}">fold_0/checkpoint_final.pth</a>' in build_report(model, page_folder=tmp_path)
+
+
+@pytest.mark.parametrize(("dice", "verdict", "state"), [(0.70, "Yes", "good"), (0.69, "Not yet", "bad")])
+def test_measured_pseudo_labels_are_judged_by_the_rectified_ones(tmp_path, dice, verdict, state):
+    fold = read_fold(write_model(tmp_path) / "fold_0")
+    fold.logging.update(crln_pseudo_dice=[0.1, dice, math.nan], crln_pseudo_dice_raw=[0.9, 0.5, math.nan])
+    answer = pseudo_labels(fold)
+    assert (answer.verdict, answer.state) == (verdict, state)
+    (text,) = answer.details
+    assert f"Dice {dice:.3f} against the hidden labels" in text and "0.500 unrectified" in text

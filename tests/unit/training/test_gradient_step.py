@@ -87,3 +87,10 @@ def test_a_small_scale_is_named_once():
         step.tell_of_small_scale(torch.amp.GradScaler("cpu", init_scale=scale))
     assert len(warnings) == 1
     assert all(part in warnings[0] for part in ("scaled by 0.25, expected 1 or more", "nnUNetv2_crln_doctor", "--c"))
+
+
+def test_a_scaled_loss_leads_to_the_same_step():
+    """The limit holds for the gradient itself, not for that of the scaled loss."""
+    network, step, _ = make_step()
+    step(3 * network.weight.sum(), torch.amp.GradScaler("cpu", init_scale=2.0**10), 0)
+    assert network.weight.item() == pytest.approx(1 - 3)

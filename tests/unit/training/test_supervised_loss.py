@@ -123,3 +123,11 @@ def test_nnunets_own_losses_are_accepted(loss, regions):
     for setting in ("auto", "nnunet"):
         assert build_pseudo_label_loss(whole, regions, setting).resolution_weights == (1.0, 0.5)
     assert build_pseudo_label_loss(whole, regions, "cross_entropy") is None
+
+
+@pytest.mark.parametrize("adapted", [lambda loss: loss, replace_waiting_loss], ids=["nnU-Net's", "without waiting"])
+def test_both_parts_keep_the_weights_of_the_trainer(adapted):
+    loss = dice_and_cross_entropy()
+    loss.weight_ce, loss.weight_dice = 0.5, 2.0
+    ours = build_pseudo_label_loss(adapted(loss), regions=False, setting="auto")
+    assert (ours.weight_ce, ours.weight_dice) == (0.5, 2.0)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from nnunetv2_crln.modules.rectification import agreement, rectify_logits
 from nnunetv2_crln.networks.unet3d import UNet3D
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.crln import CRLN, Batch
@@ -25,7 +26,7 @@ def supervised(outputs, target):
     return F.cross_entropy(outputs, target[:, 0].long())
 
 
-def make_method(regions=None, **settings) -> CRLN:
+def make_method(regions=None, norm_op=nn.InstanceNorm3d, **settings) -> CRLN:
     torch.manual_seed(0)
     network = UNet3D(
         input_channels=1,
@@ -33,7 +34,7 @@ def make_method(regions=None, **settings) -> CRLN:
         features_per_stage=[4, 8, 8],
         n_conv_per_stage=[1, 1, 1],
         n_conv_per_stage_decoder=[1, 1],
-        norm_op=nn.InstanceNorm3d,
+        norm_op=norm_op,
         dropout=0.0,
         strides=[[1, 1, 1], [2, 2, 2], [2, 2, 2]],
         deep_supervision=False,
@@ -261,3 +262,66 @@ def test_unwrap_finds_the_network_inside_compile():
     network = nn.Linear(1, 1)
     assert unwrap(network) is network
     assert unwrap(torch.compile(network)) is network
+
+
+@torch.no_grad()
+def test_trust_compares_the_map_with_the_logits_that_it_has_not_replaced():
+    method, weak = make_method(rectification="agreement", disagreement_weight=0.25), make_batch().weak
+    heads = method.teacher_heads.module
+    for parameter in heads.parameters():
+        parameter.mul_(3)
+    logits = method.teacher.module(weak)
+    relationship_map = heads.relationship_map(method.teacher_taps.take(), weak.shape[2:], detach=True)
+    surer = torch.softmax(relationship_map, 1).amax(1) > torch.softmax(logits, 1).amax(1)
+    expected = agreement(logits, relationship_map, 0.25)
+    assert (surer & (expected < 1)).any()
+    pseudo, _ = method.pseudo_labels(weak, rectifying=True)
+    assert torch.equal(pseudo.trust, expected)
+
+
+def test_mu_goes_down_the_gradient_of_the_labelled_patches_alone():
+    """Eq. 16, twice: nothing of the first step may be left in the second one."""
+    method, phase = make_method(rectification="learned", mu_initial=0.5, mu_learning_rate=0.1), Phase(True, 1.0)
+    for step in range(2):
+        forward = method.forward(make_batch(), phase, step)
+        mu = torch.tensor(method.mu, requires_grad=True)
+        rectified = rectify_logits(forward.logits.detach(), forward.labelled_map.detach(), mu)
+        (gradient,) = torch.autograd.grad(supervised(rectified, forward.target), mu)
+        method.after_gradient_step(forward, phase, step)
+        assert abs(gradient) > 1e-4
+        assert method.mu - mu.item() == pytest.approx(-0.1 * gradient.item(), rel=1e-3)
+    assert all(parameter.grad is None for parameter in (*method.student.parameters(), *method.heads.parameters()))
+
+
+@pytest.mark.parametrize(("map_scale", "expected"), [(math.nan, 0.5), (1.0, 0.0)])
+def test_mu_stays_finite_and_in_its_range_after_any_batch(map_scale, expected):
+    method, phase = make_method(rectification="learned", mu_initial=0.5, mu_learning_rate=1e3), Phase(True, 1.0)
+    forward = method.forward(make_batch(), phase, step=0)
+    logits, target = forward.logits.detach(), forward.target
+    right = F.one_hot(target[:, 0], CLASSES).movedim(-1, 1).float()  # the map is right: mu falls
+    method.after_gradient_step(
+        dataclasses.replace(forward, logits=0 * logits, labelled_map=map_scale * right), phase, step=0
+    )
+    assert method.mu == expected
+
+
+def test_true_labels_are_no_confidence_of_the_teacher():
+    method, batch, taught = make_method(), make_batch(), []
+    method.objective.learn_from = taught.append
+    known = torch.full(batch.weak[:, 0].shape, 2)
+    method.forward(dataclasses.replace(batch, known=known), Phase(False, 1.0), step=0)
+    own, _ = method.pseudo_labels(batch.weak, rectifying=False)
+    assert torch.equal(taught[0].labels, own.labels) and torch.equal(taught[0].confidence, own.confidence)
+
+
+def test_a_bad_batch_brings_back_the_statistics_of_weights_that_were_loaded_late():
+    method = make_method(norm_op=nn.BatchNorm3d)
+    statistics = [buffer for buffer in method.student.buffers() if buffer.is_floating_point()]
+    for buffer in statistics:
+        buffer.fill_(5)
+    method.start(first_step=True)
+    forward = method.forward(make_batch(), Phase(False, 1.0), step=0)
+    for buffer in statistics:
+        buffer.fill_(math.nan)
+    method.after_gradient_step(forward, Phase(False, 1.0), step=0)
+    assert statistics and all((buffer == 5).all() for buffer in statistics)

@@ -157,7 +157,7 @@ def arguments_of_cps(step: Step, monkeypatch: pytest.MonkeyPatch, **phase) -> di
 def test_cps_sees_true_labels_confident_pseudo_labels_and_the_students_doubts(monkeypatch):
     """Voxel by voxel, with the ignore label among the labels."""
     step = Step(cps_confidence=0.6, anchor_uncertainty=0.5)
-    step.pseudo = dataclasses.replace(step.pseudo, trust=torch.randint(0, 2, (2, *GRID)).float())
+    step.pseudo = dataclasses.replace(step.pseudo, trust=torch.randint(0, 3, (2, *GRID)) / 2)
     step.target[0, 0, :2] = CLASSES
     given_arguments = arguments_of_cps(step, monkeypatch)
     probs = np.exp(step.outputs.detach().double().numpy())

@@ -11,6 +11,7 @@ from nnunetv2_crln.losses.region_pseudo_label import RegionPseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.modules.regions import RegionRectification, as_regions, as_two_classes
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.method import objective as objective_module
 from nnunetv2_crln.training.method.heads import Heads, build_rectifier
 from nnunetv2_crln.training.method.known_labels import with_known_labels
 from nnunetv2_crln.training.method.objective import Objective, StudentPass
@@ -86,7 +87,8 @@ def test_the_map_of_one_region_is_the_difference_of_two_classes():
 
 @pytest.mark.parametrize("cps_positive", ["both", "mean", "prototype"])
 def test_all_terms_of_one_region_are_those_of_two_classes(cps_positive):
-    block = settings(cps_positive=cps_positive, confidence_threshold=0.6, cps_confidence=0.6)
+    # Some voxels are uncertain on either side of the region, and some are not.
+    block = settings(cps_positive=cps_positive, confidence_threshold=0.6, cps_confidence=0.6, anchor_uncertainty=0.5)
     heads, f = Heads((8, 6, 4), 1, 3, block, regions=True), features()
     logits = torch.randn(4, 1, *GRID)
     target = torch.randint(0, 2, (2, 1, *GRID))
@@ -191,3 +193,35 @@ def test_values_of_regions_are_written_one_over_the_other():
     classes = class_probabilities(regions, [2, 1])
     torch.testing.assert_close(classes.sum(0), torch.ones(3))
     assert classes.argmax(0).tolist() == [2, 1, 0]
+
+
+def contrasts_of(monkeypatch, logits, target, pseudo) -> list[dict]:
+    """Arguments of CPS for each of two regions."""
+    names = ("represent", "labels", "valid", "uncertain", "num_classes", "prototypes")
+    given = []
+    monkeypatch.setattr(
+        objective_module,
+        "cooperative_positive_supervision",
+        lambda *args: given.append(dict(zip(names, args, strict=False))) or torch.zeros(()),
+    )
+    block = settings(cps_confidence=0.6, anchor_uncertainty=0.5)
+    heads = Heads((8, 6, 4), 2, 3, block, regions=True)
+    student = StudentPass.split(logits, features(), 2)
+    RegionObjective(block, no_loss, no_loss, 2)(student, None, heads, target, pseudo, PHASE)
+    assert all(torch.equal(g["prototypes"], heads.dim.prototypes[2 * i : 2 * i + 2]) for i, g in enumerate(given))
+    return given
+
+
+def test_cps_sees_each_region_with_its_own_prototypes_doubts_and_known_voxels(monkeypatch):
+    """The prototypes of outside and inside of a region follow each other; ignored voxels are in no region's problem."""
+    logits, target = torch.randn(4, 2, *GRID), torch.randint(0, 2, (2, 3, *GRID)).bool()
+    pseudo = region_pseudo_labels(torch.randn(2, 2, *GRID))
+    given = contrasts_of(monkeypatch, logits, target, pseudo)
+    assert len(given) == 2
+    for region, arguments in enumerate(given):
+        labels = torch.cat([target[:, region].long(), pseudo.labels[:, region]])
+        valid = torch.cat([~target[:, 2], pseudo.confidence[:, region] >= 0.6])
+        inside = torch.sigmoid(logits[:, region])
+        assert torch.equal(arguments["labels"], labels.flatten())
+        assert torch.equal(arguments["valid"], valid.flatten())
+        assert torch.equal(arguments["uncertain"], (torch.where(labels == 1, inside, 1 - inside) < 0.5).flatten())

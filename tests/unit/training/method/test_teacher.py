@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from nnunetv2_crln.training.method.teacher import EMATeacher, ema_decay
+from nnunetv2_crln.training.method.teacher import EMATeacher, ema_decay, longest_decay
 
 
 def student() -> nn.Module:
@@ -113,3 +113,10 @@ def test_another_architecture_is_refused():
 
 def test_modules_without_parameters_can_be_averaged():
     EMATeacher(nn.Identity()).update(nn.Identity(), 0.99)
+
+
+@pytest.mark.parametrize(
+    ("per_epoch", "total", "steps"), [(250, 250_000, 250), (250, 10_000, 200), (50, 1000, 100), (0, 0, 100)]
+)
+def test_the_longest_memory_is_an_epoch_or_a_fiftieth_of_the_training(per_epoch, total, steps):
+    assert longest_decay(per_epoch, total) == pytest.approx(1 - 1 / steps)
