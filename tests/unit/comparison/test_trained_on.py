@@ -1,6 +1,7 @@
 """Models of other labelled cases or plans, as far as the files of nnU-Net and of a recipe tell."""
 
 import contextlib
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -101,6 +102,7 @@ def test_a_finished_model_of_another_split_is_refused(runs, options, held_out, p
         (fold / "validation" / name).touch()
     check(runs, options, "", held_out)  # it will go on with the present split
     (fold / "checkpoint_final.pth").touch()
+    (fold / "validation" / "summary.json").touch()  # the validation ends after the training
     check(runs, options, reason, held_out, partly)
     for path in (fold / "validation").glob("*.nii.gz"):
         path.unlink()
@@ -116,3 +118,15 @@ def test_predicted_labels_of_a_recipe_do_not_count_as_labelled(runs, options, nu
     write(place / "nnUNet_raw" / "Dataset007_A" / "dataset.json", content)
     write(place / "nnUNet_preprocessed" / "Dataset007_A" / "nnUNetPlans.json", plans())
     check(runs, options, reason)
+
+
+def test_a_result_that_is_older_than_the_model_is_of_its_predecessor(runs):
+    run = runs[0]
+    run.validation.mkdir(parents=True)
+    model, result = run.folder / "checkpoint_final.pth", run.validation / "summary.json"
+    for path in (model, result):
+        path.touch()
+    for age, finished in ((-10, True), (0, True), (10, False)):
+        os.utime(model, (1_000_000 + age, 1_000_000 + age))
+        os.utime(result, (1_000_000, 1_000_000))
+        assert run.is_finished == finished
