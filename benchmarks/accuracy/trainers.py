@@ -10,6 +10,7 @@ from preparing import PLANS, narrow
 from runs import ITERATIONS_PER_EPOCH, Run
 
 from nnunetv2_crln.layout import dataset_number, dataset_title
+from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
 OFFSETS = {"ranked": 20, "recipe": 40, "random": 60, "repeated": 80}
 """Numbers of derived datasets above that of their draw."""
@@ -57,7 +58,11 @@ def trainer_class(run: Run) -> type:
 
 
 def start_from(supervised: Run, trainer, work: Path) -> None:
-    """Give a new training the weights of a supervised one's final checkpoint."""
+    """Give a new training the weights of a supervised one's final checkpoint.
+
+    nnU-Net's loader draws from the generators that building a network has seeded. They are seeded anew, so that a
+    supervised training goes on with new patches and does not see those of its start again.
+    """
     import torch
 
     from nnunetv2_crln.utilities.wrapped_network import unwrap
@@ -66,6 +71,7 @@ def start_from(supervised: Run, trainer, work: Path) -> None:
     weights = torch.load(checkpoint, weights_only=False, map_location=trainer.device)["network_weights"]
     trainer.initialize()
     unwrap(trainer.network).load_state_dict(weights)
+    seed_everything(derive_seed(supervised.draw, "continued", 0))
 
 
 def final_checkpoint(run: Run, work: Path) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import bench
 import pytest
@@ -13,6 +14,7 @@ from derived_datasets import dataset_of
 from runs import Run
 from tiny_training import assert_equal_weights
 
+from nnunetv2_crln.utilities.seeding import derive_seed
 from nnunetv2_crln.utilities.wrapped_network import unwrap
 
 METHODS = ["supervised", "mean_teacher", "crln", "crln_no_scans", "oracle", "recipe"]
@@ -60,6 +62,18 @@ def starts_are_equal(work):
             trainer.on_train_start()
             trainer.locks.close()
             assert_equal_weights(first, trainer.method.teacher.module.state_dict())
+
+
+def test_a_training_after_a_warm_start_draws_other_patches_than_its_start(monkeypatch):
+    seeded = []
+    monkeypatch.setattr(trainers, "seed_everything", seeded.append)
+    monkeypatch.setattr(trainers, "final_checkpoint", lambda *_: "first.pth")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: {"network_weights": {}})
+    for draw in (0, 0, 1):
+        trainer = SimpleNamespace(device="cpu", network=torch.nn.Identity(), initialize=lambda: seeded.append("built"))
+        trainers.start_from(Run("tiny", "supervised", 2, draw, 2), trainer, None)
+    assert seeded[::2] == ["built"] * 3 and seeded[1] == seeded[3] != seeded[5]
+    assert derive_seed(0, "weights", 0) not in seeded
 
 
 def test_a_dataset_of_predictions_belongs_to_the_run_that_made_them(tiny, tmp_path):
