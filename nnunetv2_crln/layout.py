@@ -95,6 +95,16 @@ def unlabelled_folder(preprocessed_dataset_folder: str | Path, data_identifier: 
     return Path(preprocessed_dataset_folder) / f"{data_identifier}_unlabelled"
 
 
+def labelled_info_file(preprocessed_data_folder: str | Path) -> Path:
+    """Return the file that records the plans of the preprocessed labelled cases.
+
+    Args:
+        preprocessed_data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
+    """
+    folder = Path(preprocessed_data_folder)
+    return folder.with_name(f"{folder.name}_labelled_info.json")
+
+
 def unlabelled_info_file(folder: str | Path) -> Path:
     """Return the file that records the expected cases and the plans' hash.
 

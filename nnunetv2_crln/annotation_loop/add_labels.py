@@ -30,7 +30,7 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
     preprocess_added_labelled,
     preprocessed_data,
     require_blosc2,
-    require_same_spacing,
+    require_same_plans,
 )
 from nnunetv2_crln.preprocessed_dataset.case_files import remove_case
 from nnunetv2_crln.preprocessed_dataset.data_locks import LabelledDataLocks
@@ -132,7 +132,7 @@ def add_labels(
             data_locks.acquire(entry.folder)
             require_blosc2(entry)
             if preprocess:
-                require_same_spacing(entry)
+                require_same_plans(entry)
         for label in new:
             _move(folders.raw, dataset_json["file_ending"], label)
         dataset_json = _count_again(folders)

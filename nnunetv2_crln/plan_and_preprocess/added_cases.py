@@ -164,8 +164,8 @@ def preprocess_added_labelled(
         )
 
 
-def require_same_spacing(data: PreprocessedData) -> None:
-    """Check that the labelled cases there have the spacing that new ones would have.
+def require_same_plans(data: PreprocessedData) -> None:
+    """Check that the labelled cases there were preprocessed as new ones would be.
 
     Args:
         data: Folder of preprocessed labelled cases.
@@ -177,9 +177,9 @@ def require_same_spacing(data: PreprocessedData) -> None:
         plans = plans_identifier(data.folder.parent, data.plans_manager.plans)
         command = labelled_command(data.folder.parent, data.plans_manager, data.configuration)
         raise UserError(
-            f"{data.folder} was not preprocessed with the present {plans}.json: {difference}. New cases would have "
-            f"another spacing than the others. Preprocess the labelled cases again first: {command}. Or remove that "
-            "folder, if you no longer train this configuration."
+            f"{data.folder} was not preprocessed with the present {plans}.json: {difference}. New cases would be "
+            f"preprocessed in another way than the others. Preprocess the labelled cases again first: {command}. Or "
+            "remove that folder, if you no longer train this configuration."
         )
 
 

@@ -31,6 +31,7 @@ from nnunetv2_crln.plan_and_preprocess.written_cases import check_written_labell
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
 from nnunetv2_crln.preprocessed_dataset.data_locks import LabelledDataLocks, existing_data
 from nnunetv2_crln.preprocessed_dataset.dataset_json_copy import update_dataset_json_copy
+from nnunetv2_crln.preprocessed_dataset.labelled_record import record_plans
 from nnunetv2_crln.preprocessed_dataset.labelled_status import labelled_of_other_plans, unprocessed_labelled
 from nnunetv2_crln.preprocessed_dataset.outdated import mark_outdated, unmark
 from nnunetv2_crln.preprocessed_dataset.plans import check_plans, one_configuration_per_data, read_checked_plans
@@ -329,6 +330,8 @@ def preprocess_labelled(
         locks.acquire(labelled_folder(folders.preprocessed, plans_manager, name))
     with explaining_nnunet_errors("preprocessing", folders, options):
         preprocess([folders.number], plans_manager.plans_name, names, processes, options.verbose, options.show_progress)
+    for name in names:
+        record_plans(labelled_folder(folders.preprocessed, plans_manager, name), plans_manager, name)
 
 
 def preprocess_all_unlabelled(

@@ -13,7 +13,9 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_command, labelled_folder, unlabelled_command
 from nnunetv2_crln.preprocessed_dataset.formats import BESIDE_CASES, FORMATS, dataset_in, ending
+from nnunetv2_crln.preprocessed_dataset.labelled_record import recorded_plan_key
 from nnunetv2_crln.preprocessed_dataset.outdated import is_outdated
+from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.preprocessed_dataset.plans import one_configuration_per_data, plans_identifier
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
@@ -62,7 +64,8 @@ def require_labelled_data(data_folder: str | Path, plans_manager: PlansManager, 
 def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager, configuration: str) -> str:
     """Look for a sign that labelled cases were preprocessed with other plans, images or labels than the present ones.
 
-    The size of some cases shows whether they have the spacing of the plans.
+    The record of this plugin's preprocessing shows it for all that the plans say of a case. Without one, as after
+    nnU-Net's own command, the size of some cases still shows whether they have the spacing of the plans.
 
     Args:
         data_folder: ``nnUNet_preprocessed/DatasetXXX_Name/<data_identifier>``.
@@ -70,12 +73,15 @@ def preprocessed_otherwise(data_folder: str | Path, plans_manager: PlansManager,
         configuration: Name of a configuration in them.
 
     Returns:
-        What was found, such as a case of another size than these plans give it; empty if nothing was, or if the plans
-        have another preprocessor or resampling than nnU-Net's usual ones.
+        What was found, such as a case of another size than these plans give it; empty if nothing was. Sizes are not
+        compared if the plans have another preprocessor or resampling than nnU-Net's usual ones.
     """
     if is_outdated(data_folder):
         return "a command that was to replace its cases was interrupted"
     manager = plans_manager.get_configuration(configuration)
+    if recorded := recorded_plan_key(data_folder):
+        same = recorded == plan_key(plans_manager, manager)
+        return "" if same else "its spacing, normalisation or resampling was another when its cases were preprocessed"
     usual = manager.preprocessor_class is DefaultPreprocessor
     if not usual or manager.configuration.get("resampling_fn_data") not in _TO_THE_SPACING:
         return ""

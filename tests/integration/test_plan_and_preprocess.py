@@ -125,6 +125,19 @@ def test_labelled_data_that_a_killed_command_did_not_come_to_are_refused(dataset
     require_labelled_data(data, plans, "3d_fullres")
 
 
+def test_unlabelled_cases_alone_cannot_follow_a_changed_normalisation(dataset):
+    plans_file = dataset[1] / "nnUNetPlans.json"
+    command([*QUICK, "-c", "3d_fullres"])
+    plans = read(plans_file)
+    plans["configurations"]["3d_fullres"]["normalization_schemes"] = ["RescaleTo01Normalization"]
+    plans_file.write_text(json.dumps(plans))
+    refusal = r"was not preprocessed with the present nnUNetPlans.json: .*normalisation.*Run: nnUNetv2_preprocess .*"
+    with pytest.raises(UserError, match=refusal + "and then: nnUNetv2_crln_plan_and_preprocess .*--unlabelled_only"):
+        command(["-d", "999", "-c", "3d_fullres", "--unlabelled_only", "-np", "1"])
+    preprocess([999], "nnUNetPlans", ["3d_fullres"], [1], show_progress_bar=False)  # what the message advises
+    command(["-d", "999", "-c", "3d_fullres", "--unlabelled_only", "-np", "1"])
+
+
 def test_refused_planning_leaves_the_data_usable(dataset, monkeypatch):
     def refused(*_, **__):
         raise ValueError("no plans for these")

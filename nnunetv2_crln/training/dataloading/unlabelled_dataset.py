@@ -11,7 +11,8 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import unlabelled_folder
-from nnunetv2_crln.preprocessed_dataset.commands import labelled_command, unlabelled_command
+from nnunetv2_crln.preprocessed_dataset.commands import labelled_command, labelled_folder, unlabelled_command
+from nnunetv2_crln.preprocessed_dataset.labelled_record import recorded_plan_key
 from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_status
 
 
@@ -56,6 +57,7 @@ def open_unlabelled_dataset(
         raise UserError(
             f"{plans_manager.dataset_name} has {len(status.ready)} unlabelled cases that are preprocessed for these "
             f"plans, and {len(status.stale)} for others ({listing(status.stale, 3) or 'none'}). Run: {command}"
+            + _labelled_ones_too(preprocessed_dataset_folder, plans_manager, configuration)
         )
     if status.missing:
         print_line(
@@ -70,3 +72,11 @@ def open_unlabelled_dataset(
         )
     identifier = plans_manager.get_configuration(configuration).data_identifier
     return UnlabelledDataset(str(unlabelled_folder(preprocessed_dataset_folder, identifier)), status.ready)
+
+
+def _labelled_ones_too(dataset_folder: str | Path, plans_manager: PlansManager, configuration: str) -> str:
+    """Return advice for labelled cases of which nothing tells under which plans they were preprocessed."""
+    if recorded_plan_key(labelled_folder(dataset_folder, plans_manager, configuration)):
+        return ""  # a training has compared them with its plans
+    command = labelled_command(dataset_folder, plans_manager, configuration)
+    return f" Before it, if the labelled cases were preprocessed before the plans were changed: {command}"

@@ -1,10 +1,14 @@
 """Labelled cases that are not preprocessed, or with other plans than the present ones."""
 
+import os
+
 import numpy as np
 import pytest
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+from nnunetv2_crln.layout import labelled_info_file
+from nnunetv2_crln.preprocessed_dataset.labelled_record import record_plans, recorded_plan_key
 from nnunetv2_crln.preprocessed_dataset.labelled_status import preprocessed_otherwise, unprocessed_labelled
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
@@ -16,7 +20,8 @@ def plans_with(**entries) -> PlansManager:
         "architecture": {},
     }
     # The slowest axis of the file becomes the last one.
-    content = {"transpose_forward": [1, 2, 0], "configurations": {"x": {**usual, **entries}}}
+    content = {"image_reader_writer": "SimpleITKIO", "transpose_forward": [1, 2, 0]}
+    content |= {"configurations": {"x": {**usual, **entries}}}
     return PlansManager({"dataset_name": "Dataset999_A", "plans_name": "nnUNetPlans", **content})
 
 
@@ -81,3 +86,48 @@ def test_labelled_cases_that_are_not_preprocessed_are_named(make_dataset, nnunet
         "1 labelled case(s) are not preprocessed for 2d, and trainings leave them out: lab_001. "
         "Run: nnUNetv2_preprocess -d 999 -plans_name nnUNetPlans -c 2d"
     )
+
+
+CHANGES = {
+    "spacing": [2.0, 2.0, 4.0],
+    "normalization_schemes": ["RescaleTo01Normalization"],
+    "use_mask_for_norm": [True],
+    "resampling_fn_data_kwargs": {"order": 1},
+    "resampling_fn_seg_kwargs": {"order": 0},
+    "preprocessor_name": "NoPreprocessor",
+}
+RECORDED = {"spacing": [2.0, 2.0, 3.0], "normalization_schemes": ["ZScoreNormalization"], "use_mask_for_norm": [False]}
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """Labelled cases whose plans are recorded."""
+    folder = tmp_path / "nnUNetPlans_x"
+    folder.mkdir()
+    for case in ("a", "b"):
+        save(folder, case, (6, 20, 30))
+    record_plans(folder, plans_with(**RECORDED), "x")
+    return folder
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_whatever_plans_say_of_a_case_is_compared_with_those_of_the_labelled_data(recorded, key):
+    assert preprocessed_otherwise(recorded, plans_with(**RECORDED), "x") == ""
+    assert preprocessed_otherwise(recorded, plans_with(**RECORDED, batch_size=7, patch_size=[8, 8, 8]), "x") == ""
+    changed = plans_with(**{**RECORDED, key: CHANGES[key]})
+    assert "normalisation or resampling was another" in preprocessed_otherwise(recorded, changed, "x")
+
+
+def test_the_record_speaks_of_the_cases_that_it_has_seen(recorded):
+    changed = plans_with(**{**RECORDED, "use_mask_for_norm": [True]})
+    save(recorded, "added", (6, 20, 30))  # as add_labels does, under the same plans
+    assert preprocessed_otherwise(recorded, changed, "x")
+    for case in ("a", "b"):  # as nnU-Net's own command does, perhaps under the changed plans
+        os.utime(recorded / f"{case}.pkl", ns=(1, 1))
+    assert preprocessed_otherwise(recorded, changed, "x") == ""
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"plan_key": "a", "written": 3}'])
+def test_a_damaged_record_is_none(recorded, content):
+    labelled_info_file(recorded).write_text(content)
+    assert recorded_plan_key(recorded) is None
