@@ -9,9 +9,10 @@ from pathlib import Path
 from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprints, plan_experiments, preprocess
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
-from nnunetv2_crln.errors import UserError, did_you_mean, listing
+from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import PLANS_BLOCK
 from nnunetv2_crln.plan_and_preprocess import article
+from nnunetv2_crln.plan_and_preprocess.configurations import available_configurations, refuse_unknown_configurations
 from nnunetv2_crln.plan_and_preprocess.crln_blocks import check_block, keep_own_entries
 from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     UnreadableCasesError,
@@ -22,7 +23,7 @@ from nnunetv2_crln.plan_and_preprocess.fingerprint import (
     note_labelled_cases,
 )
 from nnunetv2_crln.plan_and_preprocess.nnunet_steps import explaining_nnunet_errors, refuse_no_process, verify
-from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES, Options
+from nnunetv2_crln.plan_and_preprocess.options import Options
 from nnunetv2_crln.plan_and_preprocess.replaced_plans import keep_replaced_plans
 from nnunetv2_crln.plan_and_preprocess.small_plans import small_plans_are_outdated, write_small_plans
 from nnunetv2_crln.plan_and_preprocess.summary import print_summary
@@ -58,6 +59,8 @@ def plan_and_preprocess(options: Options) -> None:
     if options.verify:
         for folders in datasets.values():
             verify(folders, options)
+    if not options.unlabelled_only:
+        refuse_unknown_configurations(list(datasets.values()), options)
     protocols = {
         dataset_id: article.protocol_for(folders.raw, options.article, options.num_labelled)
         for dataset_id, folders in datasets.items()
@@ -276,32 +279,6 @@ def add_article_configuration(folders: DatasetFolders, plans_name: str, protocol
         )
     else:
         print(f"{article.CONFIGURATION} in {plans_name}.json is the paper's protocol for {name}.")
-
-
-def available_configurations(plans_manager: PlansManager, requested: dict[str, int]) -> dict[str, int]:
-    """Return the requested configurations that the plans have, with their numbers of processes.
-
-    Args:
-        plans_manager: nnU-Net's plans.
-        requested: Number of processes by configuration.
-
-    Returns:
-        Number of processes by configuration, without those that the plans lack.
-
-    Raises:
-        UserError: The plans have none of them.
-    """
-    present = plans_manager.available_configurations
-    skipped = [name for name in requested if name not in present]
-    if len(skipped) == len(requested):
-        raise UserError(
-            f"{plans_manager.plans_name} of {plans_manager.dataset_name} have none of the configurations "
-            f"{', '.join(skipped)} (-c). They have: {', '.join(present)}.{did_you_mean(skipped[0], present)}"
-        )
-    if skipped:
-        hints = "".join(did_you_mean(name, present) for name in skipped if name not in DEFAULT_PROCESSES)
-        print(f"Skipping {', '.join(skipped)}: not in the plans of {plans_manager.dataset_name}.{hints}")
-    return {name: number for name, number in requested.items() if name in present}
 
 
 def preprocess_labelled(
