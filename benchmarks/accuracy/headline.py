@@ -18,7 +18,7 @@ import numpy as np
 from beds import BEDS
 from intervals import interval, sums_by_group
 from scipy import stats
-from tables import dice_of_cases
+from tables import dice_of_cases, paired_differences
 
 RESULTS = Path(__file__).parents[1] / "results" / "accuracy"
 METHODS = {"supervised": "supervised", "mean_teacher": "mean teacher", "crln": "CRLN"}
@@ -108,7 +108,7 @@ def _mean(dice: Mapping[str, float]) -> float:
 
 
 def _difference(row: Row, crln: dict, rival: dict, draws: list[int]) -> str:
-    differences = [{case: crln[draw][case] - rival[draw][case] for case in crln[draw]} for draw in draws]
+    differences = [paired_differences(crln[draw], rival[draw], f"{row.bed}, draw {draw}") for draw in draws]
     sums, counts = sums_by_group(differences, BEDS[row.bed]().group_of)
     low, high = interval(sums, counts, with_draws=len(draws) > 1)
     text = f"{sums.sum() / counts.sum():+.1f} [{low:+.1f}, {high:+.1f}]"

@@ -42,8 +42,9 @@ class OracleBatches(UnlabelledBatches):
     def draw(self, rng: np.random.Generator, labelled: torch.Tensor) -> dict:
         batch = super().draw(rng, labelled)
         hidden = self._weak["target"]
-        # A whole-volume refresh marks background alone: see RefreshedCases.
-        return {**batch, "hidden": torch.where(hidden == REMOVED, 0, hidden)}
+        # A whole-volume refresh marks background alone: see RefreshedCases. Outside of the image nnU-Net teaches
+        # background as well.
+        return {**batch, "hidden": torch.where((hidden == REMOVED) | (hidden < 0), 0, hidden)}
 
 
 class nnUNetTrainer_Oracle(nnUNetTrainer_MeanTeacher):

@@ -150,10 +150,14 @@ def _difference(
 ) -> str:
     """Return mean difference in Dice points, the interval over cases, and over draws and cases if there are several."""
     shared = [draw for draw, run in sorted(runs.items()) if draw in rivals and network in run["test"]]
-    pairs = [(dice_of_cases(runs[draw], network), dice_of_cases(rivals[draw])) for draw in shared]
-    draws = [{case: a[case] - b[case] for case in a} for a, b in pairs if a.keys() == b.keys()]
-    if not draws:
+    if not shared:
         return ""
+    draws = [
+        paired_differences(
+            dice_of_cases(runs[draw], network), dice_of_cases(rivals[draw]), f"{runs[draw]['bed']}, draw {draw}"
+        )
+        for draw in shared
+    ]
     sums, counts = sums_by_group(draws, group_of)
     low, high = interval(sums, counts)
     text = f"{sums.sum() / counts.sum():+.2f} [{low:+.2f}, {high:+.2f}]"
@@ -161,6 +165,29 @@ def _difference(
         low, high = interval(sums, counts, with_draws=True)
         text += f", with draws [{low:+.2f}, {high:+.2f}]"
     return text
+
+
+def paired_differences(dice: Mapping[str, float], rivals: Mapping[str, float], title: str) -> dict[str, float]:
+    """Return the difference of each case between two runs on the same draw, in Dice points.
+
+    Args:
+        dice: Result of :func:`dice_of_cases`.
+        rivals: That of the other run.
+        title: Data set and draw, for the error.
+
+    Returns:
+        Differences by case.
+
+    Raises:
+        SystemExit: The two were measured on different cases.
+    """
+    if dice.keys() != rivals.keys():
+        odd = ", ".join(sorted(dice.keys() ^ rivals.keys())[:3])
+        raise SystemExit(
+            f"{title}: two runs were measured on different cases ({odd} in one alone). Measure both again with the "
+            "same version of the data."
+        )
+    return {case: dice[case] - rivals[case] for case in dice}
 
 
 def dice_of_cases(result: dict, network: str | None = None) -> dict[str, float]:

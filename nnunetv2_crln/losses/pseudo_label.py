@@ -55,7 +55,7 @@ class PseudoLabelLoss(nn.Module):
 
     def _at(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         summed = (F.cross_entropy(logits, labels, reduction="none") * weight).sum()
-        # A few trusted voxels of a large patch must not count as much as all of them would.
+        # Less trust in all voxels together than in a single one must not count as much as that one would.
         cross_entropy = summed / weight.sum().clamp(min=1)
         dice = self.dice(logits, labels.unsqueeze(1), loss_mask=weight.unsqueeze(1))
         return self.weight_ce * cross_entropy + self.weight_dice * dice

@@ -110,5 +110,9 @@ def build_pseudo_label_loss(loss: nn.Module, regions: bool, setting: str) -> Pse
     # nnU-Net compiles its Dice; masks of pseudo labels would need further graphs of it, of which torch allows eight.
     dice = getattr(dice, "_orig_mod", dice)
     weights: Any = getattr(loss, "weight_factors", (1.0,))
-    kind = RegionPseudoLabelLoss if regions else PseudoLabelLoss
-    return kind(dice, nnunet.weight_ce, nnunet.weight_dice, weights)
+    if not regions:
+        return PseudoLabelLoss(dice, nnunet.weight_ce, nnunet.weight_dice, weights)
+    # With an ignore label, nnU-Net divides the sum over all regions by the number of voxels alone.
+    return RegionPseudoLabelLoss(
+        dice, nnunet.weight_ce, nnunet.weight_dice, weights, sum_over_regions=nnunet.use_ignore_label
+    )

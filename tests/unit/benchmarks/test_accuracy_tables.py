@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 from tables import print_table, pseudo_label_rows, rows_of, values
 
 
@@ -42,6 +43,13 @@ def test_a_changed_setting_is_a_row_of_its_own_and_compared_with_the_unchanged_r
     rows = [cells(line) for line in rows_of(results, "HD95_mm")[2:]]
     assert rows[0][-2] == "" and rows[1][0] == 'mean teacher {"cps_balance": "log"}'
     assert rows[1][-2] == "-10.00 [-10.00, -10.00]"
+
+
+def test_runs_that_were_measured_on_different_cases_are_not_compared():
+    results = [result(method, draw, 0.5) for method in ("mean_teacher", "crln") for draw in (0, 1)]
+    del results[3]["test"]["teacher"]["case2"]
+    with pytest.raises(SystemExit, match=r"hippocampus, draw 1: .* different cases \(case2 in one alone\)"):
+        rows_of(results, "HD95_mm")
 
 
 def test_pseudo_labels_of_all_draws_stand_side_by_side():

@@ -125,6 +125,21 @@ def test_nnunets_own_losses_are_accepted(loss, regions):
     assert build_pseudo_label_loss(whole, regions, "cross_entropy") is None
 
 
+@pytest.mark.parametrize("ignoring", [False, True])
+@pytest.mark.parametrize("regions", [1, 3])
+def test_pseudo_labels_of_regions_weigh_what_equal_labels_weigh(regions, ignoring):
+    loss = DC_and_BCE_loss({}, dict(DICE, do_bg=True), use_ignore_label=ignoring)
+    logits = torch.randn(2, regions, 4, 4)
+    labels, trusted = torch.randint(0, 2, (2, regions, 4, 4)), torch.ones(2, 1, 4, 4)
+    target = labels
+    if ignoring:
+        trusted = torch.randint(0, 2, (2, 1, 4, 4)).float()
+        target = torch.cat([labels, 1 - trusted.long()], 1)
+    ours = build_pseudo_label_loss(loss, regions=True, setting="auto")
+    expected = loss(logits, target.float())
+    torch.testing.assert_close(ours(logits, labels, trusted.expand(labels.shape)), expected)
+
+
 @pytest.mark.parametrize("adapted", [lambda loss: loss, replace_waiting_loss], ids=["nnU-Net's", "without waiting"])
 def test_both_parts_keep_the_weights_of_the_trainer(adapted):
     loss = dice_and_cross_entropy()
