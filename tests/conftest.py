@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-# Neither `tests` nor `benchmarks` is a package: their modules (`import synthetic`, `import workbench`) are found so.
-sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "cost"))
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks" / "accuracy"))
-
 from synthetic import write_dataset
 
 

@@ -1,18 +1,14 @@
 """The documentation as a site, and the image: what can be checked without building them."""
 
 import re
-import sys
 from pathlib import Path
 
+import hooks
 import pytest
+import write_commands
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"
-sys.path.insert(0, str(DOCS / "site"))
-
-import hooks  # noqa: E402
-import write_commands  # noqa: E402
-
 PAGES = {path.name for path in DOCS.glob("*.md")}
 
 
