@@ -25,8 +25,10 @@ from nnunetv2_crln.training.hooks.progress_line import ProgressLine
 from nnunetv2_crln.training.hooks.refreshing import Refreshing
 from nnunetv2_crln.training.hooks.resuming import Resuming
 from nnunetv2_crln.training.method.crln import CRLN, Batch
+from nnunetv2_crln.training.method.objective import Objective
 from nnunetv2_crln.training.method.phases import Phase, Phases
 from nnunetv2_crln.training.method.region_labels import label_values
+from nnunetv2_crln.training.method.region_objective import RegionObjective
 from nnunetv2_crln.training.monitoring.build import build_monitor
 from nnunetv2_crln.training.monitoring.facts import refuse_lost_start, write_facts
 from nnunetv2_crln.training.monitoring.monitor import Monitor
@@ -98,24 +100,7 @@ class nnUNetTrainer_CRLN(
         # Not in _build_loss: a derived trainer's may change what nnU-Net's has built.
         self.loss = replace_waiting_loss(self.loss)
         ndim = len(self.configuration_manager.patch_size)
-        regions = label_values(self.label_manager.foreground_regions) if self.label_manager.has_regions else None
-        pseudo_label_loss = build_pseudo_label_loss(self.loss, regions is not None, self.settings.pseudo_label_loss)
-        if pseudo_label_loss is None and self.settings.pseudo_label_loss == "auto":
-            self.print_to_log_file(
-                f"{type(self).__name__} does not have nnU-Net's own loss: pseudo labels go through cross-entropy alone."
-            )
-        self.method = CRLN(
-            self.network,
-            self.settings,
-            self.label_manager.num_segmentation_heads,
-            ndim,
-            self.loss,
-            full_resolution_loss(self.loss, self.enable_deep_supervision),
-            self.device,
-            compile_teacher=self._do_i_compile(),
-            regions=regions,
-            pseudo_label_loss=pseudo_label_loss,
-        )
+        self.method = CRLN(self.network, self._build_objective(), ndim, self.device, self._do_i_compile())
         self.gradient_step = GradientStep(
             self.optimizer,
             self.network,
@@ -125,6 +110,21 @@ class nnUNetTrainer_CRLN(
             command_line("nnUNetv2_crln_doctor", "-d", dataset_number(self.plans_manager.dataset_name)),
         )
         self.adopt_optimizer()
+
+    def _build_objective(self) -> Objective:
+        """Build the losses of a step for the kind of labels that the dataset has."""
+        has_regions = self.label_manager.has_regions
+        pseudo_label_loss = build_pseudo_label_loss(self.loss, has_regions, self.settings.pseudo_label_loss)
+        if pseudo_label_loss is None and self.settings.pseudo_label_loss == "auto":
+            self.print_to_log_file(
+                f"{type(self).__name__} does not have nnU-Net's own loss: pseudo labels go through cross-entropy alone."
+            )
+        full_resolution = full_resolution_loss(self.loss, self.enable_deep_supervision)
+        if has_regions:
+            regions = label_values(self.label_manager.foreground_regions)
+            return RegionObjective(self.settings, self.loss, full_resolution, regions, pseudo_label_loss)
+        num_classes = self.label_manager.num_segmentation_heads
+        return Objective(self.settings, self.loss, full_resolution, num_classes, pseudo_label_loss)
 
     def adopt_optimizer(self) -> None:
         """Let the present optimiser train the added modules, too, and do the steps."""

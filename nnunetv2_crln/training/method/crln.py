@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nnunetv2_crln.losses.pseudo_label import PseudoLabelLoss
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
-from nnunetv2_crln.modules.regions import RegionRectification
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.finite_buffers import FiniteBuffers
 from nnunetv2_crln.training.method.heads import Heads, build_rectifier
-from nnunetv2_crln.training.method.known_labels import (
-    exclude_classes,
-    impossible_classes,
-    true_labels,
-    with_known_labels,
-)
+from nnunetv2_crln.training.method.known_labels import exclude_classes, impossible_classes
 from nnunetv2_crln.training.method.objective import Objective, StudentPass
 from nnunetv2_crln.training.method.phases import Phase
 from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
-from nnunetv2_crln.training.method.region_labels import Regions
-from nnunetv2_crln.training.method.region_objective import RegionObjective
 from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.method.teacher import EMATeacher, ema_decay, longest_decay
 from nnunetv2_crln.utilities.processes import average_gradients
@@ -129,33 +120,24 @@ class CRLN:
 
     Args:
         network: Student, possibly compiled and distributed; its decoder features are read by hooks.
-        settings: Hyper-parameters.
-        num_classes: Number of classes including background, C.
+        objective: Losses of a step; it has the hyper-parameters and knows the kind of the labels.
         ndim: Number of spatial dimensions, 2 or 3.
-        supervised: nnU-Net's loss, called with the student's outputs and their target.
-        full_resolution: nnU-Net's loss without deep supervision, for the relationship map M and for mu.
         device: Device of the network.
         compile_teacher: Compile the teacher as well.
-        regions: Label values of each region if the labels are regions, C of them; None for classes.
-        pseudo_label_loss: Loss for ``"pseudo_label_loss": "nnunet"``; None takes cross-entropy (Eq. 2).
     """
 
     def __init__(
         self,
         network: nn.Module,
-        settings: CRLNSettings,
-        num_classes: int,
+        objective: Objective,
         ndim: int,
-        supervised: Callable[..., Tensor],
-        full_resolution: Callable[[Tensor, Tensor], Tensor],
         device: torch.device,
         compile_teacher: bool = False,
-        regions: Regions | None = None,
-        pseudo_label_loss: PseudoLabelLoss | None = None,
     ) -> None:
-        self.settings = settings
-        self.regions = regions
-        self.num_classes = num_classes
+        self.settings = settings = objective.settings
+        self.objective = objective
+        self.num_classes = num_classes = objective.num_classes
+        regions = objective.labels.are_regions
         self.network = network
         self.student = unwrap(network)
         channels = tapped_channels(self.student)
@@ -167,14 +149,9 @@ class CRLN:
             keep_batch_sizes_static(compiled)  # type: ignore[arg-type]
         self.student_taps = FeatureTaps(self.student)
         self.teacher_taps = FeatureTaps(self.teacher.module)
-        self.heads = Heads(channels, num_classes, ndim, settings, regions=regions is not None).to(device)
+        self.heads = Heads(channels, num_classes, ndim, settings, regions).to(device)
         self.teacher_heads = EMATeacher(self.heads)
-        self.rectifier = build_rectifier(num_classes if regions is None else 2, ndim, settings).to(device)
-        objective: type[Objective] = Objective
-        if regions is not None:
-            self.rectifier = RegionRectification(self.rectifier)
-            objective = RegionObjective
-        self.objective = objective(settings, supervised, full_resolution, num_classes, pseudo_label_loss)
+        self.rectifier = build_rectifier(num_classes, ndim, settings, regions).to(device)
         self.objective.state.to(device)
         if is_compiled(network):
             self.objective.expect_compiled_network()
@@ -214,9 +191,9 @@ class CRLN:
         pseudo, monitored = self.pseudo_labels(batch.weak, phase.rectifying, impossible)
         student, labelled_map = self.student_pass(batch.labelled, batch.strong)
         self.objective.learn_from(pseudo)
-        pseudo = with_known_labels(pseudo, batch.known, self.regions)
+        pseudo = self.objective.labels.with_known(pseudo, batch.known)
         copying = self.settings.copy_paste_probability > 0
-        true = true_labels(batch.target, self.num_classes, self.regions) if copying else None
+        true = self.objective.labels.of_target(batch.target) if copying else None
         pseudo = pseudo.warped_by(batch.geometry, true)
         losses = self.objective(student, labelled_map, self.heads, batch.target, pseudo, phase)
         monitored |= self.objective.measure_and_balance_gradients(losses, student, phase, step)
@@ -239,7 +216,7 @@ class CRLN:
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
         if not rectifying:
-            raw = self.objective.label(exclude_classes(logits, impossible))
+            raw = self.objective.labels.of_logits(exclude_classes(logits, impossible))
             confident = raw.weight(self.objective.threshold).mean()
             return raw, {"confident_raw": confident, "confident": confident}
         confident_raw = self.objective.share_of_confident(exclude_classes(logits, impossible))
@@ -249,7 +226,9 @@ class CRLN:
         if self.rectifier.decides_by_probability:
             logits, teacher_map = exclude_classes(logits, impossible), exclude_classes(teacher_map, impossible)
         trust = self.rectifier.trust(logits, teacher_map)
-        rectified = self.objective.label(exclude_classes(self.rectifier(logits, teacher_map), impossible), trust)
+        rectified = self.objective.labels.of_logits(
+            exclude_classes(self.rectifier(logits, teacher_map), impossible), trust
+        )
         confident = rectified.weight(self.objective.threshold).mean()
         return rectified, {"confident_raw": confident_raw, "confident": confident}
 

@@ -13,7 +13,7 @@ from nnunetv2_crln.modules.rectification import (
     FixedRectification,
     Rectification,
 )
-from nnunetv2_crln.modules.regions import as_regions
+from nnunetv2_crln.modules.regions import RegionRectification, as_regions
 from nnunetv2_crln.modules.representation import RepresentationHead
 from nnunetv2_crln.settings import CRLNSettings
 
@@ -84,17 +84,20 @@ class Heads(nn.Module):
         return as_regions(classes.unflatten(1, (-1, 2)).flatten(0, 1), classes.shape[1] // 2)
 
 
-def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings) -> Rectification:
+def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings, regions: bool = False) -> Rectification:
     """Build the rectification of Table 7 that the settings choose.
 
     Args:
         num_classes: Number of classes including background, C.
         ndim: Number of spatial dimensions, 2 or 3.
         settings: Hyper-parameters of CRLN.
+        regions: The classes are regions; each is rectified as a problem of two classes.
 
     Returns:
         Module that maps logits and relationship map, both (B, C, *grid), to rectified logits.
     """
+    if regions:
+        return RegionRectification(build_rectifier(2, ndim, settings))
     if settings.rectification == "fixed":
         return FixedRectification(settings.confidence_threshold)
     if settings.rectification == "concat":

@@ -17,6 +17,7 @@ from nnunetv2_crln.losses.recomputation import probability_of, recomputed_if_lar
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.modules.representation import RepresentationHead
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.method.class_labels import ClassLabels
 from nnunetv2_crln.training.method.class_thresholds import ClassThresholds
 from nnunetv2_crln.training.method.gradient_norms import (
     GRADIENT_PREFIX,
@@ -112,6 +113,7 @@ class Objective:
         self.supervised = supervised
         self.full_resolution = full_resolution
         self.num_classes = num_classes
+        self.labels = ClassLabels(num_classes)
         self.pseudo_label_loss = pseudo_label_loss
         self.measured_gradients: tuple[str, ...] = TERMS
         many = num_classes > FEW_CLASSES if settings.class_thresholds == "auto" else settings.class_thresholds
@@ -148,22 +150,6 @@ class Objective:
             )
         self.measured_gradients = TERMS_IF_COMPILED
 
-    def label(self, logits: Tensor, trust: Tensor | None = None) -> PseudoLabels:
-        """Label voxels with their most probable class.
-
-        Args:
-            logits: Before softmax, (B, C, *grid).
-            trust: Weight of each voxel, (B, *grid), or None for 1.
-
-        Returns:
-            The pseudo labels.
-        """
-        return PseudoLabels.from_logits(logits, trust)
-
-    def class_logits(self, logits: Tensor) -> Tensor:
-        """Return logits whose softmax gives the probabilities of the classes, (B, C, *grid)."""
-        return logits
-
     def share_of_confident(self, logits: Tensor) -> Tensor:
         """Return the share of voxels whose label is confident enough to be learned from.
 
@@ -174,9 +160,9 @@ class Objective:
             Scalar tensor.
         """
         if self.class_thresholds is not None:
-            return self.label(logits).weight(self.threshold).mean()
+            return self.labels.of_logits(logits).weight(self.threshold).mean()
         # The maximum alone costs a fortieth of the labels.
-        confidence = torch.softmax(self.class_logits(logits).float(), 1).amax(1)
+        confidence = torch.softmax(self.labels.class_logits(logits).float(), 1).amax(1)
         return (confidence >= self.settings.confidence_threshold).float().mean()
 
     def learn_from(self, pseudo: PseudoLabels) -> None:
@@ -318,7 +304,7 @@ class Objective:
     def _contrasts(self, student: StudentPass, labels: Tensor, pseudo: PseudoLabels) -> list[Contrast]:
         """List the problems of CPS: all classes against each other."""
         s = self.settings
-        true = PseudoLabels.from_target(labels, self.num_classes)
+        true = self.labels.of_target(labels)
         valid = torch.cat([true.confidence > 0, pseudo.weight(s.cps_confidence) == 1])
         own = [
             probability_of(student.labelled_logits, true.labels),

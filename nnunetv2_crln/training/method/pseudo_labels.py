@@ -53,6 +53,26 @@ class PseudoLabels:
         known = (labels >= 0) & (labels < num_classes)
         return cls(torch.where(known, labels, 0), known.float())
 
+    def replaced_by(self, labels: Tensor, where: Tensor) -> PseudoLabels:
+        """Replace labels by known ones, with full confidence and trust.
+
+        Args:
+            labels: Known labels, of the shape of :attr:`labels`.
+            where: True where they are known, of the same shape or broadcast to it.
+
+        Returns:
+            The known labels there, and the own ones elsewhere.
+        """
+
+        def certain(weights: Tensor) -> Tensor:
+            return torch.where(where, torch.ones_like(weights), weights)
+
+        return PseudoLabels(
+            torch.where(where, labels.to(self.labels.dtype), self.labels),
+            certain(self.confidence),
+            None if self.trust is None else certain(self.trust),
+        )
+
     def warped_by(self, geometry: StrongGeometry, labelled: PseudoLabels | None = None) -> PseudoLabels:
         """Return the pseudo labels in the geometry of the strong view.
 

@@ -1,4 +1,4 @@
-"""Label voxels as inside or outside of each region, for region-based labels."""
+"""Make pseudo labels for labels of regions, of which a voxel may lie in several."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_crln.modules.regions import as_two_classes
+from nnunetv2_crln.training.method.class_labels import ClassLabels
 from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
 
 Regions = Sequence[tuple[int, ...]]
@@ -19,32 +20,66 @@ def label_values(foreground_regions: Sequence[int | Sequence[int]]) -> Regions:
     return [tuple(region) if isinstance(region, Sequence) else (region,) for region in foreground_regions]
 
 
-def region_pseudo_labels(logits: Tensor, trust: Tensor | None = None) -> PseudoLabels:
-    """Label each voxel as inside or outside of each region.
+class RegionLabels(ClassLabels):
+    """Make pseudo labels of K regions, (B, K, *grid): 1 inside, 0 outside.
 
     Args:
-        logits: One logit per region, (B, K, *grid).
-        trust: Weight of each voxel and region, (B, K, *grid); None: 1.
-
-    Returns:
-        Labels 0 or 1 and their probability, (B, K, *grid) each.
+        regions: Label values of each region, K of them.
     """
-    pseudo = PseudoLabels.from_logits(as_two_classes(logits))
-    shape = logits.shape[:2]
-    return PseudoLabels(pseudo.labels.unflatten(0, shape), pseudo.confidence.unflatten(0, shape), trust)
 
+    are_regions = True
 
-def region_target(target: Tensor, num_regions: int) -> PseudoLabels:
-    """Take nnU-Net's target of regions as pseudo labels.
+    def __init__(self, regions: Regions) -> None:
+        super().__init__(len(regions))
+        self.regions = regions
 
-    Args:
-        target: One mask per region, followed by the ignored voxels if there is an ignore label, (L, K or K + 1, *grid).
-        num_regions: Number of regions, K.
+    def of_logits(self, logits: Tensor, trust: Tensor | None = None) -> PseudoLabels:
+        """Label each voxel as inside or outside of each region.
 
-    Returns:
-        Labels (L, K, *grid), with confidence 1 where there is a label and 0 where it is ignored.
-    """
-    known = torch.ones_like(target[:, :num_regions], dtype=torch.float32)
-    if target.shape[1] > num_regions:
-        known = known * (1 - target[:, num_regions:].float())
-    return PseudoLabels(target[:, :num_regions].long(), known)
+        Args:
+            logits: One logit per region, (B, K, *grid).
+            trust: Weight of each voxel and region, (B, K, *grid); None: 1.
+
+        Returns:
+            Labels 0 or 1 and their probability, (B, K, *grid) each.
+        """
+        pseudo = PseudoLabels.from_logits(as_two_classes(logits))
+        shape = logits.shape[:2]
+        return PseudoLabels(pseudo.labels.unflatten(0, shape), pseudo.confidence.unflatten(0, shape), trust)
+
+    def of_target(self, target: Tensor | list[Tensor]) -> PseudoLabels:
+        """Take nnU-Net's target of regions as pseudo labels.
+
+        Args:
+            target: One mask per region, followed by the ignored voxels if there is an ignore label, (L, K or K + 1,
+                *grid); or a list with one per resolution, full resolution first.
+
+        Returns:
+            Labels (L, K, *grid), with confidence 1 where there is a label and 0 where it is ignored.
+        """
+        masks, number = target[0] if isinstance(target, list) else target, self.num_classes
+        known = torch.ones_like(masks[:, :number], dtype=torch.float32)
+        if masks.shape[1] > number:
+            known = known * (1 - masks[:, number:].float())
+        return PseudoLabels(masks[:, :number].long(), known)
+
+    def with_known(self, pseudo: PseudoLabels, known: Tensor | None) -> PseudoLabels:
+        """Replace pseudo labels by true label values, each in all regions that it belongs to.
+
+        Args:
+            pseudo: Pseudo labels of the teacher.
+            known: True label values in the same geometry, (B, *grid), negative where there are none; None if nothing is
+                known.
+
+        Returns:
+            The pseudo labels of the teacher where nothing is known, the true labels elsewhere.
+        """
+        if known is None:
+            return pseudo
+        # By comparison with numbers: a tensor of them would be copied from the host in every step.
+        inside = [torch.stack([known == value for value in region]).any(0) for region in self.regions]
+        return pseudo.replaced_by(torch.stack(inside, 1), (known >= 0).unsqueeze(1))
+
+    def class_logits(self, logits: Tensor) -> Tensor:
+        """Return two logits for each region, (B * K, 2, *grid)."""
+        return as_two_classes(logits)

@@ -16,7 +16,7 @@ from nnunetv2_crln.modules.regions import as_two_classes
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.objective import Contrast, Objective, StudentPass
 from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
-from nnunetv2_crln.training.method.region_labels import region_pseudo_labels, region_target
+from nnunetv2_crln.training.method.region_labels import RegionLabels, Regions
 
 
 class RegionObjective(Objective):
@@ -26,7 +26,7 @@ class RegionObjective(Objective):
         settings: Hyper-parameters.
         supervised: nnU-Net's loss for the outputs of the network and their targets.
         full_resolution: nnU-Net's loss without deep supervision, for the relationship map M.
-        num_regions: Number of regions, K.
+        regions: Label values of each region, K of them.
         pseudo_label_loss: Loss for ``"pseudo_label_loss": "nnunet"``.
 
     Raises:
@@ -38,7 +38,7 @@ class RegionObjective(Objective):
         settings: CRLNSettings,
         supervised: Callable[..., Tensor],
         full_resolution: Callable[[Tensor, Tensor], Tensor],
-        num_regions: int,
+        regions: Regions,
         pseudo_label_loss: PseudoLabelLoss | None = None,
     ) -> None:
         if settings.class_thresholds is True:
@@ -47,23 +47,8 @@ class RegionObjective(Objective):
                 'regions. Remove the key, or set it to "auto".'
             )
         settings = replace(settings, class_thresholds=False)
-        super().__init__(settings, supervised, full_resolution, num_regions, pseudo_label_loss)
-
-    def label(self, logits: Tensor, trust: Tensor | None = None) -> PseudoLabels:
-        """Label each voxel as inside or outside of each region, see :func:`region_pseudo_labels`.
-
-        Args:
-            logits: One logit per region, (B, K, *grid).
-            trust: Weight of each voxel and region, (B, K, *grid), or None for 1.
-
-        Returns:
-            The pseudo labels.
-        """
-        return region_pseudo_labels(logits, trust)
-
-    def class_logits(self, logits: Tensor) -> Tensor:
-        """Return two logits for each region, (B * K, 2, *grid)."""
-        return as_two_classes(logits)
+        super().__init__(settings, supervised, full_resolution, len(regions), pseudo_label_loss)
+        self.labels = RegionLabels(regions)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         return recomputed_if_large(_two_class_consistency, logits, labels, weight)
@@ -71,7 +56,7 @@ class RegionObjective(Objective):
     def _contrasts(self, student: StudentPass, labels: Tensor, pseudo: PseudoLabels) -> list[Contrast]:
         """List the problems of CPS: inside against outside of each region."""
         s = self.settings
-        true = region_target(labels, self.num_classes)
+        true = self.labels.of_target(labels)
         sure = pseudo.weight(s.cps_confidence) == 1
         problems = []
         for region in range(self.num_classes):

@@ -8,7 +8,7 @@ import torch
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
-from nnunetv2_crln.training.method.known_labels import exclude_classes, impossible_classes, with_known_labels
+from nnunetv2_crln.training.method.known_labels import exclude_classes, impossible_classes
 from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
 from nnunetv2_crln.training.partly_annotated import PartlyAnnotated
 
@@ -50,7 +50,7 @@ def test_pseudo_labels_are_those_of_the_reference(seed):
     batch = joined.known_labels(target, CASES)
     known, annotated = batch["unlabelled_known"], batch["unlabelled_annotated"]
     pseudo = PseudoLabels.from_logits(exclude_classes(logits, impossible_classes(known, annotated)))
-    pseudo = with_known_labels(pseudo, known)
+    pseudo = pseudo.replaced_by(known, known >= 0)
     for place in np.ndindex(*known.shape):
         case, voxel = str(CASES[place[0]]), place[1:]
         label, confidence = expected_pseudo_label(

@@ -14,7 +14,9 @@ from nnunetv2_crln.networks.unet3d import UNet3D
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.crln import CRLN, Batch
 from nnunetv2_crln.training.method.known_labels import NOT_ANNOTATED
+from nnunetv2_crln.training.method.objective import Objective
 from nnunetv2_crln.training.method.phases import Phase
+from nnunetv2_crln.training.method.region_objective import RegionObjective
 from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.utilities.wrapped_network import unwrap
 
@@ -40,7 +42,12 @@ def make_method(regions=None, norm_op=nn.InstanceNorm3d, **settings) -> CRLN:
         deep_supervision=False,
     )
     block = CRLNSettings(num_anchors=4, num_negatives=4, num_prototypes=2, **settings)
-    return CRLN(network, block, CLASSES, 3, supervised, supervised, CPU, regions=regions)
+    objective = (
+        Objective(block, supervised, supervised, CLASSES)
+        if regions is None
+        else RegionObjective(block, supervised, supervised, regions)
+    )
+    return CRLN(network, objective, 3, CPU)
 
 
 def make_batch(labelled: int = 2, unlabelled: int = 2) -> Batch:

@@ -301,7 +301,7 @@ def test_the_share_of_confident_voxels_is_that_of_the_labels_that_count(threshol
     if thresholds:
         step.objective.class_thresholds.confidence.copy_(torch.tensor([1.0, 0.6, 0.9]))
     logits = 2 * torch.randn(2, CLASSES, *GRID)
-    labels = step.objective.label(logits)
+    labels = step.objective.labels.of_logits(logits)
     expected = labels.weight(step.objective.threshold).mean()
     assert 0 < expected < 1
     torch.testing.assert_close(step.objective.share_of_confident(logits), expected)

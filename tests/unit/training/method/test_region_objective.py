@@ -13,11 +13,10 @@ from nnunetv2_crln.modules.regions import RegionRectification, as_regions, as_tw
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method import objective as objective_module
 from nnunetv2_crln.training.method.heads import Heads, build_rectifier
-from nnunetv2_crln.training.method.known_labels import with_known_labels
 from nnunetv2_crln.training.method.objective import Objective, StudentPass
 from nnunetv2_crln.training.method.phases import Phase
 from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
-from nnunetv2_crln.training.method.region_labels import label_values, region_pseudo_labels, region_target
+from nnunetv2_crln.training.method.region_labels import RegionLabels, label_values
 from nnunetv2_crln.training.method.region_objective import RegionObjective
 from nnunetv2_crln.training.method.strong_geometry import StrongGeometry
 from nnunetv2_crln.training.monitoring.patch_teacher import class_probabilities
@@ -33,6 +32,15 @@ def settings(**block) -> CRLNSettings:
 
 def features(batch: int = 4) -> DecoderFeatures:
     return DecoderFeatures(*[torch.randn(s) for s in [(batch, 8, 1, 1, 1), (batch, 6, 2, 2, 2), (batch, 4, *GRID)]])
+
+
+def regions(number: int) -> list[tuple[int, ...]]:
+    """Label values of regions that do not overlap."""
+    return [(value,) for value in range(1, number + 1)]
+
+
+def region_pseudo_labels(logits: torch.Tensor) -> PseudoLabels:
+    return RegionLabels(regions(logits.shape[1])).of_logits(logits)
 
 
 def no_loss(outputs, target):
@@ -94,7 +102,7 @@ def test_all_terms_of_one_region_are_those_of_two_classes(cps_positive):
     target = torch.randint(0, 2, (2, 1, *GRID))
     pseudo = region_pseudo_labels(torch.randn(2, 1, *GRID))
     student = StudentPass.split(logits, f, 2)
-    objective = RegionObjective(block, no_loss, no_loss, 1)
+    objective = RegionObjective(block, no_loss, no_loss, regions(1))
     plain_student = StudentPass.split(as_two_classes(logits), f, 2)
     plain_pseudo = PseudoLabels(pseudo.labels[:, 0], pseudo.confidence[:, 0])
     plain_heads, terms = as_classes(heads, block), []
@@ -122,7 +130,7 @@ def test_regions_are_independent_of_each_other():
     def consistency(chosen) -> torch.Tensor:
         student = StudentPass.split(logits[:, chosen], features(), 2)
         part = PseudoLabels(pseudo.labels[:, chosen], pseudo.confidence[:, chosen])
-        objective = RegionObjective(block, no_loss, no_loss, len(chosen))
+        objective = RegionObjective(block, no_loss, no_loss, regions(len(chosen)))
         return objective(student, None, heads, torch.zeros(2, len(chosen), *GRID).bool(), part, PHASE)["consistency"]
 
     torch.testing.assert_close(consistency([0, 1]), (consistency([0]) + consistency([1])) / 2)
@@ -136,7 +144,7 @@ def test_the_dense_convolution_of_all_regions_runs_once():
     pseudo = region_pseudo_labels(torch.randn(2, 3, *GRID))
     student = StudentPass.split(torch.randn(4, 3, *GRID), features(), 2)
     target = torch.randint(0, 2, (2, 3, *GRID)).bool()
-    terms = RegionObjective(block, no_loss, no_loss, 3)(student, None, heads, target, pseudo, PHASE)
+    terms = RegionObjective(block, no_loss, no_loss, regions(3))(student, None, heads, target, pseudo, PHASE)
     assert terms["cps"] > 0 and len(calls) == 1
 
 
@@ -158,16 +166,16 @@ def test_the_loss_of_fully_trusted_pseudo_labels_is_nnunets():
 def test_the_target_of_regions_has_its_ignored_voxels_at_the_end():
     target = torch.zeros(1, 3, *GRID, dtype=torch.bool)
     target[:, 0, :2], target[:, 2, 3] = True, True
-    known = region_target(target, 2)
+    known = RegionLabels(regions(2)).of_target(target)
     assert known.labels[:, 0, :2].all() and not known.labels[:, 1].any()
     assert (known.confidence[:, :, 3] == 0).all() and (known.confidence[:, :, :3] == 1).all()
-    assert (region_target(target, 3).confidence == 1).all()
+    assert (RegionLabels(regions(3)).of_target(target).confidence == 1).all()
 
 
 def test_known_labels_lie_in_every_region_they_belong_to():
     pseudo = region_pseudo_labels(torch.full((1, 2, 4), -0.1))
     known = torch.tensor([[-1, 0, 1, 2]])
-    mixed = with_known_labels(pseudo, known, label_values([[1, 2], 2]))
+    mixed = RegionLabels(label_values([[1, 2], 2])).with_known(pseudo, known)
     assert mixed.labels.tolist() == [[[0, 0, 1, 1], [0, 0, 0, 1]]]
     assert (mixed.confidence[..., 1:] == 1).all() and (mixed.confidence[..., 0] < 1).all()
 
@@ -183,8 +191,8 @@ def test_pseudo_labels_of_regions_take_on_the_geometry_of_the_strong_view():
 
 def test_class_thresholds_need_classes():
     with pytest.raises(UserError, match="class_thresholds"):
-        RegionObjective(settings(class_thresholds=True), no_loss, no_loss, 2)
-    assert RegionObjective(settings(), no_loss, no_loss, 9).class_thresholds is None
+        RegionObjective(settings(class_thresholds=True), no_loss, no_loss, regions(2))
+    assert RegionObjective(settings(), no_loss, no_loss, regions(9)).class_thresholds is None
 
 
 def test_values_of_regions_are_written_one_over_the_other():
@@ -207,7 +215,7 @@ def contrasts_of(monkeypatch, logits, target, pseudo) -> list[dict]:
     block = settings(cps_confidence=0.6, anchor_uncertainty=0.5)
     heads = Heads((8, 6, 4), 2, 3, block, regions=True)
     student = StudentPass.split(logits, features(), 2)
-    RegionObjective(block, no_loss, no_loss, 2)(student, None, heads, target, pseudo, PHASE)
+    RegionObjective(block, no_loss, no_loss, regions(2))(student, None, heads, target, pseudo, PHASE)
     assert all(torch.equal(g["prototypes"], heads.dim.prototypes[2 * i : 2 * i + 2]) for i, g in enumerate(given))
     return given
 
