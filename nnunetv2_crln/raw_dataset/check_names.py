@@ -12,6 +12,7 @@ from nnunetv2_crln.layout import (
     IMAGES_TEST,
     IMAGES_UNLABELLED,
     LABELS_LABELLED,
+    LABELS_TEST,
     LABELS_UNLABELLED,
 )
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
@@ -68,7 +69,7 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
     partly = bool(annotated_labels(dataset_json, list(labelled))) or "ignore" in dataset_json["labels"]
     unlabelled = _require_unlabelled(folder, dataset_json, unused, partly)
     _check_reserved_names(folder, {IMAGES_LABELLED: labelled, IMAGES_UNLABELLED: unlabelled})
-    _check_channel_files(folder, dataset_json, labelled, unlabelled)
+    _check_channel_files(folder, dataset_json, labelled, {IMAGES_UNLABELLED: unlabelled})
     _check_shared_names(folder, dataset_json, labelled, unlabelled)
     unlabelled_groups(dataset_json, list(unlabelled))
     suspicious = _suspicious_labels(folder, dataset_json, unlabelled)
@@ -78,6 +79,31 @@ def check_dataset(raw_dataset_folder: str | Path) -> list[str]:
         *_missing_spacing_files(folder, labelled, unlabelled),
         *describe_unused(folder, rest),
     ]
+
+
+def refuse_incomplete_cases(raw_dataset_folder: str | Path, dataset_json: dict) -> None:
+    """Refuse a dataset of which cases or files would silently be left out when a new one is made of it.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``; unlike for a training, it need not have unlabelled images.
+        dataset_json: Content of dataset.json, already checked.
+
+    Raises:
+        UserError: Links are broken, files are missing or have names that are not used, or numTraining is wrong.
+    """
+    folder = Path(raw_dataset_folder)
+    labelled = find_labelled_cases(folder, dataset_json)
+    unused = find_unused(folder, dataset_json)
+    refuse_broken_links(folder, unused, (*COMPARED, LABELS_TEST, LABELS_UNLABELLED))
+    _check_what_nnunet_would_take(folder, dataset_json)
+    _check_labelled(folder, dataset_json, labelled, unused)
+    for name in (IMAGES_UNLABELLED, IMAGES_TEST):
+        _refuse_unused_images(folder / name, dataset_json["file_ending"], unused)
+    others = {
+        IMAGES_UNLABELLED: find_unlabelled_cases(folder, dataset_json),
+        IMAGES_TEST: list_cases(folder / IMAGES_TEST, dataset_json["file_ending"]),
+    }
+    _check_channel_files(folder, dataset_json, labelled, others)
 
 
 def refuse_broken_links(folder: Path, unused: list[Unused], names: Collection[str] = _NEEDED) -> None:
@@ -102,6 +128,27 @@ def refuse_broken_links(folder: Path, unused: list[Unused], names: Collection[st
         )
 
 
+def _refuse_unused_images(images: Path, ending: str, unused: list[Unused]) -> None:
+    """Refuse images of a folder that take no part because of their name, place or format."""
+    _refuse_names_without_channel(images, ending)
+    ignored = [entry for entry in unused if entry.folder == images.name]
+    if foreign := [str(entry) for entry in ignored if entry.kind in (Kind.IMAGE, Kind.FOLDER)]:
+        kind = "test" if images.name == IMAGES_TEST else "unlabelled"
+        raise UserError(
+            f"{images} has {len(foreign)} image(s) or folder(s) in another place or in another format than "
+            f"CASE_0000{ending} (file_ending of dataset.json): {listing(foreign)}. They would be left out of the "
+            f"{kind} cases: rename or convert them, move images out of folders, or remove them."
+        )
+
+
+def _refuse_names_without_channel(images: Path, ending: str) -> None:
+    if unnamed := files_without_channel(images, ending):
+        raise UserError(
+            f"{images} has {len(unnamed)} file(s) without a channel number: {listing(unnamed)}. "
+            f"{_rename(unnamed[0], ending)}"
+        )
+
+
 def _check_what_nnunet_would_take(folder: Path, dataset_json: dict) -> None:
     """Refuse names in imagesTr that nnU-Net takes for cases, although they are none: it lists them by ending alone."""
     images, ending = folder / IMAGES_LABELLED, dataset_json["file_ending"]
@@ -113,11 +160,7 @@ def _check_what_nnunet_would_take(folder: Path, dataset_json: dict) -> None:
             f"{images} has {len(hidden)} hidden file(s) that nnU-Net takes for images: {listing(hidden, 3)}. "
             f"{how_to_remove_mac_files(folder) if hidden[0].startswith('._') else 'Remove them.'}"
         )
-    if unnamed := files_without_channel(images, ending):
-        raise UserError(
-            f"{images} has {len(unnamed)} file(s) without a channel number: {listing(unnamed)}. "
-            f"{_rename(unnamed[0], ending)}"
-        )
+    _refuse_names_without_channel(images, ending)
 
 
 def _rename(name: str, ending: str) -> str:
@@ -194,18 +237,7 @@ def _require_unlabelled(folder: Path, dataset_json: dict, unused: list[Unused], 
     if not images.is_dir():
         near = explain_near_name(IMAGES_UNLABELLED, (entry.name for entry in folder.iterdir()))
         raise UserError(f"{images} does not exist{f' ({near})' if near else ''}. {how}")
-    if unnamed := files_without_channel(images, ending):
-        raise UserError(
-            f"{images} has {len(unnamed)} file(s) without a channel number: {listing(unnamed)}. "
-            f"{_rename(unnamed[0], ending)}"
-        )
-    ignored = [entry for entry in unused if entry.folder == IMAGES_UNLABELLED]
-    if foreign := [str(entry) for entry in ignored if entry.kind in (Kind.IMAGE, Kind.FOLDER)]:
-        raise UserError(
-            f"{images} has {len(foreign)} image(s) or folder(s) in another place or in another format than "
-            f"CASE_0000{ending} (file_ending of dataset.json): {listing(foreign)}. They would be left out of the "
-            "unlabelled cases: rename or convert them, move images out of folders, or remove them."
-        )
+    _refuse_unused_images(images, ending, unused)
     cases = find_unlabelled_cases(folder, dataset_json)
     if not cases:
         raise UserError(f"{images} has no image ending with {ending!r}. {how}")
@@ -222,11 +254,17 @@ def _check_reserved_names(folder: Path, cases: dict[str, Collection[str]]) -> No
         )
 
 
-def _check_channel_files(folder: Path, dataset_json: dict, labelled: dict[str, dict], unlabelled: Cases) -> None:
-    channels = files_a_case(dataset_json, {case: files["images"] for case, files in labelled.items()})
-    folders = {IMAGES_UNLABELLED: unlabelled}
-    if "dataset" not in dataset_json:  # else the files have names of their own
-        folders[IMAGES_LABELLED] = {case: files["images"] for case, files in labelled.items()}
+def _check_channel_files(folder: Path, dataset_json: dict, labelled: dict[str, dict], others: dict[str, Cases]) -> None:
+    images = {case: files["images"] for case, files in labelled.items()}
+    channels = files_a_case(dataset_json, images)
+    folders = dict(others)
+    if "dataset" not in dataset_json:
+        folders[IMAGES_LABELLED] = images
+    elif wrong := [case for case, files in images.items() if len(files) != channels]:  # files have names of their own
+        raise UserError(
+            f"{folder / 'dataset.json'}: 'dataset' does not list exactly {channels} channel file(s) for each case: "
+            f"{listing(wrong)}. Correct these entries."
+        )
     for name, cases in folders.items():
         if wrong := wrong_channels(cases, channels, dataset_json["file_ending"]):
             raise UserError(

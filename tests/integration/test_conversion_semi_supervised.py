@@ -300,7 +300,7 @@ def test_one_case_in_training_and_test_folder_is_a_leak(make, source, capsys):
 def test_image_without_label(make, source, capsys):
     (source / "labelsTr/lab_002.nii.gz").unlink()
     assert make("--num_labelled", "2")[1] == 2
-    assert "have no label in labelsTr: lab_002" in capsys.readouterr().err
+    assert "1 case(s) without a label in labelsTr: lab_002" in capsys.readouterr().err
 
 
 def test_dry_run_writes_nothing(make, source, capsys):

@@ -15,6 +15,7 @@ from nnunetv2_crln.layout import ANNOTATED_LABELS, DATASET_RECORD, LABELLED_CASE
 from nnunetv2_crln.raw_dataset.annotated_labels import AnnotatedLabels, annotated_entry, annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_cases
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
+from nnunetv2_crln.raw_dataset.check_names import refuse_incomplete_cases
 from nnunetv2_crln.raw_dataset.dataset_argument import present_datasets, suggest_dataset
 from nnunetv2_crln.raw_dataset.dataset_json import record_entry
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
@@ -86,8 +87,8 @@ def make_plan(source_id: int, target_id: int, choice: LabelChoice, name: str | N
     target = root / dataset_folder_name(target_id, name or dataset_title(source.name))
     _refuse_existing(target, target_id)
     dataset_json = read_checked_dataset_json(source)
+    refuse_incomplete_cases(source, dataset_json)
     labelled = find_labelled_cases(source, dataset_json)
-    _check_labels_exist(source, labelled)
     test_names = _names_from_file(choice.test_cases, labelled, source)
     shown = _labelled_names(choice, labelled, test_names, source)
     cases, left_out = _assign_roles(source, dataset_json, labelled, shown, test_names, choice.add_test_images)
@@ -121,17 +122,6 @@ def _refuse_existing(target: Path, target_id: int) -> None:
     if os.path.lexists(target):
         raise UserError(f"{target} exists already and is not overwritten. Remove it or choose another number with -o.")
     refuse_other_names(target_id, target.name)
-
-
-def _check_labels_exist(source: Path, labelled: dict[str, dict]) -> None:
-    if not labelled:
-        raise UserError(f"{source} has no image in imagesTr. Expected a labelled nnU-Net dataset.")
-    missing = [case for case, files in labelled.items() if not Path(files["label"]).is_file()]
-    if missing:
-        raise UserError(
-            f"{len(missing)} case(s) in imagesTr of {source} have no label in labelsTr: {listing(missing)}. "
-            "Add the labels, or move the images to imagesUl."
-        )
 
 
 def _labelled_names(choice: LabelChoice, labelled: dict[str, dict], test_names: list[str], source: Path) -> list[str]:

@@ -83,3 +83,61 @@ def test_labelled_cases_are_drawn_from_those_that_are_no_test_cases(source, tmp_
     (shown,) = plan.of(Role.LABELLED)
     assert shown.name in ("lab_001", "lab_003") and plan.dataset_json["crln"]["labelled_cases"] == [shown.name]
     assert {case.name for case in plan.of(Role.TEST)} >= {"lab_000", "lab_002"}
+
+
+def break_link(path):
+    path.unlink()
+    path.symlink_to("gone.nii.gz")
+
+
+def list_two_files_of_one_case(folder):
+    images = {f"lab_00{case}": f"imagesTr/lab_00{case}_000{{}}.nii.gz" for case in range(4)}
+    listed = {
+        case: {"images": [file.format(0), file.format(1)], "label": f"labelsTr/{case}.nii.gz"}
+        for case, file in images.items()
+    }
+    listed["lab_002"]["images"].pop()
+    edit(folder, dataset=listed)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        *(
+            (lambda folder, file=file: break_link(folder / file), rf"1 broken link\(s\): {file} → gone.nii.gz")
+            for file in (
+                "imagesTr/lab_001_0000.nii.gz",
+                "labelsTr/lab_001.nii.gz",
+                "imagesUl/unl_001_0000.nii.gz",
+                "labelsUl/unl_001.nii.gz",
+                "imagesTs/tst_000_0000.nii.gz",
+                "labelsTs/tst_000.nii.gz",
+            )
+        ),
+        *(
+            (lambda folder, file=file: (folder / file).unlink(), rf"exactly 2 channel file.*{file[9:]} \(missing\)")
+            for file in (
+                "imagesTr/lab_001_0001.nii.gz",
+                "imagesTr/lab_001_0000.nii.gz",
+                "imagesUl/unl_001_0001.nii.gz",
+                "imagesTs/tst_000_0000.nii.gz",
+            )
+        ),
+        *(
+            (lambda folder, place=place: (folder / f"{place}/new.nii.gz").touch(), "1 file.*without a channel number")
+            for place in ("imagesTr", "imagesUl", "imagesTs")
+        ),
+        *(
+            (lambda folder, place=place: (folder / f"{place}/new.mha").touch(), r"in another format than .*new\.mha")
+            for place in ("imagesUl", "imagesTs")
+        ),
+        (lambda folder: edit(folder, numTraining=5), "numTraining 5, but there are 4 labelled cases"),
+        (list_two_files_of_one_case, "does not list exactly 2 channel.*lab_002"),
+    ],
+)
+def test_no_case_or_file_is_silently_left_out(make_dataset, damage, message):
+    folder = make_dataset(dataset_id=4, name="Source", labelled=4, unlabelled=2, channels=2, shape=(4, 4, 4))
+    make_plan(4, 104, LabelChoice(num_labelled=1))
+    damage(folder)
+    with pytest.raises(UserError, match=message):
+        make_plan(4, 104, LabelChoice(num_labelled=1))
