@@ -8,7 +8,7 @@ from pathlib import Path
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import FEWEST_FOR_A_TEST
 from nnunetv2_crln.layout import NUM_FOLDS, SPLITS_FILE
-from nnunetv2_crln.preprocessed_dataset.splits import read_splits, usual_split
+from nnunetv2_crln.preprocessed_dataset.splits import read_splits, usual_split, validated_on_training_cases
 
 FEW = 20
 
@@ -28,7 +28,7 @@ def held_out_cases(
         Names of the cases by fold.
 
     Raises:
-        UserError: The file is damaged, or a fold does not exist or has no validation case.
+        UserError: The file is damaged, or a fold does not exist, has no validation case or trains on one.
     """
     file = preprocessed / SPLITS_FILE
     if file.is_file():
@@ -42,6 +42,9 @@ def held_out_cases(
         )
     if wrong := [fold for fold in folds if not 0 <= fold < len(split)]:
         raise UserError(f"-f {wrong[0]}: {file} has the folds 0 to {len(split) - 1}.")
+    for fold in folds:
+        if text := validated_on_training_cases(preprocessed, fold, split[fold]["train"], split[fold]["val"]):
+            raise UserError(f"{text} Rename the folders of models that were trained with these lists.")
     held_out = {fold: [case for case in split[fold]["val"] if case not in leave_out] for fold in folds}
     if empty := [fold for fold in folds if not held_out[fold]]:
         raise UserError(

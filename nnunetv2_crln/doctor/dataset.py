@@ -90,7 +90,12 @@ def _hidden_labels(folders: DatasetFolders, processes: int) -> Iterator[Finding]
 
 
 def _split(folders: DatasetFolders, _: int) -> Iterator[Finding]:
-    from nnunetv2_crln.preprocessed_dataset.splits import cases_of_other_folds, unused_cases
+    from nnunetv2_crln.preprocessed_dataset.splits import (
+        cases_of_other_folds,
+        read_splits,
+        unused_cases,
+        validated_on_training_cases,
+    )
     from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 
     cases = list(find_labelled_cases(folders.raw))
@@ -98,6 +103,9 @@ def _split(folders: DatasetFolders, _: int) -> Iterator[Finding]:
         yield Finding(WARNING, "split", unused)
     for text in cases_of_other_folds(folders.preprocessed, cases):
         yield Finding(NOTE, "split", text)
+    for fold, split in enumerate(read_splits(folders.preprocessed)):
+        if text := validated_on_training_cases(folders.preprocessed, fold, split["train"], split["val"]):
+            yield Finding(WARNING, "split", text)
 
 
 def _preprocessed(folders: DatasetFolders, _: int) -> Iterator[Finding]:

@@ -49,7 +49,33 @@ def checked_split(
     refuse_empty_lists(folder, fold, training, validation)
     if left_out := sorted(set(cases) - {*training, *validation}):
         print_line(f"CRLN: {Path(folder) / SPLITS_FILE}, fold {fold}, {_leaves_out(left_out, len(cases))}")
+    # Fold 'all' trains and validates on the same cases by design.
+    if fold != "all" and (text := validated_on_training_cases(folder, fold, training, validation)):
+        print_line(f"WARNING: {text}")
     return training, validation
+
+
+def validated_on_training_cases(
+    folder: str | Path, fold: int | str, training: Collection[str], validation: Collection[str]
+) -> str:
+    """Describe the cases that a fold trains on and validates on: scores on them say nothing about new images.
+
+    Args:
+        folder: Folder of ``splits_final.json``, for the message.
+        fold: Number of the fold.
+        training: Training cases.
+        validation: Validation cases.
+
+    Returns:
+        A text with the way out; empty if there are none.
+    """
+    both = sorted({*training} & {*validation})
+    if not both:
+        return ""
+    return (
+        f"{Path(folder) / SPLITS_FILE}, fold {fold}, has {len(both)} case(s) both in 'train' and in 'val': "
+        f"{listing(both)}. Scores on cases that a model was trained on are too good: remove them from one of the lists."
+    )
 
 
 def unused_cases(folder: str | Path, cases: Sequence[str]) -> str:

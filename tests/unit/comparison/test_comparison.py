@@ -100,6 +100,14 @@ def test_held_out_cases_come_from_the_split(tmp_path):
         held_out_cases(tmp_path, labelled, [2])
 
 
+def test_a_fold_must_not_be_evaluated_on_its_training_cases(tmp_path):
+    lists = [{"train": ["c1", "c2"], "val": ["c0"]}, {"train": ["c0", "c1", "c2"], "val": ["c2", "c0"]}]
+    write_json(lists, tmp_path / "splits_final.json")
+    assert held_out_cases(tmp_path, ["c0", "c1", "c2"], [0]) == {0: ["c0"]}
+    with pytest.raises(UserError, match=r"fold 1, has 2 case\(s\) both in 'train' and in 'val': c0, c2\..*remove them"):
+        held_out_cases(tmp_path, ["c0", "c1", "c2"], [0, 1])
+
+
 def test_a_damaged_split_is_named(tmp_path):
     write_json([{"train": ["c1"]}], tmp_path / "splits_final.json")
     with pytest.raises(UserError, match=r"splits_final\.json is damaged \(KeyError: 'val'\)"):

@@ -131,3 +131,12 @@ def test_cases_that_no_fold_uses_are_named(make_dataset, nnunet_folders):
     (nnunet_folders.preprocessed / name / "splits_final.json").write_text(json.dumps(split))
     (finding,) = _split(find_dataset(999), 1)
     assert finding.state == WARNING and "every fold, leaves out 1 of 3 labelled case(s): lab_002." in finding.found
+
+
+def test_a_fold_that_validates_on_its_training_cases_is_named(make_dataset, nnunet_folders):
+    name = make_dataset().name
+    (nnunet_folders.preprocessed / name).mkdir()
+    split = [{"train": ["lab_000", "lab_001"], "val": ["lab_001", "lab_002"]}]
+    (nnunet_folders.preprocessed / name / "splits_final.json").write_text(json.dumps(split))
+    (finding,) = _split(find_dataset(999), 1)
+    assert finding.state == WARNING and "fold 0, has 1 case(s) both in 'train' and in 'val': lab_001." in finding.found

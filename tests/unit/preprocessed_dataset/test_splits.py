@@ -161,3 +161,12 @@ def test_a_training_checks_both_lists_of_its_fold(tmp_path, training, validation
     write(tmp_path, ("a", "b"))
     with pytest.raises(UserError, match=text):
         checked_split(tmp_path, 0, CASES, lambda: (training, validation), print)
+
+
+@pytest.mark.parametrize(("fold", "warned"), [(0, False), (1, True), ("all", False)])
+def test_a_fold_that_validates_on_its_training_cases_is_named(tmp_path, fold, warned):
+    write(tmp_path, ("abc", "de"), ("abcd", "de"))
+    lists = {0: ("abc", "de"), 1: ("abcd", "de"), "all": (CASES, CASES)}
+    lines: list[str] = []
+    checked_split(tmp_path, fold, CASES, lambda: lists[fold], lines.append)
+    assert any("fold 1, has 1 case(s) both in 'train' and in 'val': d." in line for line in lines) == warned
