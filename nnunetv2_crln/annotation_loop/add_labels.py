@@ -33,6 +33,7 @@ from nnunetv2_crln.plan_and_preprocess.added_cases import (
     require_same_plans,
 )
 from nnunetv2_crln.preprocessed_dataset.case_files import remove_case
+from nnunetv2_crln.preprocessed_dataset.commands import unlabelled_command
 from nnunetv2_crln.preprocessed_dataset.data_locks import LabelledDataLocks
 from nnunetv2_crln.preprocessed_dataset.dataset_json_copy import update_dataset_json_copy
 from nnunetv2_crln.preprocessed_dataset.splits import read_splits
@@ -48,13 +49,15 @@ from nnunetv2_crln.raw_dataset.cases import (
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.check_labels import allowed_values, check_label, claimed_but_lacking
 from nnunetv2_crln.raw_dataset.check_names import COMPARED, files_a_case, refuse_broken_links, wrong_channels
+from nnunetv2_crln.raw_dataset.classes import all_values
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.raw_dataset.readers import image_endings, reader_class_of
 from nnunetv2_crln.raw_dataset.unused import find_unused
+from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.files import finished_file
-from nnunetv2_crln.utilities.json_files import read_json, write_json
+from nnunetv2_crln.utilities.json_files import read_json, read_users_json, write_json
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.names import BUT_FOR_CASE, portable_key
 from nnunetv2_crln.utilities.parallel import run_all
@@ -125,7 +128,9 @@ def add_labels(
         refuse_broken_links(folders.raw, find_unused(folders.raw, dataset_json), COMPARED)
         new = _find_labels(folders.raw, dataset_json, labels, cases)
         _check_channels(folders.raw, dataset_json, new)
-        _check_labels(folders.raw, dataset_json, new, processes, show_progress)
+        values = _check_labels(folders.raw, dataset_json, new, processes, show_progress)
+        if preprocess:
+            _refuse_unplanned_classes(folders, values)
         data = preprocessed_data(folders)
         data_locks = locks.enter_context(LabelledDataLocks())
         for entry in data:
@@ -133,6 +138,7 @@ def add_labels(
             require_blosc2(entry)
             if preprocess:
                 require_same_plans(entry)
+        _check_what_will_be_updated(folders, data)
         for label in new:
             _move(folders.raw, dataset_json["file_ending"], label)
         dataset_json = _count_again(folders)
@@ -222,7 +228,10 @@ def _check_channels(raw: Path, dataset_json: dict, new: list[NewLabel]) -> None:
         )
 
 
-def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes: int, show_progress: bool) -> None:
+def _check_labels(
+    raw: Path, dataset_json: dict, new: list[NewLabel], processes: int, show_progress: bool
+) -> dict[str, tuple[int, ...]]:
+    """Refuse wrong labels; return the values that occur in each, by case."""
     allowed = allowed_values(raw / "dataset.json", dataset_json)
     cases = {label.case: [str(file) for file in label.images] for label in new} | labelled_images(raw, dataset_json)
     annotated = annotated_labels(dataset_json, list(cases))
@@ -249,6 +258,38 @@ def _check_labels(raw: Path, dataset_json: dict, new: list[NewLabel], processes:
             f"{new[0].label.parent} has {len(texts)} wrong label(s): {listing(texts)}. Correct them and run the "
             "command again. Nothing was changed."
         )
+    return {case: report.values for case, report in reports.items()}
+
+
+def _refuse_unplanned_classes(folders: DatasetFolders, values: dict[str, tuple[int, ...]]) -> None:
+    """Refuse classes that were added to dataset.json after planning: trainings read the copy of that time."""
+    path = folders.preprocessed / "dataset.json"
+    if not path.is_file():
+        return
+    planned = set(all_values(read_checked_dataset_json(folders.preprocessed)))
+    if unplanned := [f"{case} ({listing(map(str, new))})" for case in values if (new := set(values[case]) - planned)]:
+        raise UserError(
+            f"{len(unplanned)} label(s) have values that are in {folders.raw / 'dataset.json'}, but not in its copy "
+            f"{path}, from which trainings know the classes: {listing(unplanned)}. Plan and preprocess the dataset "
+            f"again, then run this command again: {command_line(PREPROCESS, '-d', folders.number)}. Nothing was "
+            "changed."
+        )
+
+
+def _check_what_will_be_updated(folders: DatasetFolders, data: list[PreprocessedData]) -> None:
+    """Read the files that are updated last: a damaged one must not be found when everything else has changed."""
+    for folder in (folders.preprocessed, folders.raw):
+        read_splits(folder)
+    if (copy := folders.preprocessed / "dataset.json").is_file():
+        read_dataset_json(copy)
+    for entry in data:
+        info = unlabelled_info_file(unlabelled_folder(folders.preprocessed, entry.folder.name))
+        if info.is_file():
+            unlabelled = unlabelled_command(folders.preprocessed, entry.plans_manager, entry.configuration)
+            way_out = f"Remove it and preprocess the unlabelled cases again: {unlabelled}. Nothing was changed."
+            content = read_users_json(info, way_out)
+            if not isinstance(content, dict) or not isinstance(content.get("cases"), list):
+                raise UserError(f"{info} does not list the unlabelled cases. {way_out}")
 
 
 # --- one step after the other -----------------------------------------------------------------------------------------

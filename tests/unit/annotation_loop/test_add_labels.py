@@ -5,10 +5,14 @@ import shutil
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from synthetic import write_image
 
+from nnunetv2_crln.annotation_loop import add_labels as add_labels_module
 from nnunetv2_crln.annotation_loop.add_labels import add_labels
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import RAW_LOCK
+from nnunetv2_crln.plan_and_preprocess.added_cases import PreprocessedData
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 SHAPE = (8, 8, 8)
@@ -30,7 +34,8 @@ def add(labels, **options):
 
 
 def contents(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.*") if path.is_file()}
+    files = (path for path in folder.rglob("*.*") if path.is_file() and path.name != RAW_LOCK)
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 def test_another_label_in_labelstr_is_not_overwritten(dataset, labels):
@@ -174,3 +179,56 @@ def test_a_case_that_a_fold_validates_on_does_not_join_its_training_part(dataset
             {"train": ["lab_000", "unl_000"], "val": ["unl_001"]},
             {"train": ["unl_000", "unl_001"], "val": []},
         ]
+
+
+def test_a_class_that_was_not_planned_is_refused_before_anything_moves(dataset, labels, nnunet_folders):
+    """Trainings know the classes from the copy of dataset.json that planning has made."""
+    preprocessed = nnunet_folders.preprocessed / dataset.name
+    preprocessed.mkdir()
+    planned = read_json(dataset / "dataset.json")
+    del planned["labels"]["class_2"]
+    write_json(planned, preprocessed / "dataset.json")
+    before = contents(dataset)
+    command = "nnUNetv2_crln_plan_and_preprocess -d 5"
+    with pytest.raises(UserError, match=rf"2 label.* unl_000 \(2\), unl_001 \(2\).*{command}.*Nothing was changed"):
+        add(labels)
+    assert contents(dataset) == before
+    assert add(labels, preprocess=False).cases == ["unl_000", "unl_001"]
+
+
+@pytest.mark.parametrize("place", ["raw", "preprocessed"])
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("splits_final.json", "[{"),
+        ("splits_final.json", '{"train": []}'),
+        ("splits_final.json", '[{"train": ["lab_000"]}]'),
+        ("splits_final.json", '[{"train": "lab_000", "val": []}]'),
+        ("dataset.json", "{"),
+        ("dataset.json", "[]"),
+    ],
+)
+def test_damaged_files_are_found_before_anything_moves(dataset, labels, nnunet_folders, place, name, text):
+    folder = dataset if place == "raw" else nnunet_folders.preprocessed / dataset.name
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    before = contents(dataset)
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        add(labels, preprocess=False)
+    assert contents(dataset) == before
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_a_damaged_record_of_the_unlabelled_cases_is_found_before_anything_moves(
+    dataset, labels, nnunet_folders, monkeypatch, text
+):
+    preprocessed = nnunet_folders.preprocessed / dataset.name
+    preprocessed.mkdir()
+    (preprocessed / "data_unlabelled_info.json").write_text(text)
+    data = PreprocessedData(PlansManager.__new__(PlansManager), "2d", preprocessed / "data")
+    monkeypatch.setattr(add_labels_module, "preprocessed_data", lambda _: [data])
+    monkeypatch.setattr(add_labels_module, "unlabelled_command", lambda *_: "COMMAND")
+    before = contents(dataset)
+    with pytest.raises(UserError, match=r"data_unlabelled_info\.json.*again: COMMAND\. Nothing was changed"):
+        add(labels, preprocess=False)
+    assert contents(dataset) == before
