@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,14 @@ from nnunetv2_crln.annotation_loop.predicted_cases import PredictedCase, predict
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, VolumePredictor
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import RANKING_LOCK
+from nnunetv2_crln.reporting.blocks import PAGE_MARK
 from nnunetv2_crln.reporting.ranking_page import RankedScan, build_ranking_page
 from nnunetv2_crln.reporting.style import save_figure
 from nnunetv2_crln.reporting.thumbnail import DPI, draw_thumbnail
-from nnunetv2_crln.utilities.files import csv_text, write_text
+from nnunetv2_crln.utilities.files import csv_text, refuse_to_replace, write_text
 from nnunetv2_crln.utilities.locking import FolderLock
+
+_COLUMNS = ("rank", "case", "uncertainty", "novelty", "most_like")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ def rank_unlabelled(choice: ModelChoice, output: Path, show_progress: bool = Tru
     if output.suffix != ".csv" or output.is_dir():
         raise UserError(f"-o {output}: expected the name of a file ending in .csv, such as {output / 'ranking.csv'}.")
     files = RankingFiles(output)
+    _refuse_files_of_others(files)
     predictor = VolumePredictor(choice)
     files.cases.mkdir(parents=True, exist_ok=True)
     with FolderLock(files.cases / RANKING_LOCK) as lock:
@@ -73,6 +78,22 @@ def rank_unlabelled(choice: ModelChoice, output: Path, show_progress: bool = Tru
         title = f"What to annotate next in {predictor.plans_manager.dataset_name}"
         write_text(files.page, build_ranking_page(title, str(predictor.model), scans))
     return ranking
+
+
+def _refuse_files_of_others(files: RankingFiles) -> None:
+    command = "nnUNetv2_crln_rank"
+    refuse_to_replace(files.table, ",".join(_COLUMNS), command)
+    refuse_to_replace(files.page, PAGE_MARK, command)
+    lock = files.cases / RANKING_LOCK
+    if os.path.lexists(files.cases) and not lock.exists() and not (files.cases.is_dir() and _is_empty(files.cases)):
+        raise UserError(
+            f"{files.cases} exists and was not made by {command}, which writes the result of each case there. Choose "
+            "another name with -o, or move it away."
+        )
+
+
+def _is_empty(folder: Path) -> bool:
+    return not any(folder.iterdir())
 
 
 class _Thumbnails:
@@ -104,7 +125,7 @@ def ranking_table(ranking: list[Ranked], predicted: Mapping[str, PredictedCase])
     """
     names = list(next(iter(predicted.values())).structures) if predicted else []
     columns = [column for name in names for column in (f"expected Dice {name}", f"ml {name}")]
-    rows: list[list[object]] = [["rank", "case", "uncertainty", "novelty", "most_like", *columns]]
+    rows: list[list[object]] = [[*_COLUMNS, *columns]]
     for number, place in enumerate(ranking, start=1):
         structures = predicted[place.case].structures
         values = [

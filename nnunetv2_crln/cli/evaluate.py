@@ -10,6 +10,8 @@ from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.print_warnings import print_warnings
 from nnunetv2_crln.utilities.run_command import run
 
+COMMAND = "nnUNetv2_crln_evaluate"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
@@ -22,14 +24,19 @@ def command(arguments: Sequence[str] | None = None) -> None:
     # Imported after parsing: --help and typing mistakes need not wait for SciPy.
     from nnunetv2_crln.evaluation.comparison import COMPARISON_RESAMPLES, compare_evaluations
     from nnunetv2_crln.evaluation.folder import check_folders, evaluate_folder
-    from nnunetv2_crln.evaluation.tables import csv_table, markdown_table, terminal_table
-    from nnunetv2_crln.utilities.files import refuse_unwritable, write_text
+    from nnunetv2_crln.evaluation.summary_file import SUMMARY_MARK
+    from nnunetv2_crln.evaluation.tables import CSV_MARK, MARKDOWN_MARK, csv_table, markdown_table, terminal_table
+    from nnunetv2_crln.utilities.files import refuse_to_replace, refuse_unwritable, write_text
     from nnunetv2_crln.utilities.json_files import write_json_with_nulls
 
     output = _output_file(options)
     folders = [options.predictions] + ([options.compare] if options.compare else [])
     for folder in folders:  # a mistake in the second folder shows before the first is evaluated
         check_folders(options.labels, folder, options.djfile, options.chill)
+    tables = [(".csv", CSV_MARK, csv_table)] * options.csv + [(".md", MARKDOWN_MARK, markdown_table)] * options.markdown
+    refuse_to_replace(output, SUMMARY_MARK, COMMAND)
+    for ending, mark, _ in tables:
+        refuse_to_replace(output.with_suffix(ending), mark, COMMAND)
     refuse_unwritable(output)
     summary, *others = [
         evaluate_folder(
@@ -51,10 +58,9 @@ def command(arguments: Sequence[str] | None = None) -> None:
     print(terminal_table(summary))
     write_json_with_nulls(summary, output)
     written = [output]
-    for wanted, ending, table in ((options.csv, ".csv", csv_table), (options.markdown, ".md", markdown_table)):
-        if wanted:
-            write_text(output.with_suffix(ending), table(summary))
-            written.append(output.with_suffix(ending))
+    for ending, _, table in tables:
+        write_text(output.with_suffix(ending), table(summary))
+        written.append(output.with_suffix(ending))
     print("Written:", *written)
 
 
@@ -68,7 +74,7 @@ def _output_file(options: argparse.Namespace) -> Path:
 def build_parser() -> CommandParser:
     """Build the parser of the command."""
     parser = CommandParser(
-        "nnUNetv2_crln_evaluate",
+        COMMAND,
         "Measure predictions: Dice, Jaccard, average surface distance and 95 % Hausdorff distance for each case and "
         "class, with bootstrap mean ± sd and 95 % interval. Definitions and the format of the result: "
         "docs/evaluation.md in the repository.",

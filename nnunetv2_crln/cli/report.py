@@ -10,6 +10,8 @@ from nnunetv2_crln.layout import REPORT_FILE
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
+COMMAND = "nnUNetv2_crln_report"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
@@ -20,11 +22,13 @@ def command(arguments: Sequence[str] | None = None) -> None:
     """Run the command and let errors pass."""
     options = build_parser().parse_args(arguments)
     # Imported after parsing: --help need not wait for torch.
+    from nnunetv2_crln.reporting.blocks import PAGE_MARK
     from nnunetv2_crln.reporting.report import build_report
-    from nnunetv2_crln.utilities.files import write_text
+    from nnunetv2_crln.utilities.files import refuse_to_replace, write_text
 
     output = options.o or options.model_folder / REPORT_FILE
     _check(options, output)
+    refuse_to_replace(output, PAGE_MARK, COMMAND)
     page = build_report(
         options.model_folder,
         options.baseline,
@@ -48,7 +52,7 @@ def _check(options: argparse.Namespace, output: Path) -> None:
 def build_parser() -> CommandParser:
     """Build the parser of the command."""
     parser = CommandParser(
-        "nnUNetv2_crln_report",
+        COMMAND,
         "Write one self-contained HTML page about a trained model: what was trained on what, curves, pseudo labels "
         "over time, scores, comparison with another model, and the unlabelled cases worth annotating next. Reads "
         "result files only; may be run while a training goes on.",

@@ -16,7 +16,7 @@ from nnunetv2_crln.comparison.estimate import describe_cost, gpu_environment, me
 from nnunetv2_crln.comparison.held_out import held_out_cases, warn_about_few
 from nnunetv2_crln.comparison.options import RECIPE, CompareOptions
 from nnunetv2_crln.comparison.recipe import preparing_commands
-from nnunetv2_crln.comparison.table import comparison_table
+from nnunetv2_crln.comparison.table import TABLE_MARK, comparison_table
 from nnunetv2_crln.comparison.trained_on import refuse_models_of_other_data
 from nnunetv2_crln.comparison.trainings import Training, teacher_of, trainings
 from nnunetv2_crln.errors import UserError, did_you_mean
@@ -44,9 +44,10 @@ from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.environment import required_folder
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.reporting.blocks import PAGE_MARK
 from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.training.locks import lock_data
-from nnunetv2_crln.utilities.files import write_text
+from nnunetv2_crln.utilities.files import refuse_to_replace, write_text
 from nnunetv2_crln.utilities.json_files import read_json, write_json, write_json_with_nulls
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.print_warnings import print_warnings
@@ -73,8 +74,7 @@ def compare(options: CompareOptions) -> str:
     print(f"{folders.name}: {len(cases)} held-out cases in fold(s) {', '.join(map(str, options.folds))}")
     if warning := warn_about_few(len(cases), len(set(options.folds)) >= NUM_FOLDS):
         print_warnings([warning])
-    for method in options.methods:
-        _refuse_predictions_of_others(options.evaluation_file(method).parent)
+    _refuse_files_of_others(options)
     options = dataclasses.replace(options, plans_name=_plans_to_train_with(folders, options))
     results = required_folder("nnUNet_results") / folders.name
     runs = trainings(options, results)
@@ -237,6 +237,16 @@ def _write_results(runs: list[Training], options: CompareOptions, folders: Datas
         )
         write_text(options.report_file(method), page)
     return table
+
+
+def _refuse_files_of_others(options: CompareOptions) -> None:
+    """Refuse an output folder with files of other origin that would be replaced."""
+    command = "nnUNetv2_crln_compare"
+    refuse_to_replace(options.output / COMPARISON_FILE, TABLE_MARK, command)
+    refuse_to_replace(options.output / MEASURED_STEPS_FILE, '"seconds": ', command)
+    for method in options.methods:
+        refuse_to_replace(options.report_file(method), PAGE_MARK, command)
+        _refuse_predictions_of_others(options.evaluation_file(method).parent)
 
 
 def _refuse_predictions_of_others(folder: Path) -> None:

@@ -9,6 +9,8 @@ from nnunetv2_crln.evaluation.formatting import DASH, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS
 
 SHOWN = ("Dice", "HD95_mm")
+TABLE_MARK = "Mean over the foreground classes"
+"""Text in every table, by which it is told from other files."""
 
 
 def comparison_table(evaluations: Mapping[str, Mapping], comparisons: Mapping[str, Mapping]) -> str:
@@ -40,7 +42,7 @@ def comparison_table(evaluations: Mapping[str, Mapping], comparisons: Mapping[st
         rows.append(row)
     lines = [" | ".join(header), " | ".join("---" for _ in header), *(" | ".join(row) for row in rows)]
     return "\n".join(f"| {line} |" for line in lines) + (
-        "\n\nMean over the foreground classes ± standard deviation by bootstrap. Differences: paired bootstrap over "
+        f"\n\n{TABLE_MARK} ± standard deviation by bootstrap. Differences: paired bootstrap over "
         "the cases; p: two-sided Wilcoxon signed-rank test. Both describe the choice of cases, not "
         "of a training's seed.\n"
     )

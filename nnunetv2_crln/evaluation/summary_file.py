@@ -6,6 +6,9 @@ from pathlib import Path
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.utilities.json_files import null_to_nan
 
+SUMMARY_MARK = '"predictions_folder": '
+"""Text near the beginning of every evaluation, by which it is told from other JSON files."""
+
 
 def load_summary(path: str | Path) -> dict:
     """Read an evaluation that ``write_json_with_nulls`` has written; ``null`` becomes NaN.

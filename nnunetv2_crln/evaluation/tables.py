@@ -9,6 +9,8 @@ from nnunetv2_crln.evaluation.metrics import METRICS, Metric
 from nnunetv2_crln.utilities.files import csv_text
 
 ASCII_DASH = "-"  # for terminals without other dashes
+CSV_MARK, MARKDOWN_MARK = "predictions_folder,case,class,", "standard deviation by bootstrap ("
+"""Texts near the beginning of every table of that kind, by which it is told from other files."""
 FOREGROUND_MEAN = "foreground mean"
 
 

@@ -107,6 +107,10 @@ def code(text: object) -> Markup:
     return Markup("<code>{}</code>").format(text)
 
 
+PAGE_MARK = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""Text near the beginning of every page, by which it is told from other files."""
+
+
 def render_page(
     title: str, subtitle: object, answers: Sequence[Answer], blocks: Sequence[Block], links: Sequence[Link]
 ) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
 
+_BEGINNING = 1 << 16
 _HEX_DIGITS = "[0-9a-f]" * 8
 """Glob pattern of what :func:`temporary_beside` puts before a name."""
 
@@ -107,6 +108,32 @@ def refuse_unwritable(path: str | Path) -> None:
             pass
     except OSError as error:
         raise _cannot_write(path, error) from None
+
+
+def refuse_to_replace(path: str | Path, mark: str, command: str) -> None:
+    """Refuse to overwrite what the same command has not written, such as an image that was named by mistake.
+
+    Args:
+        path: File to write later; nothing need be there.
+        mark: Text near the beginning of every file that the command writes there.
+        command: Name of the command, for the message.
+
+    Raises:
+        UserError: There is a file without the mark, or something that is no file.
+    """
+    path = Path(path)
+    if not os.path.lexists(path):
+        return
+    try:
+        with path.open("rb") as file:
+            ours = mark.encode() in file.read(_BEGINNING)
+    except OSError:
+        ours = False
+    if not ours:
+        raise UserError(
+            f"{path} exists and was not written by {command}, which would overwrite it. Choose another name with -o, "
+            "or move it away."
+        )
 
 
 def _cannot_write(path: Path, error: OSError) -> UserError:

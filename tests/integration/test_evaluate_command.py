@@ -159,3 +159,15 @@ def test_mistakes_are_explained(command, folders: Path) -> None:
         assert status == 2
         assert message in error
         assert "Evaluating" not in error  # found before any image is read
+
+
+@pytest.mark.parametrize("ending", [".json", ".csv", ".md"])
+def test_only_its_own_results_are_overwritten(command, folders: Path, ending: str) -> None:
+    arguments = ("labelsTs", "good", "-o", "result.json", "--csv", "--markdown")
+    for _ in range(2):
+        assert command(*arguments)[0] == 0
+    for content in ("{}", '{"format_version": 1}', "| a | table |"):
+        (folders / "result").with_suffix(ending).write_text(content)
+        status, _, error = command(*arguments)
+        assert status == 2 and f"result{ending} exists and was not written by nnUNetv2_crln_evaluate" in error
+        assert (folders / "result").with_suffix(ending).read_text() == content

@@ -5,10 +5,14 @@ import io
 import math
 
 import numpy as np
+import pytest
 
 from nnunetv2_crln.annotation_loop.order_scans import Ranked, Structure
 from nnunetv2_crln.annotation_loop.predicted_cases import PredictedCase
-from nnunetv2_crln.annotation_loop.rank_unlabelled import ranking_table
+from nnunetv2_crln.annotation_loop.rank_unlabelled import RankingFiles, _refuse_files_of_others, ranking_table
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import RANKING_LOCK
+from nnunetv2_crln.reporting.ranking_page import build_ranking_page
 
 
 def test_a_ranking_holds_the_numbers_of_its_scans():
@@ -30,3 +34,21 @@ def test_a_ranking_holds_the_numbers_of_its_scans():
         "ml tumour": "3.1250",
     }
     assert second["case"] == "a" and second["most_like"] == "b" and second["expected Dice tumour"] == ""
+
+
+def test_only_its_own_files_are_overwritten(tmp_path):
+    files = RankingFiles(tmp_path / "ranking.csv")
+    _refuse_files_of_others(files)
+    files.table.write_text(ranking_table([], {}))
+    files.page.write_text(build_ranking_page("title", "model", []))
+    files.cases.mkdir()
+    _refuse_files_of_others(files)
+    (files.cases / "case.png").touch()
+    with pytest.raises(UserError, match="ranking_cases exists and was not made by nnUNetv2_crln_rank"):
+        _refuse_files_of_others(files)
+    (files.cases / RANKING_LOCK).touch()
+    _refuse_files_of_others(files)
+    for path in (files.page, files.table):
+        path.write_text("case,age")
+        with pytest.raises(UserError, match=f"{path.name} exists and was not written by nnUNetv2_crln_rank"):
+            _refuse_files_of_others(files)

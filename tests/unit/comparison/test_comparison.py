@@ -22,6 +22,7 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
 from nnunetv2_crln.evaluation.metrics import METRICS
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.reporting.blocks import render_page
 from nnunetv2_crln.utilities.json_files import write_json
 
 
@@ -219,3 +220,22 @@ def test_distances_of_tiff_images_are_in_mm(tmp_path):
     (labels / "c.json").unlink()
     summary = _evaluate("supervised", [run], options(output=tmp_path / "out"), folders, ["c"])
     assert summary["cases"]["c"]["metrics"]["a"]["ASD_mm"] == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize("name", ["comparison.md", "measured_steps.json", "report_crln.html", "predictions/crln"])
+def test_only_its_own_files_are_overwritten(tmp_path, name):
+    chosen = options(output=tmp_path)
+    compare._refuse_files_of_others(chosen)
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("[]")
+    with pytest.raises(UserError, match=f"{name} exists and was not .* by nnUNetv2_crln_compare"):
+        compare._refuse_files_of_others(chosen)
+
+
+def test_its_own_files_are_replaced(tmp_path):
+    values = evaluation([0.5] * 6)
+    compared = {"crln": compare_evaluations(values, values)}
+    (tmp_path / "comparison.md").write_text(comparison_table({"supervised": values, "crln": values}, compared))
+    write_json({"plans 2d cpu": {"crln": {"seconds": 1.0, "steps": 2}}}, tmp_path / "measured_steps.json")
+    (tmp_path / "report_crln.html").write_text(render_page("title", "", [], [], []))
+    compare._refuse_files_of_others(options(output=tmp_path))

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.files import finished_file, remove_leftovers, write_text
+from nnunetv2_crln.utilities.files import finished_file, refuse_to_replace, remove_leftovers, write_text
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -115,3 +115,18 @@ def test_unwritable_place(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="or choose another place"):
         write_text(tmp_path / "file" / "summary.json", "")
+
+
+def test_only_what_the_same_command_has_written_is_replaced(tmp_path):
+    path = tmp_path / "result.json"
+    refuse_to_replace(path, "mark", "COMMAND")
+    path.write_text("text with a mark")
+    refuse_to_replace(path, "mark", "COMMAND")
+    for content in (b"", b"other", b"\x1f\x8b\x00"):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"result\.json exists and was not written by COMMAND.*-o"):
+            refuse_to_replace(path, "mark", "COMMAND")
+    path.unlink()
+    path.symlink_to("gone")
+    with pytest.raises(UserError, match="exists"):
+        refuse_to_replace(path, "mark", "COMMAND")
