@@ -108,6 +108,11 @@ def _check_patterns(patterns: Sequence[str], num_channels: int) -> None:
             f"--channels has {len(patterns)} pattern(s), but dataset.json names {num_channels} channel(s). Give one "
             "pattern for each channel, in the order of dataset.json."
         )
+    if len(set(patterns)) < len(patterns):
+        raise UserError(
+            f"--channels {listing(patterns)}: a pattern is given twice, and its files would stand for two channels. "
+            "Give each channel a pattern of its own."
+        )
     if without := [pattern for pattern in patterns if "{case}" not in pattern]:
         raise UserError(
             f"--channels {listing(without)}: {{case}} is missing. Write it where the name of the case stands, such as "
@@ -226,6 +231,8 @@ def _scan(name: str, channels: dict[int, list[Path]], num_channels: int, twins: 
         return Scan(
             name, paths, f"several scans get this name, the other one is {listing(doubled)}; rename one of them"
         )
+    if len(set(paths)) < len(paths):
+        return Scan(name, paths, "one file fits the patterns of several channels; correct --channels")
     if twins:
         return Scan(name, paths, f"another scan is named {listing(twins)}, the same {BUT_FOR_CASE}; rename one of them")
     if name.endswith(RESERVED_ENDING):

@@ -54,9 +54,10 @@ class Gate:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        for name, value in (("--keep", self.keep), ("--confidence", self.confidence)):
-            if not 0 <= value <= 1:
-                raise UserError(f"{name} {value}: expected a number from 0 to 1.")
+        if not 0 < self.keep <= 1:
+            raise UserError(f"--keep {self.keep}: expected a number above 0, at most 1.")
+        if not 0 <= self.confidence <= 1:
+            raise UserError(f"--confidence {self.confidence}: expected a number from 0 to 1.")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.argument_types import plain_name, whole_number
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
@@ -48,7 +49,7 @@ def build_parser() -> CommandParser:
         "nnUNetv2_crln_compare -d 150 -c 3d_fullres --methods supervised crln --epochs 20",
     )
     parser.add_argument("-d", type=dataset_id, required=True, metavar="ID", help="number of the preprocessed dataset")
-    parser.add_argument("-c", required=True, metavar="CONFIGURATION", help="such as 3d_fullres")
+    parser.add_argument("-c", type=plain_name, required=True, metavar="CONFIGURATION", help="such as 3d_fullres")
     parser.add_argument(
         "--methods",
         nargs="+",
@@ -57,11 +58,11 @@ def build_parser() -> CommandParser:
         help="some of supervised, mean_teacher, crln_no_cps, crln and recipe (plain nnU-Net trained on the supervised "
         "model's predictions of imagesUl, too); the first is the baseline; default: %(default)s",
     )
-    parser.add_argument("-f", nargs="+", type=int, default=[0], metavar="FOLD", help="folds; default: 0")
-    parser.add_argument("-p", default="nnUNetPlans", metavar="PLANS", help="default: %(default)s")
+    parser.add_argument("-f", nargs="+", type=whole_number(0), default=[0], metavar="FOLD", help="folds; default: 0")
+    parser.add_argument("-p", type=plain_name, default="nnUNetPlans", metavar="PLANS", help="default: %(default)s")
     parser.add_argument(
         "--epochs",
-        type=int,
+        type=whole_number(),
         metavar="N",
         help="epochs of 250 iterations (or as many as short_schedule in the plans says), with the optimiser of the "
         "_short trainers; default: nnU-Net's 1000 epochs",
@@ -70,13 +71,13 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--gpus",
         nargs="+",
-        type=int,
+        type=whole_number(0),
         default=[],
         metavar="N",
         help="numbers of the GPUs; each does one training at a time",
     )
     parser.add_argument(
-        "--at_once", type=int, default=1, metavar="N", help="trainings at a time on one device; default: 1"
+        "--at_once", type=whole_number(), default=1, metavar="N", help="trainings at a time on one device; default: 1"
     )
     parser.add_argument("--no_estimate", action="store_true", help="do not measure the steps of each method first")
     parser.add_argument("-o", type=Path, metavar="FOLDER", help="default: comparison_ID_CONFIGURATION")

@@ -6,7 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from nnunetv2_crln.demo.settings import FAST, DemoSettings
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.argument_types import whole_number
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
@@ -45,16 +45,9 @@ def command(arguments: Sequence[str] | None = None) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> DemoSettings:
-    """Return the demo's settings, or those of ``--fast``, with the values that were typed.
-
-    Raises:
-        UserError: A number is too small.
-    """
+    """Return the demo's settings, or those of ``--fast``, with the values that were typed."""
     typed = {field.name: getattr(options, field.name) for field in fields(DemoSettings)}
     typed = {name: value for name, value in typed.items() if value is not None}
-    for flag, (name, least, _) in _NUMBERS.items():
-        if name in typed and typed[name] < least:
-            raise UserError(f"{flag} {typed[name]}: expected {least} or more.")
     if "methods" in typed:
         typed["methods"] = tuple(typed["methods"])
     return replace(FAST if options.fast else DemoSettings(), **typed)
@@ -80,11 +73,11 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "--fast", action="store_true", help="a fraction of the work: shows the workflow, compares nothing"
     )
-    for flag, (name, _, meaning) in _NUMBERS.items():
+    for flag, (name, least, meaning) in _NUMBERS.items():
         text = f"{meaning}; default: {getattr(usual, name)}"
         if (fast := getattr(FAST, name)) != getattr(usual, name):
             text += f", with --fast {fast}"
-        parser.add_argument(flag, dest=name, type=int, metavar="N", help=text)
+        parser.add_argument(flag, dest=name, type=whole_number(least), metavar="N", help=text)
     parser.add_argument(
         "--dataset_only", action="store_true", help="write the raw dataset into FOLDER/nnUNet_raw, stop"
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import EVALUATION_FILE
+from nnunetv2_crln.utilities.argument_types import whole_number
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.print_warnings import print_warnings
 from nnunetv2_crln.utilities.run_command import run
@@ -91,11 +92,19 @@ def build_parser() -> CommandParser:
     parser.add_argument("-o", type=Path, metavar="FILE", help=f"result; default: PREDICTIONS/{EVALUATION_FILE}")
     parser.add_argument("--csv", action="store_true", help="also write each case and class as CSV, beside the result")
     parser.add_argument("--markdown", action="store_true", help="also write the means as Markdown, beside the result")
-    parser.add_argument("-np", type=int, metavar="N", help="worker processes; default: nnU-Net's, at most one per core")
     parser.add_argument(
-        "--bootstrap", type=int, default=100, metavar="N", help="resamples; default: 100, as in CRLN's paper"
+        "-np", type=whole_number(), metavar="N", help="worker processes; default: nnU-Net's, at most one per core"
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the resamples; default: 0")
+    parser.add_argument(
+        "--bootstrap",
+        type=whole_number(2),
+        default=100,
+        metavar="N",
+        help="resamples; default: 100, as in CRLN's paper",
+    )
+    parser.add_argument(
+        "--seed", type=whole_number(0), default=0, metavar="S", help="seed of the resamples; default: 0"
+    )
     parser.add_argument(
         "--compare",
         type=Path,

@@ -7,6 +7,7 @@ from pathlib import Path
 from nnunetv2_crln.layout import CHECKPOINT_FINAL
 from nnunetv2_crln.model_folders import find_model_folder
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.argument_types import plain_name
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
@@ -46,12 +47,12 @@ def build_parser() -> CommandParser:
         "nnUNetv2_crln_export -d 150 -c 3d_fullres -f all -o EXPORTED",
     )
     parser.add_argument("-d", type=dataset_id, required=True, help="dataset name or id")
-    parser.add_argument("-c", required=True, help="configuration, e.g. 3d_fullres")
-    parser.add_argument("-f", nargs="+", required=True, help="folds to export: 0 1 2 3 4 or all")
+    parser.add_argument("-c", type=plain_name, required=True, help="configuration, e.g. 3d_fullres")
+    parser.add_argument("-f", nargs="+", type=plain_name, required=True, help="folds to export: 0 1 2 3 4 or all")
     parser.add_argument("-o", type=Path, required=True, help="what becomes nnUNet_results on the other computer")
-    parser.add_argument("-tr", default="nnUNetTrainer_CRLN", help="trainer (default: %(default)s)")
-    parser.add_argument("-p", default="nnUNetPlans", help="plans identifier (default: %(default)s)")
-    parser.add_argument("-chk", default=CHECKPOINT_FINAL, help="checkpoint (default: %(default)s)")
+    parser.add_argument("-tr", type=plain_name, default="nnUNetTrainer_CRLN", help="trainer (default: %(default)s)")
+    parser.add_argument("-p", type=plain_name, default="nnUNetPlans", help="plans identifier (default: %(default)s)")
+    parser.add_argument("-chk", type=plain_name, default=CHECKPOINT_FINAL, help="checkpoint (default: %(default)s)")
     parser.add_argument(
         "--network",
         choices=["deployed", "teacher", "student"],

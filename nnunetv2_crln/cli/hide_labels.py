@@ -11,6 +11,7 @@ from nnunetv2_crln.errors import listing
 from nnunetv2_crln.layout import DATASET_RECORD
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
 from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
+from nnunetv2_crln.utilities.argument_types import plain_name, whole_number
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.print_warnings import print_warnings
 from nnunetv2_crln.utilities.run_command import run
@@ -75,19 +76,23 @@ def build_parser() -> CommandParser:
     """Build the parser of the command."""
     parser = CommandParser("nnUNetv2_crln_hide_labels", DESCRIPTION, EXAMPLE)
     parser.add_argument("-d", type=dataset_id, required=True, metavar="ID", help="number of the labelled dataset")
-    parser.add_argument("-o", type=int, required=True, metavar="ID", help="number of the dataset to make")
+    parser.add_argument(
+        "-o", type=whole_number(1, 999), required=True, metavar="ID", help="number of the dataset to make"
+    )
     labelled = parser.add_mutually_exclusive_group(required=True)
     labelled.add_argument(
         "--num_labelled",
-        type=int,
+        type=whole_number(),
         metavar="N",
         help="draw N labelled cases; with one seed, the cases of a smaller N are among those of a larger one",
     )
     labelled.add_argument(
         "--labelled_cases", type=Path, metavar="FILE", help="keep these: one case name per line, or a JSON list"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the draw (default: %(default)s)")
-    parser.add_argument("--name", help="name of the new dataset after its number (default: as the source)")
+    parser.add_argument("--seed", type=whole_number(0), default=0, help="seed of the draw (default: %(default)s)")
+    parser.add_argument(
+        "--name", type=plain_name, help="name of the new dataset after its number (default: as the source)"
+    )
     parser.add_argument(
         "--test_cases",
         type=Path,

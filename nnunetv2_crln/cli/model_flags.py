@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nnunetv2_crln.layout import CHECKPOINT_FINAL
+from nnunetv2_crln.utilities.argument_types import plain_name, share
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
@@ -14,11 +15,17 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", type=Path, metavar="MODEL", help="TRAINER__PLANS__CONFIGURATION in nnUNet_results, or a fold_X in it"
     )
-    parser.add_argument("-f", nargs="+", default=[], metavar="FOLD", help="folds to average; default: all trained ones")
     parser.add_argument(
-        "-chk", default=CHECKPOINT_FINAL, metavar="FILE", help="checkpoint of each fold; default: %(default)s"
+        "-f", nargs="+", type=plain_name, default=[], metavar="FOLD", help="folds to average; default: all trained ones"
     )
-    parser.add_argument("-step_size", type=float, default=0.5, help="of the sliding window; default: %(default)s")
+    parser.add_argument(
+        "-chk",
+        type=plain_name,
+        default=CHECKPOINT_FINAL,
+        metavar="FILE",
+        help="checkpoint of each fold; default: %(default)s",
+    )
+    parser.add_argument("-step_size", type=share, default=0.5, help="of the sliding window; default: %(default)s")
     parser.add_argument("--disable_tta", action="store_true", help="without mirroring: up to eight times faster")
     parser.add_argument("-device", choices=("cuda", "cpu", "mps"), default="cuda", help="default: %(default)s")
     parser.add_argument("--no_pbar", action="store_true", help="show no progress bar")

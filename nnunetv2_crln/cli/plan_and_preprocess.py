@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nnunetv2_crln.plan_and_preprocess import article
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.argument_types import plain_name, positive_number, whole_number
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.cores import one_per_core
 from nnunetv2_crln.utilities.run_command import run
@@ -44,6 +45,7 @@ def build_parser() -> CommandParser:
     parser.add_argument(
         "-c",
         nargs="+",
+        type=plain_name,
         default=["2d", "3d_fullres", "3d_lowres"],
         help="Configurations to preprocess. Those that a dataset lacks are skipped. Default: %(default)s.",
     )
@@ -69,19 +71,30 @@ def build_parser() -> CommandParser:
 def _add_planning(parser: argparse.ArgumentParser) -> None:
     planning = parser.add_argument_group("planning (as in nnU-Net)")
     planning.add_argument(
-        "-fpe", default="DatasetFingerprintExtractor", help="Fingerprint extractor. Default: %(default)s."
+        "-fpe",
+        type=plain_name,
+        default="DatasetFingerprintExtractor",
+        help="Fingerprint extractor. Default: %(default)s.",
     )
     planning.add_argument(
-        "-pl", default="ExperimentPlanner", help="Planner, e.g. nnUNetPlannerResEncM. Default: %(default)s."
+        "-pl",
+        type=plain_name,
+        default="ExperimentPlanner",
+        help="Planner, e.g. nnUNetPlannerResEncM. Default: %(default)s.",
     )
-    planning.add_argument("-gpu_memory_target", type=float, help="GPU memory in GB. Default: the planner's.")
+    planning.add_argument("-gpu_memory_target", type=positive_number, help="GPU memory in GB. Default: the planner's.")
     planning.add_argument(
-        "-preprocessor_name", default="DefaultPreprocessor", help="Preprocessor class. Default: %(default)s."
+        "-preprocessor_name",
+        type=plain_name,
+        default="DefaultPreprocessor",
+        help="Preprocessor class. Default: %(default)s.",
     )
     planning.add_argument(
         "-overwrite_target_spacing", nargs="+", help="Three numbers in mm, for 3d_fullres and 3d_cascade_fullres."
     )
-    planning.add_argument("-overwrite_plans_name", help="Name of the plans, instead of the planner's default.")
+    planning.add_argument(
+        "-overwrite_plans_name", type=plain_name, help="Name of the plans, instead of the planner's default."
+    )
     planning.add_argument(
         "--small",
         action="store_true",
@@ -96,7 +109,7 @@ def _add_planning(parser: argparse.ArgumentParser) -> None:
     )
     planning.add_argument(
         "--num_labelled",
-        type=int,
+        type=whole_number(),
         metavar="N",
         help="Which of the paper's protocols for it, by labelled cases. Default: as many as the dataset has.",
     )
@@ -106,13 +119,13 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     running = parser.add_argument_group("running")
     running.add_argument(
         "-npfp",
-        type=int,
+        type=whole_number(),
         default=one_per_core(8),
         help="Processes for checks and fingerprint. Default: 8, at most one per core.",
     )
     running.add_argument(
         "-np",
-        type=int,
+        type=whole_number(),
         nargs="+",
         help="Processes for preprocessing: one number, or one for each configuration. "
         "Default: 8 for 2d, 4 for 3d_fullres, 8 for 3d_lowres, 4 for others; at most one per core. "
@@ -131,13 +144,13 @@ def _add_unlabelled(parser: argparse.ArgumentParser) -> None:
     )
     unlabelled.add_argument(
         "--num_parts",
-        type=int,
+        type=whole_number(),
         default=1,
         help="Split imagesUl into this many parts, one for each machine. Default: %(default)s.",
     )
     unlabelled.add_argument(
         "--part_id",
-        type=int,
+        type=whole_number(0),
         default=0,
         help="Which part to do here, from 0. Run part 0 first: it makes the plans. The others need --unlabelled_only.",
     )

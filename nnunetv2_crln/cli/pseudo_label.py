@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from nnunetv2_crln.cli.model_flags import add_model_flags, model_choice
 from nnunetv2_crln.errors import listing
 from nnunetv2_crln.raw_dataset.dataset_argument import dataset_id
+from nnunetv2_crln.utilities.argument_types import plain_name, probability, share
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
@@ -45,12 +46,18 @@ def build_parser() -> CommandParser:
     )
     add_model_flags(parser)
     parser.add_argument("-d", type=dataset_id, required=True, metavar="ID", help="number of the new dataset")
-    parser.add_argument("--name", help="of the new dataset after its number; default: that of the source and Pseudo")
     parser.add_argument(
-        "--keep", type=float, default=0.5, metavar="SHARE", help="of the unlabelled cases, the surest; default: 0.5"
+        "--name", type=plain_name, help="of the new dataset after its number; default: that of the source and Pseudo"
     )
     parser.add_argument(
-        "--confidence", type=float, default=0.95, metavar="P", help="voxels below it are ignored; default: %(default)s"
+        "--keep", type=share, default=0.5, metavar="SHARE", help="of the unlabelled cases, the surest; default: 0.5"
+    )
+    parser.add_argument(
+        "--confidence",
+        type=probability,
+        default=0.95,
+        metavar="P",
+        help="voxels below it are ignored; default: %(default)s",
     )
     return parser
 

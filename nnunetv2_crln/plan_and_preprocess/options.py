@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from nnunetv2_crln.errors import UserError
@@ -129,6 +130,6 @@ class Options:
 
 def _is_spacing(values: tuple[str, ...]) -> bool:
     try:
-        return len(values) == 3 and all(float(value) > 0 for value in values)
+        return len(values) == 3 and all(0 < float(value) < math.inf for value in values)
     except ValueError:
         return False

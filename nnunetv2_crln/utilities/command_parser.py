@@ -7,6 +7,7 @@ import re
 from typing import NoReturn
 
 from nnunetv2_crln.errors import did_you_mean
+from nnunetv2_crln.utilities.argument_types import whole_number
 from nnunetv2_crln.utilities.cores import one_per_core
 
 
@@ -26,7 +27,7 @@ class CommandParser(argparse.ArgumentParser):
     def add_processes(self, purpose: str = "worker processes") -> None:
         """Add the flag ``-np``, by default 4 processes and at most one per core."""
         text = f"{purpose}; default: 4, at most one per core"
-        self.add_argument("-np", type=int, default=one_per_core(4), metavar="N", help=text)
+        self.add_argument("-np", type=whole_number(), default=one_per_core(4), metavar="N", help=text)
 
     def error(self, message: str) -> NoReturn:
         """Print the usage, the mistake and what was probably meant; exit with status 2."""

@@ -269,11 +269,12 @@ def test_unusable_labels_are_listed_and_nothing_is_left(make, source, capsys, da
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--num_labelled", "0"], "--num_labelled is 0, expected 1 to 6"),
+        (["--num_labelled", "0"], "argument --num_labelled: '0': expected a whole number, 1 or more"),
         (["--num_labelled", "7"], "--num_labelled is 7, expected 1 to 6"),
         (["--num_labelled", "6"], "none would be unlabelled"),
-        (["--num_labelled", "2", "--name", "../evil"], "is not a valid dataset name"),
-        (["--num_labelled", "2", "-o", "1000"], "not between 1 and 999"),
+        (["--num_labelled", "2", "--name", "../evil"], "argument --name: '../evil': expected a name"),
+        (["--num_labelled", "2", "--name", "my heart"], "is not a valid dataset name"),
+        (["--num_labelled", "2", "-o", "1000"], "argument -o: '1000': expected a whole number from 1 to 999"),
         (["--num_labelled", "2", "-o", "4"], "is not overwritten"),
         (["--num_labelled", "2", "-o", "4", "--name", "Other"], "already in use by Dataset004_Source"),
         (["--num_labelled", "2", "-d", "5"], "0 folders named Dataset005_"),

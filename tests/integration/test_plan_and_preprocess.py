@@ -243,7 +243,6 @@ def test_bad_case_is_reported_at_the_end(dataset, capsys):
         (["--num_parts", "2", "--part_id", "1"], "--part_id 1 needs --unlabelled_only"),
         (["--unlabelled_only", "--no_pp"], "nothing to do"),
         (["-c", "2d", "3d_fullres", "3d_lowres", "-np", "1", "2"], "-np has 2 numbers, -c has 3"),
-        (["-np", "0"], "give numbers above 0"),
         (["-overwrite_target_spacing", "1", "1"], "expected three numbers above 0"),
         (["-pl", "Planer"], "-pl Planer: nnU-Net has no such class"),
         (["-fpe", "Nothing"], "-fpe Nothing"),

@@ -9,6 +9,7 @@ from nnunetv2_crln.dataset_conversion.common.converter import Conversion, Target
 from nnunetv2_crln.dataset_conversion.common.search import Found
 from nnunetv2_crln.dataset_conversion.common.splits import Split, split_from_lists
 from nnunetv2_crln.dataset_conversion.common.summary import summarise
+from nnunetv2_crln.utilities.argument_types import plain_name, whole_number
 from nnunetv2_crln.utilities.command_parser import CommandParser
 from nnunetv2_crln.utilities.run_command import run
 
@@ -35,11 +36,13 @@ def build_parser(
     parser.add_argument(
         "-i", type=Path, nargs="+", required=True, metavar="FOLDER", help="folder(s) with the downloaded data"
     )
-    parser.add_argument("-d", type=int, default=dataset_id, metavar="ID", help="dataset number (default: %(default)s)")
-    parser.add_argument("--name", default=name, help="name after the number (default: %(default)s)")
+    parser.add_argument(
+        "-d", type=whole_number(1, 999), default=dataset_id, metavar="ID", help="dataset number (default: %(default)s)"
+    )
+    parser.add_argument("--name", type=plain_name, default=name, help="name after the number (default: %(default)s)")
     parser.add_argument(
         "--num_labelled",
-        type=int,
+        type=whole_number(),
         default=num_labelled,
         metavar="N",
         help=f"the first N training {counted} are labelled (default: %(default)s)",

@@ -65,10 +65,17 @@ def test_two_scans_of_one_name_are_a_fault(tmp_path):
     assert "several scans get this name" in scan.fault
 
 
+def test_a_file_that_would_be_two_channels_is_a_fault(tmp_path):
+    touch(tmp_path, "p/p_t1.nii.gz")
+    (scan,) = find_scans([tmp_path], 2, ["{case}_t1.nii.gz", "{case}/{case}_t1.nii.gz"])
+    assert scan.fault == "one file fits the patterns of several channels; correct --channels"
+
+
 @pytest.mark.parametrize(
     ("patterns", "text"),
     [
         (["{case}_t1.nii.gz"], "--channels has 1 pattern"),
+        (["{case}.nii.gz", "{case}.nii.gz"], "a pattern is given twice"),
         (["a.nii.gz", "{case}_b.nii.gz"], "{case} is missing"),
         (["{case}_x.nii.gz", "{case}_y.nii.gz"], "holds no image .* that fits"),
     ],
