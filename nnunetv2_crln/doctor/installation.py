@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nnunetv2_crln import __version__
 from nnunetv2_crln.doctor.finding import NOTE, OK, PROBLEM, WARNING, Finding, as_findings
-from nnunetv2_crln.raw_dataset.environment import similar_variable
+from nnunetv2_crln.raw_dataset.environment import folder_fault, similar_variable
 from nnunetv2_crln.utilities.cores import usable_cores
 
 PACKAGE = Path(__file__).parents[1]
@@ -164,6 +164,8 @@ def _folders() -> Iterator[Finding]:
                 f"not set{similar_variable(variable)}",
                 f"export {variable}=/path/to/folder   ({purpose})",
             )
+        elif fault := folder_fault(variable):
+            yield Finding(PROBLEM, variable, f"{value}: {fault[0]}", fault[1])
         elif not Path(value).is_dir():
             yield Finding(
                 PROBLEM,

@@ -84,3 +84,12 @@ def test_the_command_tells_problems_by_its_status(nnunet_folders, monkeypatch, c
     output = capsys.readouterr().out
     assert ("No problems found." in output) == fix
     assert ("→ export nnUNet_raw=" in output) != fix
+
+
+def test_folders_that_cannot_be_meant_are_problems(nnunet_folders, monkeypatch):
+    monkeypatch.setenv("nnUNet_results", "~/results")
+    monkeypatch.setenv("nnUNet_preprocessed", str(nnunet_folders.raw))
+    found = list(installation._folders())
+    assert [finding.state for finding in found] == ["problem"] * 3
+    assert "nnUNet_preprocessed is the same folder" in findings("nnUNet_raw", found)[0].found
+    assert "does not replace ~" in findings("nnUNet_results", found)[0].found
