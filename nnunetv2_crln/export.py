@@ -1,6 +1,5 @@
 """Export a trained model as a folder with which stock nnU-Net predicts."""
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -11,7 +10,7 @@ from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import CHECKPOINT_FINAL, CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training import variants
-from nnunetv2_crln.utilities.files import temporary_beside
+from nnunetv2_crln.utilities.growing_folder import growing_folder
 from nnunetv2_crln.utilities.json_files import read_users_json, write_json
 
 PACKAGE = "nnunetv2_crln"
@@ -51,17 +50,12 @@ def export_model(
         _refuse_own_network(plans, configuration)
     for configuration in plans["configurations"].values():
         configuration.pop(PLANS_BLOCK, None)
-    temporary = temporary_beside(output_folder)
-    try:
-        temporary.mkdir(parents=True)
+    with growing_folder(output_folder) as temporary:
         write_json(plans, temporary / "plans.json")
         write_json(dataset_json, temporary / "dataset.json")
         for fold, checkpoint in exported.items():
             (temporary / f"fold_{fold}").mkdir()
             checkpoints.save(checkpoint, temporary / f"fold_{fold}" / checkpoint_name, keep_previous=False)
-        temporary.rename(output_folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return output_folder
 
 

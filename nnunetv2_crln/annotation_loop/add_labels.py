@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nnunetv2_crln.annotation_loop.move_file import move_file
+from nnunetv2_crln.annotation_loop.move_file import move_file, remove_unfinished_files
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import (
     IMAGES_LABELLED,
@@ -56,7 +56,7 @@ from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.raw_dataset.readers import image_endings, reader_class_of
 from nnunetv2_crln.raw_dataset.unused import find_unused
 from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
-from nnunetv2_crln.utilities.files import finished_file
+from nnunetv2_crln.utilities.files import finished_file, remove_leftovers
 from nnunetv2_crln.utilities.json_files import read_json, read_users_json, write_json
 from nnunetv2_crln.utilities.locking import FolderLock
 from nnunetv2_crln.utilities.names import BUT_FOR_CASE, portable_key
@@ -139,6 +139,7 @@ def add_labels(
             if preprocess:
                 require_same_plans(entry)
         _check_what_will_be_updated(folders, data)
+        remove_unfinished_files(folders.raw)
         for label in new:
             _move(folders.raw, dataset_json["file_ending"], label)
         dataset_json = _count_again(folders)
@@ -348,6 +349,7 @@ def _update_preprocessed(
     labelled = find_labelled_cases(folders.raw, dataset_json)
     truths = folders.preprocessed / VALIDATION_LABELS
     if truths.is_dir():
+        remove_leftovers(truths)
         for case in cases:
             with finished_file(truths / Path(labelled[case]["label"]).name) as temporary:
                 shutil.copyfile(labelled[case]["label"], temporary)

@@ -13,7 +13,7 @@ from nnunetv2.imageio.base_reader_writer import BaseReaderWriter
 
 from nnunetv2_crln.annotation_loop.find_scans import Scan, find_scans, readable_endings
 from nnunetv2_crln.annotation_loop.known_images import known_images
-from nnunetv2_crln.annotation_loop.move_file import move_file
+from nnunetv2_crln.annotation_loop.move_file import move_file, remove_unfinished_files
 from nnunetv2_crln.annotation_loop.scan_admission import ADDED, PRESENT, REFUSED, ScanAdmission
 from nnunetv2_crln.dataset_conversion.common.dicom import read_series
 from nnunetv2_crln.dataset_conversion.common.image_files import read_image, write_image
@@ -127,6 +127,8 @@ def _place_scans(raw: Path, dataset_json: dict, options: AddOptions) -> Summary:
     summary = Summary(options.dry_run)
     staging = raw / INCOMING_FOLDER
     shutil.rmtree(staging, ignore_errors=True)
+    if not options.dry_run:
+        remove_unfinished_files(raw)
     try:
         for scan, reports, error in _staged(scans, staging, dataset_json, reader_class, options):
             outcome, reason = (REFUSED, error) if error else admission.decide(scan.name, reports)

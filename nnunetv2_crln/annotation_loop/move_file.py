@@ -7,7 +7,8 @@ import os
 import shutil
 from pathlib import Path
 
-from nnunetv2_crln.utilities.files import finished_file, temporary_beside
+from nnunetv2_crln.layout import IMAGES_LABELLED, IMAGES_UNLABELLED, LABELS_LABELLED
+from nnunetv2_crln.utilities.files import finished_file, remove_leftovers, temporary_beside
 
 
 def move_file(source: Path, target: Path) -> None:
@@ -38,6 +39,14 @@ def move_file(source: Path, target: Path) -> None:
         temporary.symlink_to(link)
         os.replace(temporary, target)
     source.unlink()
+
+
+def remove_unfinished_files(raw_dataset_folder: Path) -> None:
+    """Remove what a killed command left of files that it moved or wrote; the caller holds the lock of the dataset."""
+    folder = raw_dataset_folder
+    # The folders of images and labels may be links, which a search from above does not follow.
+    for place in (folder, *(folder / name for name in (IMAGES_LABELLED, LABELS_LABELLED, IMAGES_UNLABELLED))):
+        remove_leftovers(place)
 
 
 def _link_text(source: Path, target: Path) -> str:

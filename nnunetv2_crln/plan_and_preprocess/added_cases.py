@@ -22,7 +22,7 @@ from nnunetv2_crln.preprocessed_dataset.plans import plans_identifier, plans_in
 from nnunetv2_crln.raw_dataset.cases import number_of_channels
 from nnunetv2_crln.raw_dataset.classes import all_values
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
-from nnunetv2_crln.utilities.files import temporary_beside
+from nnunetv2_crln.utilities.files import leftovers_of, temporary_beside
 from nnunetv2_crln.utilities.json_files import read_json
 from nnunetv2_crln.utilities.parallel import run_all
 from nnunetv2_crln.utilities.print_warnings import print_warnings
@@ -134,6 +134,8 @@ def preprocess_added_labelled(
 ) -> None:
     """Preprocess some labelled cases as nnU-Net does, without touching the others.
 
+    The caller holds the lock of the folder, so that unfinished cases in it are those of a killed run: they are removed.
+
     Args:
         data: Folder for the preprocessed cases.
         cases: ``{"images": [...], "label": ...}`` by case identifier.
@@ -144,7 +146,10 @@ def preprocess_added_labelled(
     Raises:
         UserError: Cases could not be preprocessed or are unusable afterwards (reported after all others are done).
     """
-    temporary = temporary_beside(data.folder / "labelled")
+    target = data.folder / "labelled"
+    for leftover in leftovers_of(target):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary = temporary_beside(target)
     temporary.mkdir()
     tasks = {
         case: (case, files, data.folder, temporary, data.plans_manager.plans, data.configuration, dataset_json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import os
 import stat
@@ -56,6 +57,11 @@ def temporary_beside(path: Path) -> Path:
     """Return a new hidden name in the same folder, for what is renamed to ``path`` once it is finished."""
     # The file ending stays last, because SimpleITK derives the format from it.
     return path.with_name(f".{uuid.uuid4().hex[:8]}_{path.name}")
+
+
+def leftovers_of(path: Path) -> list[Path]:
+    """Return what has a name of :func:`temporary_beside` for this path, in use or left behind by a killed process."""
+    return sorted(path.parent.glob(f".{_HEX_DIGITS}_{glob.escape(path.name)}"))
 
 
 def remove_leftovers(folder: str | Path) -> list[str]:

@@ -105,6 +105,11 @@ class FolderLock:
             finally:
                 os.lseek(file, 0, os.SEEK_SET)
 
+    @property
+    def is_held(self) -> bool:
+        """Tell whether this object holds the lock; where a file system has no locks, it never does."""
+        return self._file is not None
+
     def release(self) -> None:
         """Release the lock; do nothing if it is not held."""
         if self._file is not None:

@@ -22,7 +22,7 @@ from nnunetv2_crln.raw_dataset.classes import absent_classes, all_values, class_
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.image_rules import turned
 from nnunetv2_crln.raw_dataset.readers import reader_class_of
-from nnunetv2_crln.utilities.files import temporary_beside
+from nnunetv2_crln.utilities.growing_folder import growing_folder
 from nnunetv2_crln.utilities.json_files import write_json
 from nnunetv2_crln.utilities.parallel import run_all
 
@@ -59,13 +59,8 @@ def write(plan: HidingPlan, copy: bool = False, processes: int = 1) -> tuple[lis
         UserError: Some cases cannot be used; all are listed, and nothing is left behind.
     """
     # The leading dot hides the growing folder from nnU-Net's search by number.
-    temporary = temporary_beside(plan.target)
-    try:
-        notes, warnings = _write_into(temporary, plan, copy, processes)
-        temporary.rename(plan.target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return notes, warnings
+    with growing_folder(plan.target) as temporary:
+        return _write_into(temporary, plan, copy, processes)
 
 
 def _write_into(folder: Path, plan: HidingPlan, copy: bool, processes: int) -> tuple[list[str], list[str]]:

@@ -1,6 +1,10 @@
 """Labels of unlabelled cases: what is refused before anything moves, and moves to another disk."""
 
+import multiprocessing
 import shutil
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -232,3 +236,29 @@ def test_a_damaged_record_of_the_unlabelled_cases_is_found_before_anything_moves
     with pytest.raises(UserError, match=r"data_unlabelled_info\.json.*again: COMMAND\. Nothing was changed"):
         add(labels, preprocess=False)
     assert contents(dataset) == before
+
+
+def copy_half_and_wait(labels, connection):
+    """Add labels until the first one is half copied, and wait to be killed."""
+
+    def copy(source, target):
+        target.write_bytes(b"half")
+        connection.send(str(target))
+        time.sleep(60)
+
+    add_labels_module.shutil.copyfile = copy
+    add(labels)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uses fork")
+def test_what_a_killed_run_left_is_removed(dataset, labels):
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=copy_half_and_wait, args=(labels, theirs))
+    process.start()
+    half = ours.recv()
+    process.kill()
+    process.join()
+    assert Path(half).is_file() and Path(half).name.startswith(".")
+    assert add(labels).cases == ["unl_000", "unl_001"]
+    assert not Path(half).exists()
