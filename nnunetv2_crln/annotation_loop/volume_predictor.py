@@ -21,6 +21,7 @@ from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_case
 from nnunetv2_crln.raw_dataset.cases import source_record
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.utilities.devices import available_device
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class VolumePredictor:
     def __init__(self, choice: ModelChoice) -> None:
         folds = _trained_folds(choice)
         self.model = folds[0].parent
-        self.device = _device(choice.device)
+        self.device = available_device(choice.device)
         predictor = nnUNetPredictor(
             tile_step_size=choice.step_size,
             use_mirroring=choice.mirroring,
@@ -189,12 +190,6 @@ def _trained_folds(choice: ModelChoice) -> list[Path]:
     # Fold "all" was trained on every case: averaging it with the others is meaningless.
     others = [fold for fold in chosen if fold.name != "fold_all"]
     return others or chosen
-
-
-def _device(name: str) -> torch.device:
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("-device cuda: no CUDA device is available. Use -device cpu, or mps on a Mac.")
-    return torch.device(name)
 
 
 def _configuration(model: Path) -> str:

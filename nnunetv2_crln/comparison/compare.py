@@ -47,6 +47,7 @@ from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.blocks import PAGE_MARK
 from nnunetv2_crln.reporting.report import build_report
 from nnunetv2_crln.training.locks import lock_data
+from nnunetv2_crln.utilities.devices import available_device
 from nnunetv2_crln.utilities.files import refuse_to_replace, write_text
 from nnunetv2_crln.utilities.json_files import read_json, write_json, write_json_with_nulls
 from nnunetv2_crln.utilities.locking import FolderLock
@@ -91,6 +92,7 @@ def compare(options: CompareOptions) -> str:
         lock_data(locks, data)
         if not all(run.is_finished for run in runs):
             require_labelled_data(data, plans_manager, options.configuration)
+            available_device(options.device)
         _train(runs, options, results)
         return _write_results(runs, options, folders, cases)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from nnunetv2_crln.evaluation.formatting import DASH, metric_with_sd, p_value
+from nnunetv2_crln.evaluation.formatting import DASH, NO_INTERVAL, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS
 
 SHOWN = ("Dice", "HD95_mm")
@@ -52,4 +52,5 @@ def _difference(test: Mapping, factor: float) -> str:
     if math.isnan(test["difference"]):
         return DASH
     low, high = test["ci_low"] * factor, test["ci_high"] * factor
-    return f"{test['difference'] * factor:+.2f} [{low:+.2f}, {high:+.2f}], {p_value(test['p_value'])}"
+    interval = NO_INTERVAL if math.isnan(low) else f"{low:+.2f}, {high:+.2f}"
+    return f"{test['difference'] * factor:+.2f} [{interval}], {p_value(test['p_value'])}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nnunetv2_crln.doctor.finding import NOTE, OK, PROBLEM, WARNING, Finding, as_findings
-from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import dataset_number, unlabelled_folder
 
 if TYPE_CHECKING:
@@ -144,8 +144,29 @@ def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]
     for configuration in manager.available_configurations:
         if not is_second_stage(plans, configuration):
             yield _configuration(folders.preprocessed, manager, configuration, name)
+            yield from _damaged_files(folders.preprocessed, manager, configuration, name)
             for text in unprocessed_labelled(folders, manager, [configuration]):
                 yield Finding(PROBLEM, f"{name} {configuration}", text)
+
+
+def _damaged_files(folder: Path, manager: Any, configuration: str, plans: str) -> Iterator[Finding]:
+    """Find files that a full disk or an interrupted copy has truncated, which would end a training."""
+    from nnunetv2_crln.preprocessed_dataset.case_files import damaged_cases
+    from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
+
+    labelled = folder / manager.get_configuration(configuration).data_identifier
+    for place, command in (
+        (labelled, preprocess_labelled_command),
+        (unlabelled_folder(folder, labelled.name), preprocess_unlabelled_command),
+    ):
+        if damaged := damaged_cases(place):
+            again = command(manager.dataset_name, [configuration], plans)
+            yield Finding(
+                PROBLEM,
+                f"{plans} {configuration}",
+                f"{len(damaged)} case(s) with a damaged or missing file in {place}: {listing(damaged)}",
+                f"Remove the files of these cases, then run: {again}",
+            )
 
 
 def _configuration(folder: Path, manager: Any, configuration: str, plans: str) -> Finding:

@@ -38,6 +38,10 @@ def metric_with_sd(metric: Metric, values: Mapping, unknown: str = DASH) -> str:
     return f"{metric_value(metric, values['mean'], unknown)} ± {metric_value(metric, values['sd'], unknown)}"
 
 
+NO_INTERVAL = "not available"
+"""Text in the place of an interval that needs more cases."""
+
+
 def p_value(value: float, unknown: str = DASH) -> str:
     """Format a p value; one that would be rounded to zero is given as a bound.
 

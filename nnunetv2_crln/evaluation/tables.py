@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 
 from nnunetv2_crln.errors import listing
-from nnunetv2_crln.evaluation.formatting import metric_value, metric_with_sd, p_value
+from nnunetv2_crln.evaluation.formatting import NO_INTERVAL, metric_value, metric_with_sd, p_value
 from nnunetv2_crln.evaluation.metrics import METRICS, Metric
 from nnunetv2_crln.utilities.files import csv_text
 
@@ -89,6 +89,8 @@ def _mean_with_spread(metric: Metric, values: Mapping, count_nan: bool = False) 
 
 
 def _interval(metric: Metric, values: Mapping) -> str:
+    if math.isnan(values["ci_low"]):
+        return NO_INTERVAL
     low, high = (metric_value(metric, values[key], ASCII_DASH) for key in ("ci_low", "ci_high"))
     return f"{low} to {high}"
 

@@ -93,6 +93,23 @@ def case_record(folder: str | Path, case: str, names: Container[str] | None = No
         return None
 
 
+def damaged_cases(folder: Path) -> list[str]:
+    """Return the preprocessed cases in a folder of which a file cannot be opened; voxels are not read.
+
+    Truncated files are among them, because the end of a file holds the directory of its parts.
+    """
+    cases = nnUNetDatasetBlosc2.get_identifiers(str(folder)) if folder.is_dir() else []
+    return [case for case in sorted(cases) if not _opens(folder, case)]
+
+
+def _opens(folder: Path, case: str) -> bool:
+    try:
+        nnUNetDatasetBlosc2(str(folder), [case]).load_case(case)
+    except Exception:  # blosc2 and pickle raise errors of many kinds
+        return False
+    return True
+
+
 def is_done(folder: Path, case: str, key: str, files: dict[str, list[int]]) -> bool:
     """Check whether a case is complete and was made under these plans from these files.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.raw_dataset.classes import class_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
+from nnunetv2_crln.raw_dataset.readers import image_endings
 
 _FROM_VERSION_1 = (
     " It looks like a dataset.json of nnU-Net version 1: nnUNetv2_convert_old_nnUNet_dataset converts such a dataset, "
@@ -52,8 +53,19 @@ def _check_dataset_json(path: Path, dataset_json: dict) -> None:
     for key, (valid, text) in expected.items():
         if not valid:
             raise UserError(f"{path}: {key!r} is {dataset_json[key]!r}; expected {text}. Correct that entry.")
+    _check_ending(path, dataset_json["file_ending"])
     _check_regions(path, dataset_json)
     _check_listed_cases(path, dataset_json.get("dataset", {}))
+
+
+def _check_ending(path: Path, ending: str) -> None:
+    """Refuse half of an ending, such as ".gz": the rest would be taken for a part of the case names."""
+    known = sorted(known for known in image_endings() if known.endswith(ending))
+    if known and ending not in known:
+        raise UserError(
+            f"{path}: 'file_ending' is {ending!r}, which is only the last part of {' or '.join(map(repr, known))}. "
+            "Write the whole ending."
+        )
 
 
 def _check_listed_cases(path: Path, listed: object) -> None:

@@ -21,7 +21,7 @@ from nnunetv2_crln.raw_dataset.image_rules import (
     share_a_grid,
     share_directions,
 )
-from nnunetv2_crln.raw_dataset.survey import Survey, short_name
+from nnunetv2_crln.raw_dataset.survey import ChannelReport, Survey, short_name
 from nnunetv2_crln.utilities.nifti import find_header_fault
 
 
@@ -89,10 +89,29 @@ def _broken_voxels(survey: Survey) -> Iterator[str]:
     miscounted = [name for name, count in counts.items() if count != survey.channels]
     if miscounted:
         found = Counter(counts[name] for name in miscounted).most_common(1)[0][0]
+        several = [r for name in miscounted for r in survey.reports[name] if r.shape[0] > 1]
         yield (
             f"{len(miscounted)} case(s) with another number of channels (mostly {found}) than the {survey.channels} of "
-            f"dataset.json: {listing(miscounted)}. Split time series and multi-channel files: one 3D file per channel."
+            f"dataset.json: {listing(miscounted)}. "
+            f"{_how_to_split(several[0]) if several else 'Add the missing files, or correct dataset.json.'}"
         )
+
+
+def _how_to_split(report: ChannelReport) -> str:
+    """Say what to do with a file that holds several channels."""
+    name, number = short_name(report), report.shape[0]
+    if name.lower().endswith((".png", ".bmp")):
+        if number == 4:
+            return (
+                f"{name} has transparency (RGBA, 4 channels), which other programs hide: save such images without it, "
+                "for example with ImageMagick: mogrify -alpha off FILES."
+            )
+        return f"{name} is a colour image: name its {number} channels in dataset.json, or convert such images to grey."
+    return (
+        f"{name} is a 4D image ({' × '.join(map(str, report.shape))}), expected a 3D one with one value per voxel. "
+        "Split time series and multi-channel files into one 3D file per channel, CASE_0000 and so on, for example with "
+        "nibabel.four_to_three."
+    )
 
 
 def _broken_geometry(survey: Survey) -> Iterator[str]:

@@ -239,3 +239,9 @@ def test_its_own_files_are_replaced(tmp_path):
     write_json({"plans 2d cpu": {"crln": {"seconds": 1.0, "steps": 2}}}, tmp_path / "measured_steps.json")
     (tmp_path / "report_crln.html").write_text(render_page("title", "", [], [], []))
     compare._refuse_files_of_others(options(output=tmp_path))
+
+
+def test_one_case_has_no_interval():
+    base, other = evaluation([0.5]), evaluation([0.6])
+    table = comparison_table({"supervised": base, "crln": other}, {"crln": compare_evaluations(other, base)})
+    assert "+10.00 [not available]" in table and "nan" not in table.lower()

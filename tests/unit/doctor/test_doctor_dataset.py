@@ -1,6 +1,7 @@
 """The doctor's findings on a dataset."""
 
 import json
+import pickle
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 
 from nnunetv2_crln.doctor import dataset as dataset_checks
-from nnunetv2_crln.doctor.dataset import _domain_shift, _split, examine_dataset
+from nnunetv2_crln.doctor.dataset import _damaged_files, _domain_shift, _split, examine_dataset
 from nnunetv2_crln.doctor.finding import OK, PROBLEM, WARNING, Finding
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.preprocessed_dataset import labelled_status
@@ -140,3 +141,28 @@ def test_a_fold_that_validates_on_its_training_cases_is_named(make_dataset, nnun
     (nnunet_folders.preprocessed / name / "splits_final.json").write_text(json.dumps(split))
     (finding,) = _split(find_dataset(999), 1)
     assert finding.state == WARNING and "fold 0, has 1 case(s) both in 'train' and in 'val': lab_001." in finding.found
+
+
+@pytest.mark.parametrize("kept", [0, 20, -1])
+@pytest.mark.parametrize("name", ["b.b2nd", "b_seg.b2nd", "b.pkl"])
+@pytest.mark.parametrize("place", ["nnUNetPlans_2d", "nnUNetPlans_2d_unlabelled"])
+def test_truncated_preprocessed_files_are_found(tmp_path, place, name, kept):
+    class Plans:
+        dataset_name = "Dataset999_Synthetic"
+
+        def get_configuration(self, _):
+            return SimpleNamespace(data_identifier="nnUNetPlans_2d")
+
+    array = np.random.default_rng(0).normal(size=(1, 8, 16, 16)).astype(np.float32)
+    for folder in ("nnUNetPlans_2d", "nnUNetPlans_2d_unlabelled"):
+        (tmp_path / folder).mkdir()
+        for case in ("a", "b"):
+            nnUNetDatasetBlosc2.save_case(array, array.astype(np.int16), {}, str(tmp_path / folder / case))
+    dump = pickle.dumps({"spacing": [1.0] * 50})
+    (tmp_path / place / "b.pkl").write_bytes(dump)
+    assert not list(_damaged_files(tmp_path, Plans(), "2d", "nnUNetPlans"))
+    file = tmp_path / place / name
+    file.write_bytes(file.read_bytes()[:kept])
+    (finding,) = _damaged_files(tmp_path, Plans(), "2d", "nnUNetPlans")
+    assert finding.state == PROBLEM and f"file in {tmp_path / place}: b" in finding.found
+    assert ("--unlabelled_only" in finding.fix) == place.endswith("unlabelled")

@@ -1,5 +1,6 @@
 """Images of a raw dataset: every complaint, and what its message says."""
 
+import json
 import re
 import shutil
 
@@ -49,9 +50,13 @@ def nan(array):
         (lambda file: write_image(np.ones((9, 9), np.float32), file, (1, 1)), "2D image.* all labelled ones are 3D"),
         (lambda file: write_vectors(file, vector=True), r"number of channels \(mostly 9\) than the 1 of"),
         (lambda file: write_vectors(file, vector=False), r"number of channels \(mostly 2\) than the 1 of"),
+        (
+            lambda file: write_vectors(file, vector=False),
+            r"imagesUl/\S+ is a 4D image \(2 × 9 × 9 × 9\), expected a 3D .*one 3D file per channel.*four_to_three",
+        ),
         (lambda file: change(file, spacing=(0.001,) * 3), r"10 times off .*1 × 1 × 1 mm.*0\.001 × 0\.001"),
     ],
-    ids=["unreadable", "truncated", "2d", "vectors", "4d", "metres"],
+    ids=["unreadable", "truncated", "2d", "vectors", "4d", "4d to split", "metres"],
 )
 def test_broken_unlabelled_image(make_dataset, damage, message):
     folder = make_dataset()
@@ -132,3 +137,20 @@ def test_a_label_among_the_images_is_a_warning(make_dataset):
     shutil.copy(folder / "labelsUl" / "unl_001.nii.gz", folder / "imagesUl" / "unl_001_0000.nii.gz")
     (warning,) = verify_images(folder, show_progress=False)
     assert "few different values" in warning and "imagesUl/unl_001. Remove them" in warning
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((8, 8, 4), r"imagesTr/a_0000\.png has transparency \(RGBA, 4 channels\).*mogrify -alpha off"),
+        ((8, 8, 3), r"imagesTr/a_0000\.png is a colour image: name its 3 channels"),
+    ],
+)
+def test_colours_and_transparency_of_pictures(tmp_path, shape, message):
+    content = {"channel_names": {"0": "photo"}, "labels": {"background": 0, "a": 1}, "file_ending": ".png"}
+    (tmp_path / "imagesTr").mkdir()
+    (tmp_path / "dataset.json").write_text(json.dumps({**content, "numTraining": 1}))
+    picture = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 255, shape).astype(np.uint8), isVector=True)
+    sitk.WriteImage(picture, str(tmp_path / "imagesTr" / "a_0000.png"))
+    with pytest.raises(UserError, match=message):
+        verify_images(tmp_path, show_progress=False)

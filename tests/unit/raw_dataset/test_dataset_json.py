@@ -22,6 +22,7 @@ def edit(folder, **changes):
         ({"numTraining": None, "labels": None}, "has no labels, numTraining"),
         ({"numTraining": "3"}, "'numTraining' is '3'; expected the number of labelled cases"),
         ({"numTraining": True}, "'numTraining' is True"),
+        ({"file_ending": ".gz"}, r"'file_ending' is '\.gz', which is only the last part of '\.nii\.gz'.*whole ending"),
         ({"file_ending": "nii.gz"}, "'file_ending' is 'nii.gz'.*leading dot"),
         ({"channel_names": {"MRI": 0}}, "'channel_names' is .*numbers to names"),
         ({"channel_names": ["MRI"]}, "'channel_names' is"),
