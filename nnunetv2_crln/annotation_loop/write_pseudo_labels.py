@@ -33,6 +33,7 @@ from nnunetv2_crln.preprocessed_dataset.splits import read_splits, usual_split
 from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_cases_without_images
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
+from nnunetv2_crln.raw_dataset.check_dataset_json import refuse_changed_labels
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.folders import dataset_folder_name, raw_root, refuse_other_names
@@ -125,8 +126,10 @@ def write_dataset(
         What was written. It appears as a whole or not at all.
 
     Raises:
-        UserError: Images are missing, no case passes, or another run writes the folder.
+        UserError: dataset.json has other labels than the model, images are missing, no case passes, or another run
+            writes the folder.
     """
+    refuse_changed_labels(predictor.folders.raw, predictor.dataset_json, predictor.model / "dataset.json")
     refuse_cases_without_images(predictor.folders, predictor.cases, predictor.plans_manager, predictor.configuration)
     # The leading dot hides the growing folder from nnU-Net's search by number.
     building = target.with_name(f".{target.name}_building")

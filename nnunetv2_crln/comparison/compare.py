@@ -40,6 +40,7 @@ from nnunetv2_crln.preprocessed_dataset.plans import check_plans, read_checked_p
 from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_cases_without_images, unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
+from nnunetv2_crln.raw_dataset.check_dataset_json import refuse_changed_labels
 from nnunetv2_crln.raw_dataset.companions import with_companions
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.environment import required_folder
@@ -86,7 +87,7 @@ def compare(options: CompareOptions) -> str:
         lock = locks.enter_context(FolderLock(options.output / COMPARISON_LOCK))
         lock.acquire(f"Another comparison writes into {options.output}. Wait until it ends, or choose another -o.")
         plans_manager = PlansManager(read_checked_plans(folders.preprocessed / f"{options.plans_name}.json"))
-        _refuse_recipes_without_images(runs, options, folders, plans_manager)
+        _refuse_recipes_that_cannot_be_written(runs, options, folders, plans_manager)
         # nnU-Net's own trainer, which a method may use, takes no lock.
         data = labelled_folder(folders.preprocessed, plans_manager, options.configuration)
         lock_data(locks, data)
@@ -134,11 +135,13 @@ def _plans_to_train_with(folders: DatasetFolders, options: CompareOptions) -> st
     return name
 
 
-def _refuse_recipes_without_images(
+def _refuse_recipes_that_cannot_be_written(
     runs: list[Training], options: CompareOptions, folders: DatasetFolders, plans_manager: PlansManager
 ) -> None:
     """Find out before the trainings whether the dataset of a recipe can be written after them."""
     if any(run.method == RECIPE and not run.is_finished for run in runs):
+        trained = folders.preprocessed / "dataset.json"
+        refuse_changed_labels(folders.raw, read_dataset_json(trained), trained)
         _, cases = unlabelled_cases_of(folders, plans_manager, options.configuration)
         refuse_cases_without_images(folders, cases, plans_manager, options.configuration)
 

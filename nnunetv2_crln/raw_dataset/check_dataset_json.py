@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.raw_dataset.classes import class_values
+from nnunetv2_crln.raw_dataset.classes import changed_labels, class_values
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
 from nnunetv2_crln.raw_dataset.readers import image_endings
 
@@ -32,6 +32,30 @@ def read_checked_dataset_json(raw_dataset_folder: str | Path) -> dict:
     dataset_json = read_dataset_json(path)
     _check_dataset_json(path, dataset_json)
     return dataset_json
+
+
+def refuse_changed_labels(raw_dataset_folder: str | Path, former: dict, former_file: str | Path) -> None:
+    """Check that labels of the raw dataset mean the same, and have the same format, as when a model was trained.
+
+    Args:
+        raw_dataset_folder: ``nnUNet_raw/DatasetXXX_Name``.
+        former: Content of the dataset.json that the model is trained with.
+        former_file: Path of that file, for the message.
+
+    Raises:
+        UserError: They differ; the message names the entries.
+    """
+    path = Path(raw_dataset_folder) / "dataset.json"
+    present = read_checked_dataset_json(path.parent)
+    changes = changed_labels(former, present)
+    if former["file_ending"] != present["file_ending"]:
+        changes.append(f"file_ending: {former['file_ending']} → {present['file_ending']}")
+    if changes:
+        raise UserError(
+            f"{path} has changed since the model was made whose dataset.json is {former_file}: {listing(changes)}. "
+            "Labels by hand and labels by the model would not fit together. Change it back, or plan, preprocess and "
+            "train again with the present one."
+        )
 
 
 def _check_dataset_json(path: Path, dataset_json: dict) -> None:

@@ -72,6 +72,39 @@ def absent_classes(dataset_json: Mapping[str, Any], found: Collection[int]) -> l
     return [name for name, values in class_values(dataset_json).items() if not set(values) & set(found)]
 
 
+def changed_labels(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Describe how the labels of a dataset.json differ from those of a former one.
+
+    Args:
+        before: Content of the former dataset.json.
+        now: Content of the present one.
+
+    Returns:
+        Old and new value of each entry that differs; empty if a label means the same in both.
+
+    Example:
+        >>> changed_labels({"labels": {"background": 0, "a": 1}}, {"labels": {"background": 0, "a": [1], "b": 2}})
+        ['b: none → 2']
+    """
+    old, new = ({name: _as_tuple(entry) for name, entry in each["labels"].items()} for each in (before, now))
+    changes = [
+        f"{name}: {_in_words(old.get(name))} → {_in_words(new.get(name))}"
+        for name in dict.fromkeys([*old, *new])
+        if old.get(name) != new.get(name)
+    ]
+    # Regions are heads of a network in the order of their names, and overwrite each other in that of their values.
+    if any(len(values) > 1 for values in old.values()) and not changes and list(old) != list(new):
+        changes.append(f"order of the regions: {', '.join(old)} → {', '.join(new)}")
+    orders = [each.get("regions_class_order") for each in (before, now)]
+    if orders[0] != orders[1]:
+        changes.append(f"regions_class_order: {' → '.join(_in_words(order) for order in orders)}")
+    return changes
+
+
+def _in_words(values: Collection[int] | None) -> str:
+    return "none" if values is None else ", ".join(map(str, values))
+
+
 def foreground_names(dataset_json: Mapping[str, Any], label_manager: Any) -> list[str]:
     """Return the names of the classes, or of the regions, in the order of the foreground heads of a network.
 

@@ -138,6 +138,31 @@ def test_images_that_are_gone_are_named_before_anything_is_predicted(tiff_datase
     assert [path.name for path in tiff_dataset.parent.iterdir()] == [tiff_dataset.name]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"labels": {"background": 0, "a": 2}}, r"a: 1 → 2\. .*train again"),
+        ({"labels": {"background": 0, "a": 1, "b": 2}}, "b: none → 2"),
+        ({"labels": {"background": 0, "a": 1, "ignore": 2}}, "ignore: none → 2"),
+        ({"file_ending": ".nrrd"}, r"file_ending: \.tif → \.nrrd"),
+    ],
+)
+def test_another_dataset_json_than_that_of_the_model_is_refused(tiff_dataset, monkeypatch, changes, message):
+    trained = json.loads((tiff_dataset / "dataset.json").read_text(encoding="utf-8"))
+    (tiff_dataset / "dataset.json").write_text(json.dumps({**trained, **changes}))
+
+    class FormerPredictor(KnowingPredictor):
+        def __init__(self, choice):
+            super().__init__(choice)
+            self.dataset_json = trained
+
+    monkeypatch.setattr(writing, "VolumePredictor", FormerPredictor)
+    monkeypatch.setattr(FormerPredictor, "__call__", lambda *_: pytest.fail("predicted"))
+    with pytest.raises(UserError, match=message):
+        write_pseudo_labels(ModelChoice(tiff_dataset), 6, Gate(keep=1), show_progress=False)
+    assert [path.name for path in tiff_dataset.parent.iterdir()] == [tiff_dataset.name]
+
+
 def test_a_long_number_is_no_part_of_the_new_name(tiff_dataset, monkeypatch):
     monkeypatch.setattr(writing, "VolumePredictor", KnowingPredictor)
     source = tiff_dataset.rename(tiff_dataset.with_name("Dataset1042_Heart"))

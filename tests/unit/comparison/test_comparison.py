@@ -135,15 +135,29 @@ def test_the_cost_counts_trainings_and_places():
 
 
 @pytest.mark.parametrize("methods", [("supervised", "recipe"), ("supervised", "crln")])
-def test_a_recipe_whose_images_are_gone_is_refused_before_the_trainings(make_dataset, monkeypatch, methods):
-    make_dataset(dataset_id=104)
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ({}, r"lacks the images of 1 preprocessed case\(s\): gone\."),
+        ({"class_2": 3}, r"class_2: 3 → 2\. .* Change it back"),
+    ],
+)
+def test_a_recipe_that_cannot_be_written_is_refused_before_the_trainings(
+    make_dataset, monkeypatch, methods, labels, message
+):
+    raw = make_dataset(dataset_id=104)
+    folders = find_dataset(104)
+    trained = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
+    trained["labels"] |= labels
+    folders.preprocessed.mkdir()
+    write_json(trained, folders.preprocessed / "dataset.json")
     cases = ["unl_000", "gone"]
     monkeypatch.setattr(compare, "unlabelled_cases_of", lambda *_: (Path("data"), cases))
     chosen = options(methods=methods)
-    arguments = trainings(chosen, Path("results")), chosen, find_dataset(104), SimpleNamespace(plans={})
-    refused = pytest.raises(UserError, match=r"lacks the images of 1 preprocessed case\(s\): gone\.")
+    arguments = trainings(chosen, Path("results")), chosen, folders, SimpleNamespace(plans={})
+    refused = pytest.raises(UserError, match=message)
     with refused if "recipe" in methods else contextlib.nullcontext():
-        compare._refuse_recipes_without_images(*arguments)
+        compare._refuse_recipes_that_cannot_be_written(*arguments)
 
 
 STEP = {"seconds": 0.1, "memory_gib": 1.0, "steps": 10.0}

@@ -7,6 +7,7 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.raw_dataset.classes import (
     absent_classes,
     all_values,
+    changed_labels,
     class_values,
     foreground_names,
     label_definition,
@@ -55,6 +56,37 @@ def test_names_follow_the_values_that_are_written():
 def test_a_region_is_absent_if_none_of_its_values_occurs():
     assert absent_classes({"labels": REGIONS}, [0, 1]) == ["core", "rim"]
     assert absent_classes({"labels": CLASSES}, [0, 1, 2]) == []
+
+
+@pytest.mark.parametrize("labels", [CLASSES, SHUFFLED, REGIONS])
+def test_labels_written_in_another_form_have_not_changed(labels):
+    as_lists = {name: entry if isinstance(entry, list) else [entry] for name, entry in labels.items()}
+    assert changed_labels({"labels": labels}, {"labels": as_lists}) == []
+
+
+def test_the_order_of_classes_is_no_change():
+    assert changed_labels({"labels": CLASSES}, {"labels": dict(reversed(CLASSES.items()))}) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "change"),
+    [
+        (CLASSES, {**CLASSES, "spleen": 3}, "spleen: 2 → 3"),
+        (CLASSES, {**CLASSES, "kidney": 3}, "kidney: none → 3"),
+        (CLASSES, {**CLASSES, "ignore": 3}, "ignore: none → 3"),
+        (SHUFFLED, {**SHUFFLED, "ignore": 4}, "ignore: 3 → 4"),
+        (REGIONS, {**REGIONS, "core": [2, 3]}, "core: 2 → 2, 3"),
+        ({"background": 0, "a": [1, 2], "b": 2}, {"background": 0, "b": 2, "a": [1, 2]}, "order of the regions"),
+    ],
+)
+def test_changed_labels_are_named(before, now, change):
+    (found,) = changed_labels({"labels": before}, {"labels": now})
+    assert found.startswith(change)
+
+
+def test_regions_that_are_written_otherwise_have_changed():
+    before, now = ({"labels": TUMOURS, "regions_class_order": order} for order in ([1, 2, 3], [1, 3, 2]))
+    assert changed_labels(before, now) == ["regions_class_order: 1, 2, 3 → 1, 3, 2"]
 
 
 def test_labels():
