@@ -17,6 +17,7 @@ from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePr
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import RANKING_LOCK
 from nnunetv2_crln.reporting.blocks import PAGE_MARK
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_changed_images
 from nnunetv2_crln.reporting.ranking_page import RankedScan, build_ranking_page
 from nnunetv2_crln.reporting.style import save_figure
 from nnunetv2_crln.reporting.thumbnail import DPI, draw_thumbnail
@@ -59,13 +60,14 @@ def rank_unlabelled(choice: ModelChoice, output: Path, show_progress: bool = Tru
         The ranking.
 
     Raises:
-        UserError: Bad input, or another run is writing the same ranking.
+        UserError: Bad input, images are missing or were replaced, or another run is writing the same ranking.
     """
     if output.suffix != ".csv" or output.is_dir():
         raise UserError(f"-o {output}: expected the name of a file ending in .csv, such as {output / 'ranking.csv'}.")
     files = RankingFiles(output)
     _refuse_files_of_others(files)
     predictor = VolumePredictor(choice)
+    refuse_changed_images(predictor.folders, predictor.status, predictor.plans_manager, predictor.configuration)
     files.cases.mkdir(parents=True, exist_ok=True)
     with FolderLock(files.cases / RANKING_LOCK) as lock:
         lock.acquire(f"Another run is writing {output}. Wait until it ends, or choose another file with -o.")

@@ -108,7 +108,8 @@ class VolumePredictor:
         self.folders: DatasetFolders = find_dataset(int(dataset_number(self.plans_manager.dataset_name)))
         read_checked_dataset_json(self.folders.raw)  # what is written at the end depends on it
         self.configuration = _configuration(self.model)
-        folder, self.cases = unlabelled_cases_of(self.folders, self.plans_manager, self.configuration)
+        folder, self.status = unlabelled_cases_of(self.folders, self.plans_manager, self.configuration)
+        self.cases = self.status.ready
         self._dataset = nnUNetDatasetBlosc2(str(folder), self.cases)
         self._folder = folder
         self.made_from = {

@@ -30,7 +30,7 @@ from nnunetv2_crln.layout import (
 )
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES
 from nnunetv2_crln.preprocessed_dataset.splits import read_splits, usual_split
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_cases_without_images
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_changed_images
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
 from nnunetv2_crln.raw_dataset.check_dataset_json import refuse_changed_labels
@@ -126,11 +126,11 @@ def write_dataset(
         What was written. It appears as a whole or not at all.
 
     Raises:
-        UserError: dataset.json has other labels than the model, images are missing, no case passes, or another run
-            writes the folder.
+        UserError: dataset.json has other labels than the model, images are missing or were replaced, no case passes,
+            or another run writes the folder.
     """
     refuse_changed_labels(predictor.folders.raw, predictor.dataset_json, predictor.model / "dataset.json")
-    refuse_cases_without_images(predictor.folders, predictor.cases, predictor.plans_manager, predictor.configuration)
+    refuse_changed_images(predictor.folders, predictor.status, predictor.plans_manager, predictor.configuration)
     # The leading dot hides the growing folder from nnU-Net's search by number.
     building = target.with_name(f".{target.name}_building")
     building.mkdir(parents=True, exist_ok=True)

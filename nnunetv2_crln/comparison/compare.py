@@ -37,7 +37,7 @@ from nnunetv2_crln.layout import (
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
 from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
 from nnunetv2_crln.preprocessed_dataset.plans import check_plans, read_checked_plans
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_cases_without_images, unlabelled_cases_of
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_changed_images, unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.check_dataset_json import refuse_changed_labels
@@ -142,8 +142,8 @@ def _refuse_recipes_that_cannot_be_written(
     if any(run.method == RECIPE and not run.is_finished for run in runs):
         trained = folders.preprocessed / "dataset.json"
         refuse_changed_labels(folders.raw, read_dataset_json(trained), trained)
-        _, cases = unlabelled_cases_of(folders, plans_manager, options.configuration)
-        refuse_cases_without_images(folders, cases, plans_manager, options.configuration)
+        _, status = unlabelled_cases_of(folders, plans_manager, options.configuration)
+        refuse_changed_images(folders, status, plans_manager, options.configuration)
 
 
 # --- training ---------------------------------------------------------------------------------------------------------

@@ -139,13 +139,15 @@ def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]
 
     from nnunetv2_crln.preprocessed_dataset.labelled_status import unprocessed_labelled
     from nnunetv2_crln.preprocessed_dataset.plans import is_second_stage
+    from nnunetv2_crln.preprocessed_dataset.unlabelled_status import changes_since_preprocessing
 
     manager = PlansManager(plans)
     for configuration in manager.available_configurations:
         if not is_second_stage(plans, configuration):
             yield _configuration(folders.preprocessed, manager, configuration, name)
             yield from _damaged_files(folders.preprocessed, manager, configuration, name)
-            for text in unprocessed_labelled(folders, manager, [configuration]):
+            texts = unprocessed_labelled(folders, manager, [configuration])
+            for text in [*texts, *changes_since_preprocessing(folders, manager, configuration)]:
                 yield Finding(PROBLEM, f"{name} {configuration}", text)
 
 

@@ -1,11 +1,10 @@
-"""Find out which unlabelled cases are preprocessed for a configuration, without the raw data."""
+"""Find out which unlabelled cases are preprocessed for a configuration, and whether imagesUl has changed since then."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
@@ -15,24 +14,53 @@ from nnunetv2_crln.layout import IMAGES_UNLABELLED, unlabelled_folder, unlabelle
 from nnunetv2_crln.preprocessed_dataset.case_files import case_record
 from nnunetv2_crln.preprocessed_dataset.commands import unlabelled_command
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
-from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases
+from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, source_record
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.utilities.json_files import read_json
+from nnunetv2_crln.utilities.print_warnings import print_warnings
 
 
 @dataclass(frozen=True)
 class UnlabelledStatus:
-    """State of a folder of preprocessed unlabelled cases, by case identifier."""
+    """State of a folder of preprocessed unlabelled cases, by case identifier.
+
+    Attributes:
+        ready: Cases that are complete and match the plans.
+        stale: Cases made under other plans.
+        missing: Cases that are not preprocessed (yet).
+        made_from: Record of the image files that each ready case was made from, by ``source_record``.
+    """
 
     ready: list[str]
     stale: list[str]
     missing: list[str]
+    made_from: dict[str, dict] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageChanges:
+    """Texts on what has changed in imagesUl since its cases were preprocessed, with the way out; empty if nothing has.
+
+    Attributes:
+        added: Cases that came in.
+        gone: Preprocessed cases without images.
+        replaced: Preprocessed cases whose image files are others now.
+    """
+
+    added: str = ""
+    gone: str = ""
+    replaced: str = ""
+
+    @property
+    def texts(self) -> list[str]:
+        """All texts that are not empty."""
+        return [text for text in (self.added, self.gone, self.replaced) if text]
 
 
 def unlabelled_status(
     preprocessed_dataset_folder: str | Path, plans_manager: PlansManager, configuration: str
 ) -> UnlabelledStatus:
-    """Find out which unlabelled cases are ready for training.
+    """Find out which unlabelled cases are ready for training, without the raw data.
 
     Args:
         preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
@@ -58,38 +86,101 @@ def unlabelled_status(
     # Open many files at a time: there may be thousands of small ones on a network drive.
     with ThreadPoolExecutor() as pool:
         records = dict(zip(cases, pool.map(lambda case: case_record(folder, case, names), cases), strict=True))
+    ready = [case for case, record in records.items() if record and record["plan_key"] == key]
     return UnlabelledStatus(
-        ready=[case for case, record in records.items() if record and record["plan_key"] == key],
+        ready=ready,
         stale=[case for case, record in records.items() if record and record["plan_key"] != key],
         missing=[case for case, record in records.items() if not record],
+        made_from={case: record.get("files", {}) for case in ready if (record := records[case])},
     )
 
 
-def refuse_cases_without_images(
-    folders: DatasetFolders, cases: Iterable[str], plans_manager: PlansManager, configuration: str
-) -> None:
-    """Check that imagesUl still holds the images of preprocessed cases.
+def image_changes(
+    folders: DatasetFolders, status: UnlabelledStatus, plans_manager: PlansManager, configuration: str
+) -> ImageChanges:
+    """Compare imagesUl with what is preprocessed of it.
 
     Args:
         folders: Folders of the dataset.
-        cases: Preprocessed unlabelled cases.
+        status: Result of :func:`unlabelled_status`.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        What has changed.
+
+    Raises:
+        UserError: dataset.json of the raw dataset is missing or damaged.
+    """
+    images, present = folders.raw / IMAGES_UNLABELLED, find_unlabelled_cases(folders.raw)
+    preprocessed = {*status.ready, *status.stale}
+    kept = [case for case in status.ready if case in present]
+    with ThreadPoolExecutor() as pool:
+        records = dict(zip(kept, pool.map(lambda case: source_record(present[case]), kept), strict=True))
+    added, gone = sorted(set(present) - preprocessed - set(status.missing)), sorted(preprocessed - set(present))
+    # A case without a record of its files was made by another program: nothing is known of its images.
+    replaced = [case for case in kept if status.made_from.get(case) and records[case] != status.made_from[case]]
+    if not (added or gone or replaced):
+        return ImageChanges()
+    command = unlabelled_command(folders.preprocessed, plans_manager, configuration)
+    return ImageChanges(
+        f"{images} has {len(added)} case(s) that are not preprocessed for {configuration} and therefore take no part: "
+        f"{listing(added)}. To add them: {command}"
+        if added
+        else "",
+        f"{images} lacks the images of {len(gone)} preprocessed case(s): {listing(gone)}. "
+        "Bring them back (links may lead to a disk that is not mounted), or remove what is preprocessed of them: "
+        f"{command}"
+        if gone
+        else "",
+        f"{images} has {len(replaced)} case(s) whose files have another size or date than those that were "
+        f"preprocessed: {listing(replaced)}. Preprocess the present files: {command}"
+        if replaced
+        else "",
+    )
+
+
+def changes_since_preprocessing(folders: DatasetFolders, plans_manager: PlansManager, configuration: str) -> list[str]:
+    """Describe what has changed in imagesUl since its cases were preprocessed for a configuration.
+
+    Args:
+        folders: Folders of the dataset.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        Texts with the way out; none if unlabelled cases were never preprocessed, which others find.
+    """
+    try:
+        status = unlabelled_status(folders.preprocessed, plans_manager, configuration)
+    except UserError:
+        return []
+    return image_changes(folders, status, plans_manager, configuration).texts
+
+
+def refuse_changed_images(
+    folders: DatasetFolders, status: UnlabelledStatus, plans_manager: PlansManager, configuration: str
+) -> None:
+    """Check that imagesUl still holds the images of the preprocessed cases, and warn of others that have come in.
+
+    Args:
+        folders: Folders of the dataset.
+        status: Result of :func:`unlabelled_status`.
         plans_manager: nnU-Net's plans.
         configuration: Name of a configuration in them.
 
     Raises:
-        UserError: Images were moved or removed, or are links that lead nowhere.
+        UserError: Images were moved, removed or replaced, or are links that lead nowhere.
     """
-    if gone := sorted(set(cases) - set(find_unlabelled_cases(folders.raw))):
-        raise UserError(
-            f"{folders.raw / IMAGES_UNLABELLED} lacks the images of {len(gone)} preprocessed case(s): {listing(gone)}. "
-            "Bring them back (links may lead to a disk that is not mounted), or remove what is preprocessed of them: "
-            + unlabelled_command(folders.preprocessed, plans_manager, configuration)
-        )
+    changes = image_changes(folders, status, plans_manager, configuration)
+    if changes.gone or changes.replaced:
+        raise UserError(" ".join(text for text in (changes.gone, changes.replaced) if text))
+    print_warnings(changes.texts)
 
 
 def unlabelled_cases_of(
     folders: DatasetFolders, plans_manager: PlansManager, configuration: str
-) -> tuple[Path, list[str]]:
+) -> tuple[Path, UnlabelledStatus]:
     """Find the unlabelled cases that are preprocessed for a configuration.
 
     Args:
@@ -98,7 +189,7 @@ def unlabelled_cases_of(
         configuration: Name of a configuration in them.
 
     Returns:
-        Their folder and their names.
+        Their folder and their state; all of them are ready.
 
     Raises:
         UserError: There are none, or some are missing or were made under other plans.
@@ -111,4 +202,4 @@ def unlabelled_cases_of(
             + unlabelled_command(folders.preprocessed, plans_manager, configuration)
         )
     identifier = plans_manager.get_configuration(configuration).data_identifier
-    return unlabelled_folder(folders.preprocessed, identifier), status.ready
+    return unlabelled_folder(folders.preprocessed, identifier), status

@@ -15,6 +15,7 @@ from nnunetv2_crln.layout import SPLITS_FILE
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_command
 from nnunetv2_crln.preprocessed_dataset.labelled_status import unprocessed_labelled
 from nnunetv2_crln.preprocessed_dataset.plans import is_second_stage, plans_identifier
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import UnlabelledStatus, image_changes
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 
@@ -131,5 +132,25 @@ def labelled_cases_left_out(preprocessed: str | Path, plans_manager: PlansManage
     """
     try:
         return unprocessed_labelled(_folders_of(preprocessed), plans_manager, [configuration])
+    except Exception:  # as above
+        return []
+
+
+def unlabelled_images_changed(
+    preprocessed: str | Path, status: UnlabelledStatus, plans_manager: PlansManager, configuration: str
+) -> list[str]:
+    """Describe what has changed in imagesUl since its cases were preprocessed: a training sees nothing of it.
+
+    Args:
+        preprocessed: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        status: State of the preprocessed unlabelled cases.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        Texts with the way out; none where the raw dataset is not at hand, which a training does not need.
+    """
+    try:
+        return image_changes(_folders_of(preprocessed), status, plans_manager, configuration).texts
     except Exception:  # as above
         return []

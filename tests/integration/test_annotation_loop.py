@@ -297,6 +297,19 @@ def test_pseudo_labels_become_a_stock_dataset(model, dataset, labels):
         pseudo_label.command([*model, "-d", "777"])
 
 
+def test_scans_copied_by_hand_are_named_and_replaced_ones_refused(model, dataset, tmp_path, capsys):
+    images, output = dataset.raw / "imagesUl", tmp_path / "ranking.csv"
+    shutil.copyfile(images / "unl_001_0000.nii.gz", images / "by_hand_0000.nii.gz")
+    rank.command([*model, "-o", str(output)])
+    message = capsys.readouterr().err
+    assert "are not preprocessed for 3d_fullres" in message and "by_hand" in message and "--unlabelled_only" in message
+    assert "by_hand" not in output.read_text(encoding="utf-8")
+    shutil.copyfile(images / "unl_001_0000.nii.gz", images / "unl_000_0000.nii.gz")
+    for command, arguments in ((rank, ["-o", str(output)]), (pseudo_label, ["-d", "777"])):
+        with pytest.raises(UserError, match=r"another size or date .*: unl_000\. .*--unlabelled_only"):
+            command.command([*model, *arguments])
+
+
 def test_a_gate_that_accepts_nothing_and_other_bad_input(model, dataset, tmp_path):
     with pytest.raises(UserError, match="accepts none"):
         pseudo_label.command([*model, "-d", "777", "--keep", "0.01"])

@@ -14,6 +14,7 @@ from nnunetv2_crln.layout import unlabelled_folder
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_command, labelled_folder, unlabelled_command
 from nnunetv2_crln.preprocessed_dataset.labelled_record import recorded_plan_key
 from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_status
+from nnunetv2_crln.training.checks import unlabelled_images_changed
 
 
 class UnlabelledDataset(nnUNetDatasetBlosc2):
@@ -64,6 +65,8 @@ def open_unlabelled_dataset(
             f"WARNING: {len(status.missing)} unlabelled cases are not preprocessed and take no part: "
             f"{listing(status.missing, 3)}. To add them: {command}"
         )
+    for text in unlabelled_images_changed(preprocessed_dataset_folder, status, plans_manager, configuration):
+        print_line(f"WARNING: {text}")
     if both := sorted(set(status.ready) & set(labelled)):
         raise UserError(
             f"{len(both)} case(s) are both labelled and unlabelled: {listing(both)}. Keep each case in only one of the "

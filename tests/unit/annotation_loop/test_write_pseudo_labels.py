@@ -1,6 +1,7 @@
 """The dataset with pseudo labels, made with a model that knows the answer."""
 
 import json
+import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,6 +16,8 @@ from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePr
 from nnunetv2_crln.annotation_loop.write_pseudo_labels import Gate, write_dataset, write_pseudo_labels
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import UnlabelledStatus
+from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, source_record
 from nnunetv2_crln.raw_dataset.check_labels import verify_labels
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
@@ -51,6 +54,9 @@ class KnowingPredictor:
     def __init__(self, choice):
         number = int(dataset_number(choice.model.name))
         self.folders, self.model, self.cases = find_dataset(number), choice.model, ["unl_0", "unl_1"]
+        files = find_unlabelled_cases(self.folders.raw)
+        made_from = {case: source_record(files[case]) for case in self.cases if case in files}
+        self.status = UnlabelledStatus(ready=self.cases, stale=[], missing=[], made_from=made_from)
         self.dataset_json = json.loads((self.folders.raw / "dataset.json").read_text(encoding="utf-8"))
         self.label_manager = LabelManager(self.dataset_json["labels"], None)
         self.plans_manager = SimpleNamespace(image_reader_writer_class=Tiff3DIO, plans={})
@@ -134,6 +140,31 @@ def test_images_that_are_gone_are_named_before_anything_is_predicted(tiff_datase
     (tiff_dataset / "imagesUl" / "unl_1_0000.tif").unlink()
     command = "nnUNetv2_crln_plan_and_preprocess -d 005 -c 3d_fullres .*--unlabelled_only"
     with pytest.raises(UserError, match=rf"lacks the images of 1 preprocessed case\(s\): unl_1\..*{command}"):
+        write_pseudo_labels(ModelChoice(tiff_dataset), 6, Gate(keep=1), show_progress=False)
+    assert [path.name for path in tiff_dataset.parent.iterdir()] == [tiff_dataset.name]
+
+
+def replaced(images):
+    path = images / "unl_1_0000.tif"
+    path.write_bytes(path.read_bytes())
+    os.utime(path, ns=(1, 1))
+
+
+def respaced(images):
+    (images / "unl_1.json").write_text(json.dumps({"spacing": [2.0, 2.0, 2.0]}))
+
+
+@pytest.mark.parametrize("change", [replaced, respaced])
+def test_an_image_that_was_replaced_since_it_was_preprocessed_is_refused(tiff_dataset, monkeypatch, change):
+    class EarlierPredictor(KnowingPredictor):
+        def __init__(self, choice):
+            super().__init__(choice)
+            change(tiff_dataset / "imagesUl")
+
+    monkeypatch.setattr(writing, "VolumePredictor", EarlierPredictor)
+    monkeypatch.setattr(KnowingPredictor, "__call__", lambda *_: pytest.fail("predicted"))
+    command = "nnUNetv2_crln_plan_and_preprocess -d 005 -c 3d_fullres .*--unlabelled_only"
+    with pytest.raises(UserError, match=rf"1 case\(s\) whose files have another size or date .*: unl_1\. .*{command}"):
         write_pseudo_labels(ModelChoice(tiff_dataset), 6, Gate(keep=1), show_progress=False)
     assert [path.name for path in tiff_dataset.parent.iterdir()] == [tiff_dataset.name]
 

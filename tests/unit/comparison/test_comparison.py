@@ -21,6 +21,7 @@ from nnunetv2_crln.comparison.trainings import trainings
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.evaluation.comparison import compare_evaluations, paired_difference
 from nnunetv2_crln.evaluation.metrics import METRICS
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import UnlabelledStatus
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
 from nnunetv2_crln.reporting.blocks import render_page
 from nnunetv2_crln.utilities.json_files import write_json
@@ -151,8 +152,8 @@ def test_a_recipe_that_cannot_be_written_is_refused_before_the_trainings(
     trained["labels"] |= labels
     folders.preprocessed.mkdir()
     write_json(trained, folders.preprocessed / "dataset.json")
-    cases = ["unl_000", "gone"]
-    monkeypatch.setattr(compare, "unlabelled_cases_of", lambda *_: (Path("data"), cases))
+    status = UnlabelledStatus(ready=["unl_000", "gone"], stale=[], missing=[])
+    monkeypatch.setattr(compare, "unlabelled_cases_of", lambda *_: (Path("data"), status))
     chosen = options(methods=methods)
     arguments = trainings(chosen, Path("results")), chosen, folders, SimpleNamespace(plans={})
     refused = pytest.raises(UserError, match=message)

@@ -12,7 +12,7 @@ from nnunetv2_crln.doctor import dataset as dataset_checks
 from nnunetv2_crln.doctor.dataset import _damaged_files, _domain_shift, _split, examine_dataset
 from nnunetv2_crln.doctor.finding import OK, PROBLEM, WARNING, Finding
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.preprocessed_dataset import labelled_status
+from nnunetv2_crln.preprocessed_dataset import labelled_status, unlabelled_status
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
 
@@ -101,6 +101,16 @@ def test_data_that_trainings_refuse_are_a_problem(make_dataset, monkeypatch):
     manager = SimpleNamespace(dataset_name=folder.name, get_configuration=lambda _: entry)
     finding = dataset_checks._configuration(folder, manager, "3d_fullres", "nnUNetPlans")
     assert finding.state == PROBLEM and finding.found == str(refusal)
+
+
+def test_scans_that_nobody_has_preprocessed_are_a_problem(make_dataset, nnunet_folders, monkeypatch):
+    monkeypatch.setattr(unlabelled_status, "changes_since_preprocessing", lambda *_: ["by_hand is not preprocessed"])
+    name = make_dataset().name
+    (nnunet_folders.preprocessed / name).mkdir()
+    configurations = {"3d_fullres": {"data_identifier": "nnUNetPlans_3d_fullres", "architecture": {}}}
+    plans = {"dataset_name": name, "plans_name": "nnUNetPlans", "configurations": configurations}
+    found = list(dataset_checks._plans(find_dataset(999), plans, "nnUNetPlans"))
+    assert Finding(PROBLEM, "nnUNetPlans 3d_fullres", "by_hand is not preprocessed") in found
 
 
 def no_labelled_images(folder):

@@ -15,7 +15,9 @@ from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.preprocessed_dataset import case_files
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_status
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import image_changes, unlabelled_status
+from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.training.dataloading.unlabelled_dataset import open_unlabelled_dataset
 from nnunetv2_crln.utilities.json_files import read_json, write_json
 
 CASES = ["unl_000", "unl_001", "unl_002", "unl_003"]
@@ -165,6 +167,44 @@ def test_killed_run_leaves_no_half_case_and_resumes(dataset, monkeypatch):
     assert (status.ready, status.missing) == (["unl_000", "unl_001"], ["unl_002", "unl_003"])
     result = preprocess(dataset)
     assert (result.kept, result.done) == (["unl_000", "unl_001"], ["unl_002", "unl_003"])
+
+
+def changes_of(dataset):
+    raw, preprocessed = dataset
+    folders = DatasetFolders(raw.name, raw, preprocessed)
+    return image_changes(folders, unlabelled_status(preprocessed, plans(), "3d_fullres"), plans(), "3d_fullres")
+
+
+@pytest.mark.parametrize("kind", ["added", "gone", "replaced"])
+def test_what_has_changed_in_images_ul_since_then_is_named(dataset, kind):
+    preprocess(dataset)
+    assert changes_of(dataset).texts == []
+    image = dataset[0] / "imagesUl" / "unl_001_0000.nii.gz"
+    if kind == "added":
+        shutil.copyfile(image, image.with_name("by_hand_0000.nii.gz"))
+    elif kind == "gone":
+        image.unlink()
+    else:
+        shutil.copyfile(image.with_name("unl_002_0000.nii.gz"), image)
+    (text,) = changes_of(dataset).texts
+    assert text == getattr(changes_of(dataset), kind)
+    assert ("by_hand" if kind == "added" else "unl_001") in text
+    assert "nnUNetv2_crln_plan_and_preprocess -d 999 -c 3d_fullres" in text and "--unlabelled_only" in text
+    preprocess(dataset)  # what the text advises
+    assert changes_of(dataset).texts == []
+
+
+def test_a_training_warns_of_scans_that_were_copied_by_hand_but_needs_no_raw_data(dataset):
+    preprocess(dataset)
+    image = dataset[0] / "imagesUl" / "unl_001_0000.nii.gz"
+    shutil.copyfile(image, image.with_name("by_hand_0000.nii.gz"))
+    printed = []
+    opened = open_unlabelled_dataset(dataset[1], plans(), "3d_fullres", [], printed.append)
+    assert sorted(opened.identifiers) == CASES
+    (line,) = printed
+    assert line.startswith("WARNING: ") and "by_hand" in line and "--unlabelled_only" in line
+    shutil.rmtree(dataset[0])
+    assert open_unlabelled_dataset(dataset[1], plans(), "3d_fullres", [], printed.append) and len(printed) == 1
 
 
 def test_parts_are_disjoint_and_complete(dataset):
