@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
@@ -10,6 +9,7 @@ from nnunetv2_crln.errors import UserError, did_you_mean
 from nnunetv2_crln.layout import CHECKPOINT_FINAL, CHECKPOINT_STATE, PLANS_BLOCK
 from nnunetv2_crln.training import checkpoint as checkpoints
 from nnunetv2_crln.training import variants
+from nnunetv2_crln.utilities.checkpoint_files import read_model
 from nnunetv2_crln.utilities.growing_folder import growing_folder
 from nnunetv2_crln.utilities.json_files import read_users_json, write_json
 
@@ -79,9 +79,12 @@ def _stock_checkpoint(model_folder: Path, fold: str, checkpoint_name: str, netwo
             f"No {checkpoint_name} in {path.parent}. Finished folds in {model_folder}: {', '.join(present) or 'none'}. "
             f"Train the fold to its end or name another with -f (or another checkpoint with -chk).{meant}"
         )
-    checkpoint = checkpoints.load(path, torch.device("cpu"))
+    checkpoint = read_model(path)
     if CHECKPOINT_STATE not in checkpoint:
-        raise UserError(f"{path} was written by {checkpoint.get('trainer_name')}: a stock model needs no export.")
+        raise UserError(
+            f"{path} was written by {checkpoint['trainer_name']}, which is not a trainer of {PACKAGE}. A model of "
+            "stock nnU-Net needs no export: nnUNetv2_predict uses it as it is."
+        )
     weights = checkpoint["network_weights"] if network == "deployed" else checkpoint[CHECKPOINT_STATE][network]
     return {
         "network_weights": weights,

@@ -15,12 +15,13 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from torch import Tensor, nn
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_FINAL, dataset_number, fold_name, trainer_and_configuration
+from nnunetv2_crln.layout import CHECKPOINT_BEST, CHECKPOINT_FINAL, dataset_number, fold_name
 from nnunetv2_crln.model_folders import find_folds
 from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.cases import source_record
 from nnunetv2_crln.raw_dataset.check_dataset_json import read_checked_dataset_json
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders, find_dataset
+from nnunetv2_crln.utilities.checkpoint_files import read_model
 from nnunetv2_crln.utilities.devices import available_device
 
 
@@ -78,14 +79,17 @@ class VolumePredictor:
         choice: The model.
 
     Raises:
-        UserError: The model does not exist or is the second stage of a cascade, the dataset.json of its dataset is
-            wrong, or its unlabelled cases are not preprocessed.
+        UserError: The model does not exist, is damaged or is the second stage of a cascade, the dataset.json of its
+            dataset is wrong, or its unlabelled cases are not preprocessed.
     """
 
     def __init__(self, choice: ModelChoice) -> None:
         folds = _trained_folds(choice)
         self.model = folds[0].parent
         self.device = available_device(choice.device)
+        # nnU-Net takes trainer and configuration from the first checkpoint as well: folders may have been renamed.
+        checkpoints = [read_model(fold / choice.checkpoint) for fold in folds]
+        self.configuration: str = checkpoints[0]["init_args"]["configuration"]
         predictor = nnUNetPredictor(
             tile_step_size=choice.step_size,
             use_mirroring=choice.mirroring,
@@ -107,7 +111,6 @@ class VolumePredictor:
             )
         self.folders: DatasetFolders = find_dataset(int(dataset_number(self.plans_manager.dataset_name)))
         read_checked_dataset_json(self.folders.raw)  # what is written at the end depends on it
-        self.configuration = _configuration(self.model)
         folder, self.status = unlabelled_cases_of(self.folders, self.plans_manager, self.configuration)
         self.cases = self.status.ready
         self._dataset = nnUNetDatasetBlosc2(str(folder), self.cases)
@@ -191,7 +194,3 @@ def _trained_folds(choice: ModelChoice) -> list[Path]:
     # Fold "all" was trained on every case: averaging it with the others is meaningless.
     others = [fold for fold in chosen if fold.name != "fold_all"]
     return others or chosen
-
-
-def _configuration(model: Path) -> str:
-    return trainer_and_configuration(model.name)[1]

@@ -1,10 +1,7 @@
 """Read the result files of a training, without building a network or needing nnU-Net's folders."""
 
-import contextlib
 import json
-import pickle
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from nnunetv2_crln.layout import (
     VALIDATION_SUMMARY,
     trainer_and_configuration,
 )
+from nnunetv2_crln.utilities.checkpoint_files import DamagedError, read_checkpoint
 
 CHECKPOINTS = (CHECKPOINT_FINAL, CHECKPOINT_LATEST, CHECKPOINT_BEST)
 OVERLAY_NAME = re.compile(r"epoch_(\d+)_(.+)\.png")
@@ -86,15 +84,16 @@ def read_fold(fold_folder: Path) -> Fold:
     """
     model_folder = fold_folder.parent
     notes: list[str] = []
-    logging, checkpoint = _read_logging(fold_folder, notes)
+    training, checkpoint = _read_training(fold_folder, notes)
     trainer, configuration = trainer_and_configuration(model_folder.name)
     return Fold(
         folder=fold_folder,
         plans=_required_json(model_folder / "plans.json"),
         dataset=_required_json(model_folder / "dataset.json"),
-        trainer=trainer,
-        configuration=configuration,
-        logging=logging,
+        # The folder may have been renamed, but a fold without a checkpoint has no other source.
+        trainer=training.get("trainer_name", trainer),
+        configuration=training.get("init_args", {}).get("configuration", configuration),
+        logging=training.get("logging", {}),
         checkpoint=checkpoint,
         debug=_optional_json(fold_folder / "debug.json", notes) or {},
         facts=_optional_json(fold_folder / FACTS_FILE, notes),
@@ -151,28 +150,20 @@ def _read_evaluations(fold_folder: Path, notes: list[str]) -> dict[Path, dict]:
     return evaluations
 
 
-def _read_logging(fold_folder: Path, notes: list[str]) -> tuple[dict[str, list], str | None]:
+def _read_training(fold_folder: Path, notes: list[str]) -> tuple[dict[str, Any], str | None]:
+    """Read what the first sound checkpoint tells of its training, but for the weights, and the name of its file."""
     for name in CHECKPOINTS:
         path = fold_folder / name
         if not path.is_file():
             continue
         try:
-            with _numpy_scalars_allowed():
-                # mmap: the weights, often gigabytes, stay on the disk.
-                checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            return {key: _plain(values) for key, values in checkpoint["logging"].items()}, name
-        except (RuntimeError, OSError, EOFError, KeyError, pickle.UnpicklingError) as error:
-            notes.append(f"{name} cannot be read ({str(error).splitlines()[0]}).")
+            checkpoint = read_checkpoint(path, torch.device("cpu"), mmap=True)
+            logging = {key: _plain(values) for key, values in checkpoint["logging"].items()}
+        except (DamagedError, UserError, KeyError, AttributeError) as error:
+            notes.append(f"{name} cannot be read ({error}).")
+            continue
+        return {**checkpoint, "logging": logging}, name
     return {}, None
-
-
-@contextlib.contextmanager
-def _numpy_scalars_allowed() -> Iterator[None]:
-    """Allow numpy scalars, which nnU-Net's own checkpoints log; ``weights_only`` refuses them although harmless."""
-    multiarray = getattr(np, "_core", None) or np.core
-    dtypes = [type(np.dtype(kind)) for kind in ("float16", "float32", "float64", "int32", "int64")]
-    with torch.serialization.safe_globals([multiarray.multiarray.scalar, np.dtype, *dtypes]):
-        yield
 
 
 def _plain(values: Any) -> Any:

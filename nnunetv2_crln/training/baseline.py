@@ -6,12 +6,15 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
+from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.layout import CHECKPOINT_STATE
 from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.checks import refuse_split_of_some_cases
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
 from nnunetv2_crln.training.hooks.locking import Locking
 from nnunetv2_crln.training.unused_layers import freezing_unused_layers
+from nnunetv2_crln.utilities.checkpoint_files import read_model
 from nnunetv2_crln.utilities.files import finished_file
 from nnunetv2_crln.utilities.parallel import end_forks_with_this_process
 
@@ -43,6 +46,24 @@ class SupervisedBaseline(Locking, CPUArithmetic):
         """End as usual, and release the locks."""
         super().on_train_end()  # type: ignore[misc]
         self.release_folders()
+
+    def load_checkpoint(self: Any, filename_or_checkpoint: dict | str) -> None:
+        """Load a checkpoint as usual, after a look at whether it is sound and one of supervised training.
+
+        Args:
+            filename_or_checkpoint: Path of a checkpoint, or its content.
+
+        Raises:
+            UserError: The file is damaged, or a semi-supervised trainer wrote it.
+        """
+        given = filename_or_checkpoint
+        if not isinstance(given, dict) and CHECKPOINT_STATE in (found := read_model(given)):
+            raise UserError(
+                f"{given} was written by {found['trainer_name']}, whose training {type(self).__name__} cannot "
+                "continue. Continue it with its own trainer (-tr). To start from its weights, train in an empty fold "
+                "with -pretrained_weights instead of --c."
+            )
+        super().load_checkpoint(given)  # type: ignore[misc]
 
     def save_checkpoint(self: Any, filename: str) -> None:
         """Save as usual, but in one step: a killed training must not leave half of the checkpoint it continues from."""

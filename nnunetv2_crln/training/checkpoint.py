@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.utilities.checkpoint_files import DamagedError, read_checkpoint
 from nnunetv2_crln.utilities.files import finished_file, temporary_beside
 
 
@@ -85,12 +86,12 @@ def load(path: str | Path, device: torch.device) -> dict:
         The checkpoint.
 
     Raises:
-        UserError: Neither can be read.
+        UserError: Neither can be read, or the first is sound and cannot be loaded, as that of another program.
     """
     fallback = previous_file(path)
     try:
-        return _read(path, device)
-    except _DamagedError as damage:
+        return read_checkpoint(path, device)
+    except DamagedError as damage:
         if not fallback.exists():
             raise UserError(
                 f"Checkpoint {path} cannot be read ({damage}) and there is no {fallback.name} beside it. "
@@ -98,20 +99,9 @@ def load(path: str | Path, device: torch.device) -> dict:
             ) from damage
         print(f"WARNING: checkpoint {path} cannot be read ({damage}). Continuing from {fallback.name}.")
     try:
-        return _read(fallback, device)
-    except _DamagedError as damage:
+        return read_checkpoint(fallback, device)
+    except DamagedError as damage:
         raise UserError(
             f"Neither checkpoint {path} nor {fallback.name} beside it can be read ({damage}). "
             "Remove both files to continue from an older checkpoint or to start from scratch."
         ) from damage
-
-
-class _DamagedError(Exception):
-    """Error with the type of torch's error, whose own text advises to load without ``weights_only``."""
-
-
-def _read(path: str | Path, device: torch.device) -> dict:
-    try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a damaged file makes torch raise nearly anything, IndexError and TypeError included
-        raise _DamagedError(type(error).__name__) from error

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -295,6 +296,12 @@ def test_pseudo_labels_become_a_stock_dataset(model, dataset, labels):
     assert not list(dataset.raw.parent.glob(".Dataset777*"))
     with pytest.raises(UserError, match="exists already"):
         pseudo_label.command([*model, "-d", "777"])
+
+
+def test_a_renamed_model_keeps_its_configuration(model, tmp_path):
+    folder = Path(model[0]).rename(tmp_path / "best model")
+    rank.command([str(folder), *model[1:], "-o", str(tmp_path / "ranking.csv")])
+    assert (tmp_path / "ranking.csv").is_file()
 
 
 def test_scans_copied_by_hand_are_named_and_replaced_ones_refused(model, dataset, tmp_path, capsys):

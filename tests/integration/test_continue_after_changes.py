@@ -132,6 +132,28 @@ def test_a_training_keeps_the_defaults_of_the_version_that_began_it(trainer_of):
     assert_equal_weights(weights(whole), weights(second))
 
 
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("nnUNetTrainer_CRLN_short", "nnUNetTrainer_short"), ("nnUNetTrainer_short", "nnUNetTrainer_CRLN_short")],
+)
+def test_a_checkpoint_of_another_trainer_is_named_as_such(trainer_of, name, other, tmp_path):
+    trainer = trainer_of(other, results="other")
+    train_epochs(trainer, 1)
+    path = tmp_path / "checkpoint_final.pth"
+    trainer.save_checkpoint(str(path))
+    with pytest.raises(UserError, match=rf"was written by {other}\b.*-tr.*-pretrained_weights") as error:
+        trainer_of(name, results="mine").load_checkpoint(str(path))
+    assert "damaged" not in str(error.value) and "remove" not in str(error.value).lower()
+
+
+@pytest.mark.parametrize("name", ["nnUNetTrainer_CRLN_short", "nnUNetTrainer_short"])
+def test_a_damaged_checkpoint_is_named(trainer_of, name, tmp_path):
+    path = tmp_path / "checkpoint_final.pth"
+    path.write_bytes(b"half a check")
+    with pytest.raises(UserError, match=r"checkpoint_final\.pth (is damaged|cannot be read)"):
+        trainer_of(name).load_checkpoint(str(path))
+
+
 @pytest.mark.parametrize("name", ["nnUNetTrainer_CRLN_short", "nnUNetTrainer_short"])
 def test_a_training_begun_anew_continues_as_itself_and_not_as_the_model_it_replaces(trainer_of, name):
     former = trainer_of(name, epochs=1)

@@ -48,7 +48,7 @@ def test_checkpoints_are_loaded_with_weights_only_and_nothing_else_is_unpickled(
                 assert (name, function) in UNPICKLING_ALLOWED, f"{name}: {function}"
             if function.endswith("np.load"):
                 assert not any(k.arg == "allow_pickle" for k in node.keywords), name
-    assert found == {"training/checkpoint.py", "reporting/fold.py"}
+    assert found == {"utilities/checkpoint_files.py"}
 
 
 def pickled_names(checkpoint: Path) -> set[str]:

@@ -111,13 +111,15 @@ class Resuming:
         Raises:
             UserError: The checkpoint cannot be read, another trainer wrote it, or it does not fit the plans any more.
         """
-        loaded = filename_or_checkpoint
-        if isinstance(loaded, str):
-            loaded = checkpoints.load(loaded, self.device)
+        given = filename_or_checkpoint
+        where, loaded = ("the checkpoint", given) if isinstance(given, dict) else (str(given), {})
+        if not isinstance(given, dict):
+            loaded = checkpoints.load(given, self.device)
         if CHECKPOINT_STATE not in loaded:
             raise UserError(
-                f"{filename_or_checkpoint} was written by {loaded.get('trainer_name')} and has no CRLN state. To start "
-                "from its weights use -pretrained_weights instead of --c."
+                f"{where} was written by {loaded.get('trainer_name') or 'another program'} and has no CRLN state: "
+                f"{type(self).__name__} cannot continue it. Continue it with its own trainer (-tr). To start from its "
+                "weights, train in an empty fold with -pretrained_weights instead of --c."
             )
         before = settings_of_checkpoint(loaded, self.fixed_settings)
         if not self.was_initialized:
@@ -132,7 +134,7 @@ class Resuming:
         self.seed, self.step = state["seed"], state["step"]
         # Trainings of older versions had the unsupervised terms from the start, as pre-trained ones have.
         self.pretrained = state.get("pretrained", True)
-        with explaining_other_shapes(str(filename_or_checkpoint)[:300], changes, architecture):
+        with explaining_other_shapes(where, changes, architecture):
             self.method.load_state_dict(state)
             self.gradient_step.load_state_dict(state["skipped"])
             self.optimizer.load_state_dict(with_heads_in_last_group(loaded["optimizer_state"], self.optimizer))

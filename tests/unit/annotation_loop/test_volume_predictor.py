@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, _trained_folds
+from nnunetv2_crln.annotation_loop.volume_predictor import (
+    ModelChoice,
+    VolumePrediction,
+    VolumePredictor,
+    _trained_folds,
+)
 from nnunetv2_crln.errors import UserError
 
 
@@ -45,3 +50,8 @@ def test_finished_folds_are_averaged_and_fold_all_is_not_one_of_them(model):
 def test_folds_that_are_not_finished_are_named(model):
     with pytest.raises(UserError, match=r"no checkpoint_final\.pth for fold\(s\) 2 .*fold_0, fold_1, fold_all"):
         _trained_folds(ModelChoice(model, ("0", "2")))
+
+
+def test_a_damaged_checkpoint_is_named_before_nnunet_reads_it(model):
+    with pytest.raises(UserError, match=r"fold_0.checkpoint_final\.pth is damaged"):
+        VolumePredictor(ModelChoice(model, device="cpu"))

@@ -179,6 +179,16 @@ def test_all_folds_of_a_trainer_folder_are_reported(tmp_path):
     assert "no epoch finished" in page and "No checkpoint with a log was found." in page
 
 
+def test_a_renamed_model_has_its_own_trainer_and_configuration(tmp_path):
+    model = write_model(tmp_path)
+    path = model / "fold_0" / "checkpoint_final.pth"
+    before = read_fold(path.parent)
+    names = {"trainer_name": before.trainer, "init_args": {"configuration": before.configuration}}
+    torch.save({**torch.load(path, weights_only=False), **names}, path)
+    renamed = read_fold(model.rename(model.with_name("best model")) / "fold_0")
+    assert (renamed.trainer, renamed.configuration) == (before.trainer, before.configuration)
+
+
 def test_damaged_files_become_notes(tmp_path):
     model = write_model(tmp_path)
     (model / "fold_0" / "checkpoint_final.pth").write_bytes(b"half a check")
