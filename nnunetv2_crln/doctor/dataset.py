@@ -138,11 +138,16 @@ def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     from nnunetv2_crln.preprocessed_dataset.labelled_status import unprocessed_labelled
-    from nnunetv2_crln.preprocessed_dataset.plans import is_second_stage
+    from nnunetv2_crln.preprocessed_dataset.plans import check_plans, is_second_stage
     from nnunetv2_crln.preprocessed_dataset.unlabelled_status import changes_since_preprocessing
 
     manager = PlansManager(plans)
     for configuration in manager.available_configurations:
+        try:
+            check_plans(plans, folders.preprocessed / f"{name}.json", configuration)
+        except UserError as error:
+            yield Finding(PROBLEM, f"{name} {configuration}", str(error))
+            continue
         if not is_second_stage(plans, configuration):
             yield _configuration(folders.preprocessed, manager, configuration, name)
             yield from _damaged_files(folders.preprocessed, manager, configuration, name)

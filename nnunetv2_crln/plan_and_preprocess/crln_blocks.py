@@ -7,13 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import PLANS_BLOCK, SHORT_SCHEDULE
+from nnunetv2_crln.layout import PLANS_BLOCK
+from nnunetv2_crln.preprocessed_dataset.own_blocks import OWN_ENTRIES, refuse_misplaced_blocks, short_schedule_of
 from nnunetv2_crln.preprocessed_dataset.plans import configurations_of
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.utilities.json_files import read_json, read_users_json, write_json
-
-OWN_ENTRIES = (PLANS_BLOCK, SHORT_SCHEDULE)
-"""Keys in the configurations of plans that nnU-Net does not know."""
 
 
 def own_entries(plans_file: str | Path) -> dict[str, dict]:
@@ -26,9 +24,12 @@ def own_entries(plans_file: str | Path) -> dict[str, dict]:
         For each configuration, those of :data:`OWN_ENTRIES` that it has; empty for files that are no plans.
 
     Raises:
-        UserError: The file is not valid JSON, so that nnU-Net could not read it either.
+        UserError: The file is not valid JSON, so that nnU-Net could not read it either, or a block for this package is
+            misspelt or misplaced, so that planning would lose it.
     """
-    configurations = configurations_of(read_users_json(plans_file, "Correct or delete it."))
+    plans = read_users_json(plans_file, "Correct or delete it.")
+    if configurations := configurations_of(plans):
+        refuse_misplaced_blocks({**plans, "configurations": configurations}, plans_file)
     return {
         name: {key: content[key] for key in OWN_ENTRIES if key in content} for name, content in configurations.items()
     }
@@ -48,12 +49,13 @@ def keep_own_entries(preprocessed_dataset_folder: str | Path) -> Iterator[list[s
         nnUNetPlans.json'``.
 
     Raises:
-        UserError: A "crln" block is not valid; this is reported before any long work, not when training starts.
+        UserError: A block is not valid; this is reported before any long work, not when training starts.
     """
     before = {path: own_entries(path) for path in sorted(Path(preprocessed_dataset_folder).glob("*.json"))}
     for path, entries in before.items():
         for name, content in entries.items():
             check_block(content.get(PLANS_BLOCK, {}), f"{path}, configuration {name}")
+            short_schedule_of(content, f"{path}, configuration {name}")
     restored: list[str] = []
     try:
         yield restored

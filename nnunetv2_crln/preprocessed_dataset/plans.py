@@ -9,6 +9,7 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import dataset_number
+from nnunetv2_crln.preprocessed_dataset.own_blocks import refuse_misplaced_blocks, short_schedule_of
 from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.json_files import read_json, read_users_json
 
@@ -17,7 +18,7 @@ CONFIGURATION_KEYS = ("data_identifier", "preprocessor_name", "batch_size", "pat
 
 
 def check_plans(plans: object, path: str | Path, configuration: str | None = None) -> None:
-    """Check that plans have the entries nnU-Net reads, before it fails with a mere KeyError.
+    """Check that plans have the entries nnU-Net reads, before it fails with a mere KeyError, and those of this package.
 
     Args:
         plans: Content of the plans file.
@@ -25,7 +26,7 @@ def check_plans(plans: object, path: str | Path, configuration: str | None = Non
         configuration: Configuration to check as well; None checks none.
 
     Raises:
-        UserError: An entry is missing or of the wrong type.
+        UserError: An entry is missing, of the wrong type, misspelt or misplaced.
     """
     number = dataset_number(Path(path).parent.name)
     command = command_line(PREPROCESS, "-d", number, "-overwrite_plans_name", Path(path).stem, "--no_pp")
@@ -46,6 +47,10 @@ def check_plans(plans: object, path: str | Path, configuration: str | None = Non
     while parents[-1] in configurations and parents[-1] not in parents[:-1]:
         resolved = {**configurations[parents[-1]], **resolved}
         parents.append(configurations[parents[-1]].get("inherits_from", ""))
+    heir, parent = parents[-2:] if len(parents) > 1 else (configuration, "")
+    if parent and (parent not in configurations or parent in parents[:-1]):
+        fault = "which would inherit from itself" if parent in configurations else "which is not there"
+        raise UserError(f"{path}: configuration {heir!r} inherits from {parent!r}, {fault}. {again}")
     if missing := [key for key in CONFIGURATION_KEYS if key not in resolved]:
         raise UserError(f"{path}: configuration {configuration!r} has no {', '.join(missing)}. {again}")
     size = resolved["patch_size"]
@@ -54,6 +59,8 @@ def check_plans(plans: object, path: str | Path, configuration: str | None = Non
     batch = resolved["batch_size"]
     if not isinstance(batch, int) or batch < 1:
         raise UserError(f"{path}: batch_size of {configuration!r} is {batch!r}; expected an integer above 0. {again}")
+    refuse_misplaced_blocks(plans, path)
+    short_schedule_of(resolved, f"{path}, configuration {configuration!r}")
 
 
 def read_checked_plans(path: str | Path) -> dict:

@@ -9,8 +9,9 @@ from typing import Any
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import CHECKPOINT_STATE
 from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
+from nnunetv2_crln.preprocessed_dataset.plans import check_plans
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.checks import refuse_split_of_some_cases
+from nnunetv2_crln.training.checks import plans_file, refuse_split_of_some_cases
 from nnunetv2_crln.training.hooks.cpu_arithmetic import CPUArithmetic
 from nnunetv2_crln.training.hooks.locking import Locking
 from nnunetv2_crln.training.unused_layers import freezing_unused_layers
@@ -24,6 +25,8 @@ class SupervisedBaseline(Locking, CPUArithmetic):
 
     def initialize(self: Any) -> None:
         """Read the settings that the plans have for a CPU, and build the network."""
+        plans = self.plans_manager.plans
+        check_plans(plans, plans_file(plans), self.configuration_name)
         require_labelled_data(self.preprocessed_dataset_folder, self.plans_manager, self.configuration_name)
         self.settings = CRLNSettings.from_plans(self.configuration_manager.configuration)
         with freezing_unused_layers(self):

@@ -14,7 +14,7 @@ from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTansform
 from batchgeneratorsv2.transforms.utils.seg_to_regions import ConvertSegmentationToRegionsTransform
 from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
-from nnunetv2_crln.layout import SHORT_SCHEDULE
+from nnunetv2_crln.preprocessed_dataset.own_blocks import short_schedule_of
 from nnunetv2_crln.training.derived_trainers import refuse_lost_methods_of_schedules
 from nnunetv2_crln.utilities.seeding import derive_seed, seed_everything
 
@@ -49,7 +49,7 @@ class ShortSchedule:
         refuse_lost_methods_of_schedules(type(self))
         super().__init__(plans, configuration, fold, dataset_json, device)  # type: ignore[call-arg]
         # The plans set the schedule, so that one class serves every length.
-        planned = self.configuration_manager.configuration.get(SHORT_SCHEDULE, {})  # type: ignore[attr-defined]
+        planned = short_schedule_of(self.configuration_manager.configuration)  # type: ignore[attr-defined]
         attributes = {**self.schedule_defaults, **self.schedule_attributes, **getattr(self, "training_attributes", {})}
         attributes |= {name: planned[name] for name in self.schedule_defaults if name in planned}
         for name, value in attributes.items():

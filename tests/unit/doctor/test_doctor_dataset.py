@@ -103,12 +103,48 @@ def test_data_that_trainings_refuse_are_a_problem(make_dataset, monkeypatch):
     assert finding.state == PROBLEM and finding.found == str(refusal)
 
 
+def plans_of(name, **entries):
+    """Plans of a 3D configuration with some more entries."""
+    configuration = {
+        "data_identifier": "nnUNetPlans_3d_fullres",
+        "preprocessor_name": "DefaultPreprocessor",
+        "batch_size": 2,
+        "patch_size": [8, 8, 8],
+        "spacing": [1.0, 1.0, 1.0],
+        "architecture": {},
+        **entries,
+    }
+    return {
+        "dataset_name": name,
+        "plans_name": "nnUNetPlans",
+        "image_reader_writer": "SimpleITKIO",
+        "transpose_forward": [0, 1, 2],
+        "configurations": {"3d_fullres": configuration},
+    }
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"CRLN": {"seed": 1}}, "has the entry 'CRLN'"),
+        ({"short_schedule": {"num_epochs": -1}}, "num_epochs is -1"),
+        ({"crln": {"sed": 1}}, "unknown key 'sed'"),
+        ({"batch_size": 0}, "batch_size of '3d_fullres' is 0"),
+    ],
+)
+def test_mistakes_in_a_configuration_are_a_problem(make_dataset, nnunet_folders, entries, message):
+    folder = nnunet_folders.preprocessed / make_dataset().name
+    folder.mkdir()
+    (folder / "nnUNetPlans.json").write_text(json.dumps(plans_of(folder.name, **entries)))
+    (finding,) = dataset_checks._preprocessed(find_dataset(999), 1)
+    assert finding.state == PROBLEM and message in finding.found and "nnUNetPlans" in finding.name
+
+
 def test_scans_that_nobody_has_preprocessed_are_a_problem(make_dataset, nnunet_folders, monkeypatch):
     monkeypatch.setattr(unlabelled_status, "changes_since_preprocessing", lambda *_: ["by_hand is not preprocessed"])
     name = make_dataset().name
     (nnunet_folders.preprocessed / name).mkdir()
-    configurations = {"3d_fullres": {"data_identifier": "nnUNetPlans_3d_fullres", "architecture": {}}}
-    plans = {"dataset_name": name, "plans_name": "nnUNetPlans", "configurations": configurations}
+    plans = plans_of(name)
     found = list(dataset_checks._plans(find_dataset(999), plans, "nnUNetPlans"))
     assert Finding(PROBLEM, "nnUNetPlans 3d_fullres", "by_hand is not preprocessed") in found
 

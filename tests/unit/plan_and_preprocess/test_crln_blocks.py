@@ -42,9 +42,17 @@ def test_no_plans_yet(tmp_path):
     assert kept == []
 
 
-def test_bad_block_is_refused_before_planning(tmp_path):
-    write_plans(tmp_path / "nnUNetPlans.json", **{"2d": {"crln": {"sed": 7}}})
-    with pytest.raises(UserError, match=r"nnUNetPlans\.json, configuration 2d: .*sed"), keep_own_entries(tmp_path):
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({"crln": {"sed": 7}}, r"nnUNetPlans\.json, configuration 2d: .*sed"),
+        ({"short_schedule": {"sed": 7}}, r"nnUNetPlans\.json, configuration 2d: .*sed"),
+        ({"CRLN": {"seed": 7}}, r"nnUNetPlans\.json: configuration '2d' has the entry 'CRLN'"),
+    ],
+)
+def test_bad_block_is_refused_before_planning(tmp_path, entries, message):
+    write_plans(tmp_path / "nnUNetPlans.json", **{"2d": entries})
+    with pytest.raises(UserError, match=message), keep_own_entries(tmp_path):
         pytest.fail("planned")
 
 

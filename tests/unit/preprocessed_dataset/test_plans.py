@@ -50,6 +50,16 @@ def test_impossible_values_are_named(key, value, message):
         check_plans(plans(**{"2d": {**CONFIGURATION, key: value}}), "/x/Dataset001_A/nnUNetPlans.json", "2d")
 
 
+@pytest.mark.parametrize(
+    ("parent", "message"),
+    [("2d", "'mine' inherits from '2d', which is not there"), ("mine", "'mine', which would inherit from itself")],
+)
+def test_a_parent_that_cannot_be_is_named(parent, message):
+    content = plans(mine={**CONFIGURATION, "inherits_from": parent})
+    with pytest.raises(UserError, match=message):
+        check_plans(content, "/x/Dataset001_A/nnUNetPlans.json", "mine")
+
+
 def test_a_copied_file_gives_plans_their_name(tmp_path):
     content = plans(**{"2d": CONFIGURATION})
     (tmp_path / "nnUNetPlans_mine.json").write_text(json.dumps(content))

@@ -140,7 +140,8 @@ class Stock:
 
     local_rank = 1  # only the first process locks folders, which this one lacks
     enable_deep_supervision = True
-    preprocessed_dataset_folder = plans_manager = configuration_name = None  # the check of the data is left out
+    preprocessed_dataset_folder = configuration_name = None  # the checks of plans and data are left out
+    plans_manager = SimpleNamespace(plans={})
 
     def __init__(self, device: str, **block) -> None:
         self.device = torch.device(device)
@@ -175,7 +176,8 @@ class Trainer(SupervisedBaseline, Stock):
 def test_the_supervised_baseline_computes_as_the_settings_say(monkeypatch, device, wanted, chosen):
     kept = []
     monkeypatch.setattr(cpu, "keep_freed_memory", lambda: kept.append(True))
-    monkeypatch.setattr(baseline, "require_labelled_data", lambda *_: None)
+    for check in ("check_plans", "require_labelled_data"):
+        monkeypatch.setattr(baseline, check, lambda *_: None)
     trainer = Trainer(device, cpu_bfloat16=wanted)
     trainer.initialize()
     trainer.on_train_start()

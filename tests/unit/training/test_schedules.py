@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.training.schedules import ArticleProtocol, ShortSchedule
 
 
@@ -36,3 +37,8 @@ def test_a_trainers_own_attributes_replace_the_defaults(schedule):
 def test_the_plans_have_the_last_word():
     found = attributes_of(ShortSchedule, {"num_epochs": 3}, num_epochs=7, initial_lr=0.3)
     assert (found["num_epochs"], found["initial_lr"]) == (3, 0.3)
+
+
+def test_a_wrong_schedule_is_named():
+    with pytest.raises(UserError, match="num_epochs is 0, expected an integer >= 1"):
+        attributes_of(ShortSchedule, {"num_epochs": 0})
