@@ -78,7 +78,10 @@ class ScanAdmission:
         if all(report.constant for report in reports):
             return "all its voxels are equal"
         if resembles_a_label(reports, self._labelled):
-            return "it has few different values, unlike the labelled scans; leave it out if it is a label"
+            return (
+                "it has few different values, unlike the labelled scans; if it is a label, name the folder of the "
+                "images instead (nnUNetv2_crln_add_labels takes labels of cases that are in imagesUl)"
+            )
         if not all(map(has_valid_geometry, reports)):
             return "its spacing, origin or direction is not valid; correct its header"
         if not share_a_grid(reports):

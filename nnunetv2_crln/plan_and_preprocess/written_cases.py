@@ -25,7 +25,9 @@ NOT_FINITE = (
     "the preprocessed image has NaN or infinite voxels: look in the file for NaN, infinity, or a huge value that marks "
     "missing data (often -3.4e38), and replace it, or remove the case"
 )
-CONSTANT = "the preprocessed image is constant: nothing can be learned from it"
+CONSTANT = (
+    "the preprocessed image is constant: nothing can be learned from it; export the image again, or remove the case"
+)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from nnunetv2_crln.preprocessed_dataset.commands import unlabelled_command
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, source_record
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
+from nnunetv2_crln.utilities.advice import ways_to_unlabelled_cases
 from nnunetv2_crln.utilities.json_files import read_json
 from nnunetv2_crln.utilities.print_warnings import print_warnings
 
@@ -92,6 +93,27 @@ def unlabelled_status(
         stale=[case for case, record in records.items() if record and record["plan_key"] != key],
         missing=[case for case, record in records.items() if not record],
         made_from={case: record.get("files", {}) for case in ready if (record := records[case])},
+    )
+
+
+def no_unlabelled_cases(
+    preprocessed_dataset_folder: str | Path, plans_manager: PlansManager, configuration: str
+) -> UserError:
+    """Make the error about a dataset whose imagesUl was empty when it was preprocessed.
+
+    Args:
+        preprocessed_dataset_folder: ``nnUNet_preprocessed/DatasetXXX_Name``.
+        plans_manager: nnU-Net's plans.
+        configuration: Name of a configuration in them.
+
+    Returns:
+        The error, to be raised.
+    """
+    name = Path(preprocessed_dataset_folder).name
+    return UserError(
+        f"{name} has 0 unlabelled cases: {IMAGES_UNLABELLED} was empty when it was preprocessed for {configuration}. "
+        f"{ways_to_unlabelled_cases(name)}. After filling {IMAGES_UNLABELLED} run: "
+        + unlabelled_command(preprocessed_dataset_folder, plans_manager, configuration)
     )
 
 
@@ -195,7 +217,9 @@ def unlabelled_cases_of(
         UserError: There are none, or some are missing or were made under other plans.
     """
     status = unlabelled_status(folders.preprocessed, plans_manager, configuration)
-    if status.stale or status.missing or not status.ready:
+    if not (status.ready or status.stale or status.missing):
+        raise no_unlabelled_cases(folders.preprocessed, plans_manager, configuration)
+    if status.stale or status.missing:
         raise UserError(
             f"Of the unlabelled cases of {folders.name}, {len(status.ready)} are preprocessed for {configuration} "
             f"under these plans, {len(status.stale)} under others, {len(status.missing)} not at all. Run: "

@@ -161,13 +161,17 @@ def _leaking(survey: Survey) -> Iterator[str]:
 def _odd_voxels(survey: Survey) -> Iterator[str]:
     constant = [short_name(report) for reports in survey.reports.values() for report in reports if report.constant]
     if constant:
-        yield f"{len(constant)} constant image(s), nothing can be learned from them: {listing(constant)}."
+        yield (
+            f"{len(constant)} constant image(s), nothing can be learned from them: {listing(constant)}. Export them "
+            "again, or remove the cases."
+        )
     labelled = list(survey.of(IMAGES_LABELLED).values())
     unlabelled = survey.of(IMAGES_UNLABELLED)
     if labels := [name for name, reports in unlabelled.items() if resembles_a_label(reports, labelled)]:
         yield (
             f"{len(labels)} unlabelled image(s) with few different values, unlike the labelled ones: "
-            f"{listing(labels)}. Remove them if they are labels."
+            f"{listing(labels)}. If they are labels, put the image of each case in their place, and the label into "
+            "labelsUl, where it only serves to measure pseudo labels; or move image and label to imagesTr and labelsTr."
         )
 
 

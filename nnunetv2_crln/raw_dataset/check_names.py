@@ -36,6 +36,7 @@ from nnunetv2_crln.raw_dataset.unused import (
     how_to_remove_mac_files,
     is_broken_link,
 )
+from nnunetv2_crln.utilities.advice import ways_to_unlabelled_cases
 from nnunetv2_crln.utilities.names import explain_near_name
 
 RESERVED_ENDING = "_seg"
@@ -227,10 +228,9 @@ def _require_unlabelled(folder: Path, dataset_json: dict, unused: list[Unused], 
     images = folder / IMAGES_UNLABELLED
     ending = dataset_json["file_ending"]
     how = (
-        f"CRLN trains on unlabelled images too: put them into {images}, named like those of imagesTr "
-        f"(CASE_0000{ending}, one file per channel). "
-        "Without unlabelled images and without an ignore label use nnU-Net alone: nnUNetv2_plan_and_preprocess works "
-        "with this dataset."
+        f"CRLN trains on unlabelled images too, named like those of imagesTr (CASE_0000{ending}, one file per "
+        f"channel). {ways_to_unlabelled_cases(folder.name)}. Or use nnU-Net alone: nnUNetv2_plan_and_preprocess works "
+        "with this dataset as it is."
     )
     if partly_labelled and not list_files(images):
         return {}  # voxels of labelled cases that have no label are the unlabelled ones

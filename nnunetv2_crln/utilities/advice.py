@@ -20,6 +20,24 @@ def command_line(*words: object) -> str:
     return " ".join(shlex.quote(str(word)) for word in words)
 
 
+def ways_to_unlabelled_cases(dataset_name: str) -> str:
+    """Return sentences on how a dataset comes to unlabelled cases, for messages that it has none.
+
+    Args:
+        dataset_name: ``DatasetXXX_Name``.
+
+    Returns:
+        Text without a full stop at its end, because a command follows.
+    """
+    number = dataset_number(dataset_name)
+    return (
+        "Put scans without labels into imagesUl "
+        f"({command_line('nnUNetv2_crln_add_unlabelled', '-d', number)} FOLDER checks them and makes links). If all "
+        "your scans are labelled, make a dataset in which some labels are hidden, to see what the method would gain: "
+        f"{command_line('nnUNetv2_crln_hide_labels', '-d', number, '-o', 'NEW_ID', '--num_labelled', 'N')}"
+    )
+
+
 def preprocess_unlabelled_command(dataset_name: str, configurations: Iterable[str], plans: str) -> str:
     """Return the command that preprocesses imagesUl for plans that exist, without planning anew.
 

@@ -13,7 +13,7 @@ from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.layout import unlabelled_folder
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_command, labelled_folder, unlabelled_command
 from nnunetv2_crln.preprocessed_dataset.labelled_record import recorded_plan_key
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_status
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import no_unlabelled_cases, unlabelled_status
 from nnunetv2_crln.training.checks import unlabelled_images_changed
 
 
@@ -54,6 +54,8 @@ def open_unlabelled_dataset(
     status = unlabelled_status(preprocessed_dataset_folder, plans_manager, configuration)
     command = unlabelled_command(preprocessed_dataset_folder, plans_manager, configuration)
     none_expected = may_be_none and not status.missing
+    if not (status.ready or status.stale or status.missing or may_be_none):
+        raise no_unlabelled_cases(preprocessed_dataset_folder, plans_manager, configuration)
     if status.stale or not (status.ready or none_expected):
         raise UserError(
             f"{plans_manager.dataset_name} has {len(status.ready)} unlabelled cases that are preprocessed for these "

@@ -15,7 +15,7 @@ from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.preprocessed_dataset import case_files
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import image_changes, unlabelled_status
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import image_changes, unlabelled_cases_of, unlabelled_status
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import open_unlabelled_dataset
 from nnunetv2_crln.utilities.json_files import read_json, write_json
@@ -205,6 +205,18 @@ def test_a_training_warns_of_scans_that_were_copied_by_hand_but_needs_no_raw_dat
     assert line.startswith("WARNING: ") and "by_hand" in line and "--unlabelled_only" in line
     shutil.rmtree(dataset[0])
     assert open_unlabelled_dataset(dataset[1], plans(), "3d_fullres", [], printed.append) and len(printed) == 1
+
+
+def test_a_dataset_without_unlabelled_cases_is_told_how_to_come_to_some(dataset):
+    shutil.rmtree(dataset[0] / "imagesUl")
+    preprocess(dataset)
+    folders = DatasetFolders(dataset[0].name, *dataset)
+    message = "has 0 unlabelled cases: .*nnUNetv2_crln_add_unlabelled -d 999 .*nnUNetv2_crln_hide_labels -d 999 -o"
+    with pytest.raises(UserError, match=message):
+        unlabelled_cases_of(folders, plans(), "3d_fullres")
+    with pytest.raises(UserError, match=message):
+        open_unlabelled_dataset(dataset[1], plans(), "3d_fullres", [], print)
+    assert not open_unlabelled_dataset(dataset[1], plans(), "3d_fullres", [], print, may_be_none=True).identifiers
 
 
 def test_parts_are_disjoint_and_complete(dataset):

@@ -136,7 +136,7 @@ def test_a_label_among_the_images_is_a_warning(make_dataset):
     folder = make_dataset()
     shutil.copy(folder / "labelsUl" / "unl_001.nii.gz", folder / "imagesUl" / "unl_001_0000.nii.gz")
     (warning,) = verify_images(folder, show_progress=False)
-    assert "few different values" in warning and "imagesUl/unl_001. Remove them" in warning
+    assert "few different values" in warning and "imagesUl/unl_001. If they are labels, put the image" in warning
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,8 @@ def test_no_unlabelled_folder_says_how_to_make_one_and_what_works_without(make_d
     folder = make_dataset(unlabelled=0)
     with pytest.raises(UserError, match=r"imagesUl does not exist.*CASE_0000\.nii\.gz.*nnUNetv2_plan_and_preprocess"):
         check_dataset(folder)
+    with pytest.raises(UserError, match=r"nnUNetv2_crln_hide_labels -d 999 -o NEW_ID --num_labelled N\. "):
+        check_dataset(folder)
 
 
 def test_empty_unlabelled_folder(make_dataset):
