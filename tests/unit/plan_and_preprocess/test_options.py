@@ -6,6 +6,7 @@ import pytest
 
 from nnunetv2_crln.cli.plan_and_preprocess import read_options
 from nnunetv2_crln.errors import UserError
+from nnunetv2_crln.plan_and_preprocess.options import Options
 
 ALL = "-c 2d 3d_fullres 3d_lowres other"
 
@@ -32,7 +33,9 @@ def test_a_given_number_is_obeyed(cores):
     assert set(given.processes_by_configuration().values()) == {16} and given.fingerprint_processes == 32
 
 
-@pytest.mark.parametrize("flags", ["-np 0", "-npfp 0", "-npfp -1"])
-def test_no_process_is_refused(flags):
+@pytest.mark.parametrize(
+    "numbers", [{"processes": (2, 0)}, {"fingerprint_processes": 0}, {"fingerprint_processes": -1}]
+)
+def test_no_process_is_refused_in_python_too(numbers):
     with pytest.raises(UserError, match="numbers above 0"):
-        options(flags)
+        Options((999,), ("2d", "3d_fullres"), **numbers)
