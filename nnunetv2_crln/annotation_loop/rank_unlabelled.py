@@ -16,7 +16,7 @@ from nnunetv2_crln.annotation_loop.predicted_cases import PredictedCase, predict
 from nnunetv2_crln.annotation_loop.volume_predictor import ModelChoice, VolumePrediction, VolumePredictor
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import RANKING_LOCK
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_changed_images
+from nnunetv2_crln.preprocessed_dataset.image_changes import refuse_changed_images
 from nnunetv2_crln.reporting.blocks import PAGE_MARK
 from nnunetv2_crln.reporting.ranking_page import RankedScan, build_ranking_page
 from nnunetv2_crln.reporting.style import save_figure

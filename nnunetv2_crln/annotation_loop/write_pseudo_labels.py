@@ -29,8 +29,8 @@ from nnunetv2_crln.layout import (
     dataset_title,
 )
 from nnunetv2_crln.plan_and_preprocess.options import DEFAULT_PROCESSES
+from nnunetv2_crln.preprocessed_dataset.image_changes import refuse_changed_images
 from nnunetv2_crln.preprocessed_dataset.splits import read_splits, usual_split
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_changed_images
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases, find_unlabelled_cases, list_files
 from nnunetv2_crln.raw_dataset.check_dataset_json import refuse_changed_labels

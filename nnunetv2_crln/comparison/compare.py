@@ -35,9 +35,10 @@ from nnunetv2_crln.layout import (
     claim_file,
 )
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
+from nnunetv2_crln.preprocessed_dataset.image_changes import refuse_changed_images
 from nnunetv2_crln.preprocessed_dataset.labelled_status import require_labelled_data
 from nnunetv2_crln.preprocessed_dataset.plans import check_plans, read_checked_plans
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import refuse_changed_images, unlabelled_cases_of
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_cases_of
 from nnunetv2_crln.raw_dataset.annotated_labels import annotated_labels
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.check_dataset_json import refuse_changed_labels

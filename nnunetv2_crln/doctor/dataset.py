@@ -137,9 +137,9 @@ def _preprocessed(folders: DatasetFolders, _: int) -> Iterator[Finding]:
 def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]:
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
+    from nnunetv2_crln.preprocessed_dataset.image_changes import changes_since_preprocessing
     from nnunetv2_crln.preprocessed_dataset.labelled_status import unprocessed_labelled
     from nnunetv2_crln.preprocessed_dataset.plans import check_plans, is_second_stage
-    from nnunetv2_crln.preprocessed_dataset.unlabelled_status import changes_since_preprocessing
 
     manager = PlansManager(plans)
     for configuration in manager.available_configurations:

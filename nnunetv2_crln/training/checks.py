@@ -13,9 +13,10 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import SPLITS_FILE
 from nnunetv2_crln.preprocessed_dataset.commands import labelled_command
+from nnunetv2_crln.preprocessed_dataset.image_changes import image_changes
 from nnunetv2_crln.preprocessed_dataset.labelled_status import unprocessed_labelled
 from nnunetv2_crln.preprocessed_dataset.plans import is_second_stage, plans_identifier
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import UnlabelledStatus, image_changes
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import UnlabelledStatus
 from nnunetv2_crln.raw_dataset.cases import find_labelled_cases
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 

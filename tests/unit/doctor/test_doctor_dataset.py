@@ -12,7 +12,7 @@ from nnunetv2_crln.doctor import dataset as dataset_checks
 from nnunetv2_crln.doctor.dataset import _damaged_files, _domain_shift, _split, examine_dataset
 from nnunetv2_crln.doctor.finding import OK, PROBLEM, WARNING, Finding
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.preprocessed_dataset import labelled_status, unlabelled_status
+from nnunetv2_crln.preprocessed_dataset import image_changes, labelled_status
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
 
@@ -141,7 +141,7 @@ def test_mistakes_in_a_configuration_are_a_problem(make_dataset, nnunet_folders,
 
 
 def test_scans_that_nobody_has_preprocessed_are_a_problem(make_dataset, nnunet_folders, monkeypatch):
-    monkeypatch.setattr(unlabelled_status, "changes_since_preprocessing", lambda *_: ["by_hand is not preprocessed"])
+    monkeypatch.setattr(image_changes, "changes_since_preprocessing", lambda *_: ["by_hand is not preprocessed"])
     name = make_dataset().name
     (nnunet_folders.preprocessed / name).mkdir()
     plans = plans_of(name)

@@ -14,8 +14,9 @@ from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.preprocessed_dataset import case_files
+from nnunetv2_crln.preprocessed_dataset.image_changes import image_changes
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
-from nnunetv2_crln.preprocessed_dataset.unlabelled_status import image_changes, unlabelled_cases_of, unlabelled_status
+from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_cases_of, unlabelled_status
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import open_unlabelled_dataset
 from nnunetv2_crln.utilities.json_files import read_json, write_json
