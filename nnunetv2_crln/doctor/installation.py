@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -74,7 +75,9 @@ def _trainer() -> Iterator[Finding]:
     listed = os.environ.get(EXTERNAL_TRAINERS, "")
     folder = str(PACKAGE / "nnunet_trainers")
     hook = "nnunetv2_crln_startup" in sys.modules
-    with contextlib.redirect_stdout(io.StringIO()):  # nnU-Net prints where it searches
+    # nnU-Net prints where it searches, and imports all of its trainers, with packages that warn of each other.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         from nnunetv2.utilities.find_objects import recursive_find_trainer_class_by_name
 
         try:

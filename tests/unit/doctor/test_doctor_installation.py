@@ -1,5 +1,6 @@
 """The doctor's findings on an installation; broken things become findings, never tracebacks."""
 
+import os
 import sys
 
 import pytest
@@ -46,6 +47,13 @@ def test_a_class_of_the_same_name_is_reported(monkeypatch, tmp_path):
     monkeypatch.setenv(EXTERNAL_TRAINERS, str(tmp_path))
     (finding,) = installation._trainer()
     assert finding.state == WARNING and "theirs" in finding.found
+
+
+def test_warnings_of_what_nnunets_trainers_import_stay_out_of_the_report(monkeypatch, tmp_path, recwarn):
+    (tmp_path / "theirs.py").write_text("import warnings\nwarnings.warn('old', FutureWarning)\n")
+    monkeypatch.setenv(EXTERNAL_TRAINERS, os.pathsep.join([str(tmp_path), TRAINERS]))
+    assert OK in [finding.state for finding in installation._trainer()]
+    assert not recwarn.list
 
 
 @pytest.mark.parametrize(("processes", "fix"), [(8, "export nnUNet_def_n_proc=2"), (2, "")])
