@@ -159,9 +159,10 @@ def _plans(folders: DatasetFolders, plans: dict, name: str) -> Iterator[Finding]
 def _damaged_files(folder: Path, manager: Any, configuration: str, plans: str) -> Iterator[Finding]:
     """Find files that a full disk or an interrupted copy has truncated, which would end a training."""
     from nnunetv2_crln.preprocessed_dataset.case_files import damaged_cases
+    from nnunetv2_crln.preprocessed_dataset.commands import labelled_folder
     from nnunetv2_crln.utilities.advice import preprocess_labelled_command, preprocess_unlabelled_command
 
-    labelled = folder / manager.get_configuration(configuration).data_identifier
+    labelled = labelled_folder(folder, manager, configuration)
     for place, command in (
         (labelled, preprocess_labelled_command),
         (unlabelled_folder(folder, labelled.name), preprocess_unlabelled_command),

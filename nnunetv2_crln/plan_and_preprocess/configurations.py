@@ -33,15 +33,16 @@ def refuse_unknown_configurations(datasets: Sequence[DatasetFolders], options: O
     planner = find_nnunet_class("experiment_planning", options.planner, "-pl")
     if planner.plan_experiment is not ExperimentPlanner.plan_experiment:  # type: ignore[attr-defined]
         return  # it may plan configurations of its own
+    plans_name = options.expected_plans_name()
     known = [*_PLANNED, *([article.CONFIGURATION] if options.article else [])]
     for folders in datasets:
         with contextlib.suppress(OSError, ValueError):  # missing or damaged plans are made again
-            known += configurations_of(read_json(folders.preprocessed / f"{options.expected_plans_name()}.json"))
+            known += configurations_of(read_json(folders.preprocessed / f"{plans_name}.json"))
     for name in options.configurations:
         if name not in known:
             raise UserError(
-                f"-c {name}: nnU-Net plans {', '.join(_PLANNED)}, and {options.expected_plans_name()}.json has no "
-                f"configuration of this name.{did_you_mean(name, known)}"
+                f"-c {name}: nnU-Net plans {', '.join(_PLANNED)}, and {plans_name}.json has no configuration of "
+                f"this name.{did_you_mean(name, known)}"
             )
 
 

@@ -19,8 +19,9 @@ def record_plans(data_folder: Path, plans_manager: PlansManager, configuration: 
         plans_manager: nnU-Net's plans.
         configuration: Name of a configuration in them.
     """
+    times = {path.stem: path.stat().st_mtime_ns for path in data_folder.glob("*.pkl")}  # of the properties of each case
     key = plan_key(plans_manager, plans_manager.get_configuration(configuration))
-    write_json({"plan_key": key, "written": _times(data_folder)}, labelled_info_file(data_folder))
+    write_json({"plan_key": key, "written": times}, labelled_info_file(data_folder))
 
 
 def recorded_plan_key(data_folder: str | Path) -> str | None:
@@ -35,13 +36,10 @@ def recorded_plan_key(data_folder: str | Path) -> str | None:
     """
     try:
         record = read_json(labelled_info_file(data_folder))
-        # Cases are added and removed one by one, under the same plans; nnU-Net replaces all of them.
-        unchanged = record["written"].items() & _times(Path(data_folder)).items()
+        # Cases are added and removed one by one, under the same plans; nnU-Net replaces all of them. So the first
+        # unchanged one is enough, and a training need not look at thousands.
+        files = ((Path(data_folder) / f"{case}.pkl", time) for case, time in record["written"].items())
+        unchanged = any(file.is_file() and file.stat().st_mtime_ns == time for file, time in files)
         return record["plan_key"] if unchanged else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _times(data_folder: Path) -> dict[str, int]:
-    """Return when the properties of each case were written, in nanoseconds."""
-    return {path.stem: path.stat().st_mtime_ns for path in data_folder.glob("*.pkl")}

@@ -32,40 +32,24 @@ def whole_number(least: int = 1, most: int | None = None) -> Callable[[str], int
     return read
 
 
-def positive_number(text: str) -> float:
-    """Return a finite number above 0.
+def _number(fits: Callable[[float], bool], expected: str) -> Callable[[str], float]:
+    """Make a type of finite numbers in some range."""
 
-    Raises:
-        ArgumentTypeError: The text is none.
-    """
-    value = _finite(text)
-    if value is None or value <= 0:
-        raise _refusal(text, "a number above 0")
-    return value
+    def read(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise _refusal(text, expected) from None
+        if not (math.isfinite(value) and fits(value)):
+            raise _refusal(text, expected)
+        return value
 
-
-def share(text: str) -> float:
-    """Return a number above 0 and at most 1.
-
-    Raises:
-        ArgumentTypeError: The text is none.
-    """
-    value = _finite(text)
-    if value is None or not 0 < value <= 1:
-        raise _refusal(text, "a number above 0, at most 1")
-    return value
+    return read
 
 
-def probability(text: str) -> float:
-    """Return a number from 0 to 1.
-
-    Raises:
-        ArgumentTypeError: The text is none.
-    """
-    value = _finite(text)
-    if value is None or not 0 <= value <= 1:
-        raise _refusal(text, "a number from 0 to 1")
-    return value
+positive_number = _number(lambda value: value > 0, "a number above 0")
+share = _number(lambda value: 0 < value <= 1, "a number above 0, at most 1")
+probability = _number(lambda value: 0 <= value <= 1, "a number from 0 to 1")
 
 
 def plain_name(text: str) -> str:
@@ -77,14 +61,6 @@ def plain_name(text: str) -> str:
     if text.strip() in ("", ".", "..") or re.search(r"[/\\:\x00-\x1f]", text):
         raise _refusal(text, "a name, without slash, backslash and colon")
     return text
-
-
-def _finite(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def _refusal(text: str, expected: str) -> argparse.ArgumentTypeError:

@@ -7,6 +7,11 @@ from torch import Tensor
 from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
 
 
+def at_full_resolution(target: Tensor | list[Tensor]) -> Tensor:
+    """Return the target itself, or the first of a list with one for each resolution of deep supervision."""
+    return target[0] if isinstance(target, list) else target
+
+
 class ClassLabels:
     """Make pseudo labels from logits and from true labels, for labels that give each voxel one class.
 
@@ -40,7 +45,7 @@ class ClassLabels:
         Returns:
             Labels with confidence 1, or 0 where they are ignored, (L, *grid).
         """
-        return PseudoLabels.from_target(target[0] if isinstance(target, list) else target, self.num_classes)
+        return PseudoLabels.from_target(at_full_resolution(target), self.num_classes)
 
     def with_known(self, pseudo: PseudoLabels, known: Tensor | None) -> PseudoLabels:
         """Replace pseudo labels by true labels, with full confidence.
@@ -53,7 +58,11 @@ class ClassLabels:
         Returns:
             The pseudo labels of the teacher where nothing is known, the true labels elsewhere.
         """
-        return pseudo if known is None else pseudo.replaced_by(known, known >= 0)
+        return pseudo if known is None else pseudo.replaced_by(*self._as_labels(known))
+
+    def _as_labels(self, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Return true label values as labels of pseudo labels, and where they are known."""
+        return known, known >= 0
 
     def class_logits(self, logits: Tensor) -> Tensor:
         """Return logits whose softmax gives the probabilities of the classes, (B, C, *grid)."""

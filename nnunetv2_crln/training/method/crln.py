@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nnunetv2_crln.modules.feature_taps import FeatureTaps, tapped_channels
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.method.class_labels import at_full_resolution
 from nnunetv2_crln.training.method.finite_buffers import FiniteBuffers
 from nnunetv2_crln.training.method.heads import Heads, build_rectifier
 from nnunetv2_crln.training.method.known_labels import exclude_classes, impossible_classes
@@ -267,7 +268,7 @@ class CRLN:
         """Train mu alone on the rectified logits of the labelled patches (Eq. 16)."""
         if self.rectifier_optimizer is None:
             return
-        labels = target[0] if isinstance(target, list) else target
+        labels = at_full_resolution(target)
         rectified = self.rectifier(logits.detach().float(), labelled_map.detach().float())
         self.rectifier_optimizer.zero_grad(set_to_none=True)
         self.objective.full_resolution(rectified, labels).backward()

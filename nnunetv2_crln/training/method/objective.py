@@ -17,7 +17,7 @@ from nnunetv2_crln.losses.recomputation import probability_of, recomputed_if_lar
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.modules.representation import RepresentationHead
 from nnunetv2_crln.settings import CRLNSettings
-from nnunetv2_crln.training.method.class_labels import ClassLabels
+from nnunetv2_crln.training.method.class_labels import ClassLabels, at_full_resolution
 from nnunetv2_crln.training.method.class_thresholds import ClassThresholds
 from nnunetv2_crln.training.method.gradient_norms import (
     GRADIENT_PREFIX,
@@ -228,7 +228,7 @@ class Objective:
         Returns:
             Unweighted terms by name, and their weighted sum as ``"loss"``; scalar tensors.
         """
-        labels = target[0] if isinstance(target, list) else target
+        labels = at_full_resolution(target)
         terms: dict[str, Tensor] = {}
         # The backward pass goes from the last term to the first. So what the supervised loss keeps is released before
         # the others compute theirs again, and CPS makes its gradient, as large as Z4, when nothing else is left.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nnunetv2_crln.modules.regions import as_two_classes
-from nnunetv2_crln.training.method.class_labels import ClassLabels
+from nnunetv2_crln.training.method.class_labels import ClassLabels, at_full_resolution
 from nnunetv2_crln.training.method.pseudo_labels import PseudoLabels
 
 Regions = Sequence[tuple[int, ...]]
@@ -57,28 +57,17 @@ class RegionLabels(ClassLabels):
         Returns:
             Labels (L, K, *grid), with confidence 1 where there is a label and 0 where it is ignored.
         """
-        masks, number = target[0] if isinstance(target, list) else target, self.num_classes
+        masks, number = at_full_resolution(target), self.num_classes
         known = torch.ones_like(masks[:, :number], dtype=torch.float32)
         if masks.shape[1] > number:
             known = known * (1 - masks[:, number:].float())
         return PseudoLabels(masks[:, :number].long(), known)
 
-    def with_known(self, pseudo: PseudoLabels, known: Tensor | None) -> PseudoLabels:
-        """Replace pseudo labels by true label values, each in all regions that it belongs to.
-
-        Args:
-            pseudo: Pseudo labels of the teacher.
-            known: True label values in the same geometry, (B, *grid), negative where there are none; None if nothing is
-                known.
-
-        Returns:
-            The pseudo labels of the teacher where nothing is known, the true labels elsewhere.
-        """
-        if known is None:
-            return pseudo
+    def _as_labels(self, known: Tensor) -> tuple[Tensor, Tensor]:
+        """Return each value in all regions that it belongs to, and where values are known."""
         # By comparison with numbers: a tensor of them would be copied from the host in every step.
         inside = [torch.stack([known == value for value in region]).any(0) for region in self.regions]
-        return pseudo.replaced_by(torch.stack(inside, 1), (known >= 0).unsqueeze(1))
+        return torch.stack(inside, 1), (known >= 0).unsqueeze(1)
 
     def class_logits(self, logits: Tensor) -> Tensor:
         """Return two logits for each region, (B * K, 2, *grid)."""
