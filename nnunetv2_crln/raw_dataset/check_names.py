@@ -104,6 +104,8 @@ def refuse_incomplete_cases(raw_dataset_folder: str | Path, dataset_json: dict) 
         IMAGES_UNLABELLED: find_unlabelled_cases(folder, dataset_json),
         IMAGES_TEST: list_cases(folder / IMAGES_TEST, dataset_json["file_ending"]),
     }
+    for images, labels in ((IMAGES_UNLABELLED, LABELS_UNLABELLED), (IMAGES_TEST, LABELS_TEST)):
+        _refuse_unused_labels(folder / labels, others[images], dataset_json["file_ending"], unused)
     _check_channel_files(folder, dataset_json, labelled, others)
 
 
@@ -139,6 +141,18 @@ def _refuse_unused_images(images: Path, ending: str, unused: list[Unused]) -> No
             f"{images} has {len(foreign)} image(s) or folder(s) in another place or in another format than "
             f"CASE_0000{ending} (file_ending of dataset.json): {listing(foreign)}. They would be left out of the "
             f"{kind} cases: rename or convert them, move images out of folders, or remove them."
+        )
+
+
+def _refuse_unused_labels(labels: Path, cases: Cases, ending: str, unused: list[Unused]) -> None:
+    """Refuse unused labels beside images without one: they may belong together, and the label would be left out."""
+    foreign = [entry for entry in unused if entry.folder == labels.name and entry.kind in (Kind.IMAGE, Kind.LABEL)]
+    without = [case for case in cases if not (labels / f"{case}{ending}").is_file()]
+    if foreign and without:
+        raise UserError(
+            f"{labels} has {len(foreign)} file(s) that are no image's label: {listing(map(str, foreign))}. And "
+            f"{len(without)} image(s) have no label: {listing(without)}. If these belong together, rename or convert "
+            f"the labels (CASE{ending}), or they would be left out; if not, remove them."
         )
 
 

@@ -24,6 +24,7 @@ from nnunetv2_crln.training.hooks.locking import Locking
 from nnunetv2_crln.training.hooks.progress_line import ProgressLine
 from nnunetv2_crln.training.hooks.refreshing import Refreshing
 from nnunetv2_crln.training.hooks.resuming import Resuming
+from nnunetv2_crln.training.method.class_labels import ClassLabels
 from nnunetv2_crln.training.method.crln import CRLN, Batch
 from nnunetv2_crln.training.method.objective import Objective
 from nnunetv2_crln.training.method.phases import Phase, Phases
@@ -123,8 +124,8 @@ class nnUNetTrainer_CRLN(
         if has_regions:
             regions = label_values(self.label_manager.foreground_regions)
             return RegionObjective(self.settings, self.loss, full_resolution, regions, pseudo_label_loss)
-        num_classes = self.label_manager.num_segmentation_heads
-        return Objective(self.settings, self.loss, full_resolution, num_classes, pseudo_label_loss)
+        labels = ClassLabels(self.label_manager.num_segmentation_heads)
+        return Objective(self.settings, self.loss, full_resolution, labels, pseudo_label_loss)
 
     def adopt_optimizer(self) -> None:
         """Let the present optimiser train the added modules, too, and do the steps."""

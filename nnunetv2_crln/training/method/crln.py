@@ -137,7 +137,7 @@ class CRLN:
     ) -> None:
         self.settings = settings = objective.settings
         self.objective = objective
-        self.num_classes = num_classes = objective.num_classes
+        self.num_classes = num_classes = objective.labels.num_classes
         regions = objective.labels.are_regions
         self.network = network
         self.student = unwrap(network)

@@ -97,7 +97,7 @@ class Objective:
         settings: Weights and thresholds.
         supervised: nnU-Net's loss, called with ``labelled_outputs`` and their target.
         full_resolution: nnU-Net's loss without deep supervision, for the relationship map M.
-        num_classes: Number of classes including background, C.
+        labels: What the labels are and how pseudo labels are made from them.
         pseudo_label_loss: Loss for ``"pseudo_label_loss": "nnunet"``; None takes cross-entropy (Eq. 2).
     """
 
@@ -106,18 +106,17 @@ class Objective:
         settings: CRLNSettings,
         supervised: Callable[..., Tensor],
         full_resolution: Callable[[Tensor, Tensor], Tensor],
-        num_classes: int,
+        labels: ClassLabels,
         pseudo_label_loss: PseudoLabelLoss | None = None,
     ) -> None:
         self.settings = settings
         self.supervised = supervised
         self.full_resolution = full_resolution
-        self.num_classes = num_classes
-        self.labels = ClassLabels(num_classes)
+        self.labels = labels
         self.pseudo_label_loss = pseudo_label_loss
         self.measured_gradients: tuple[str, ...] = TERMS
-        many = num_classes > FEW_CLASSES if settings.class_thresholds == "auto" else settings.class_thresholds
-        self.class_thresholds = ClassThresholds(num_classes, settings.confidence_threshold) if many else None
+        many = labels.num_classes > FEW_CLASSES if settings.class_thresholds == "auto" else settings.class_thresholds
+        self.class_thresholds = ClassThresholds(labels.num_classes, settings.confidence_threshold) if many else None
         self.cps_balance = GradientBalance() if settings.cps_balance == "gradient" else None
         # State that the objective learns during training; it belongs in checkpoints.
         self.state = nn.ModuleDict()
@@ -311,4 +310,4 @@ class Objective:
             probability_of(student.unlabelled_logits, pseudo.labels),
         ]
         all_labels = torch.cat([true.labels, pseudo.labels])
-        return [Contrast(all_labels, valid, torch.cat(own) < s.anchor_uncertainty, self.num_classes)]
+        return [Contrast(all_labels, valid, torch.cat(own) < s.anchor_uncertainty, self.labels.num_classes)]

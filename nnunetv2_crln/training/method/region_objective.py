@@ -47,8 +47,7 @@ class RegionObjective(Objective):
                 'regions. Remove the key, or set it to "auto".'
             )
         settings = replace(settings, class_thresholds=False)
-        super().__init__(settings, supervised, full_resolution, len(regions), pseudo_label_loss)
-        self.labels = RegionLabels(regions)
+        super().__init__(settings, supervised, full_resolution, RegionLabels(regions), pseudo_label_loss)
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor, weight: Tensor) -> Tensor:
         return recomputed_if_large(_two_class_consistency, logits, labels, weight)
@@ -59,7 +58,7 @@ class RegionObjective(Objective):
         true = self.labels.of_target(labels)
         sure = pseudo.weight(s.cps_confidence) == 1
         problems = []
-        for region in range(self.num_classes):
+        for region in range(self.labels.num_classes):
             of_labelled, of_unlabelled = true.labels[:, region], pseudo.labels[:, region]
             own = [
                 _probability_of_side(student.labelled_logits[:, region], of_labelled),

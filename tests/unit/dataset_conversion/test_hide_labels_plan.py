@@ -131,6 +131,17 @@ def list_two_files_of_one_case(folder):
             (lambda folder, place=place: (folder / f"{place}/new.mha").touch(), r"in another format than .*new\.mha")
             for place in ("imagesUl", "imagesTs")
         ),
+        *(
+            (
+                lambda folder, label=label, name=name: (folder / label).rename((folder / label).with_name(name)),
+                rf"1 file\(s\) that are no image's label: {name}",
+            )
+            for label, name in (
+                ("labelsTs/tst_000.nii.gz", "tst_000.mha"),
+                ("labelsTs/tst_000.nii.gz", "tst_000_0000.nii.gz"),
+                ("labelsUl/unl_001.nii.gz", "unl_001.nrrd"),
+            )
+        ),
         (lambda folder: edit(folder, numTraining=5), "numTraining 5, but there are 4 labelled cases"),
         (list_two_files_of_one_case, "does not list exactly 2 channel.*lab_002"),
     ],

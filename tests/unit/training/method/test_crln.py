@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from nnunetv2_crln.modules.rectification import agreement, rectify_logits
 from nnunetv2_crln.networks.unet3d import UNet3D
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.method.class_labels import ClassLabels
 from nnunetv2_crln.training.method.crln import CRLN, Batch
 from nnunetv2_crln.training.method.known_labels import NOT_ANNOTATED
 from nnunetv2_crln.training.method.objective import Objective
@@ -43,7 +44,7 @@ def make_method(regions=None, norm_op=nn.InstanceNorm3d, **settings) -> CRLN:
     )
     block = CRLNSettings(num_anchors=4, num_negatives=4, num_prototypes=2, **settings)
     objective = (
-        Objective(block, supervised, supervised, CLASSES)
+        Objective(block, supervised, supervised, ClassLabels(CLASSES))
         if regions is None
         else RegionObjective(block, supervised, supervised, regions)
     )

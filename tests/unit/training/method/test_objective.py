@@ -17,6 +17,7 @@ from nnunetv2_crln.losses.consistency import consistency_loss
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method import objective as module
+from nnunetv2_crln.training.method.class_labels import ClassLabels
 from nnunetv2_crln.training.method.heads import Heads
 from nnunetv2_crln.training.method.objective import Objective, StudentPass
 from nnunetv2_crln.training.method.phases import Phase
@@ -58,7 +59,7 @@ class Step:
             self.map = self.heads.relationship_map(labelled, GRID, self.settings.detach_features)
         self.pseudo = PseudoLabels(torch.randint(0, CLASSES, (2, *GRID)), torch.rand(2, *GRID))
         supervised = deep_cross_entropy if deep_supervision else cross_entropy
-        self.objective = Objective(self.settings, supervised, cross_entropy, CLASSES)
+        self.objective = Objective(self.settings, supervised, cross_entropy, ClassLabels(CLASSES))
 
     def losses(self, ramp: float = 1.0, rectifying: bool = True) -> dict[str, torch.Tensor]:
         phase = Phase(rectifying=rectifying, ramp=ramp)
@@ -281,7 +282,9 @@ def test_gradients_are_looked_at_every_so_many_steps(every, at, keys, finite):
     ("setting", "num_classes", "on"), [("auto", 5, False), ("auto", 6, True), (True, 2, True), (False, 9, False)]
 )
 def test_class_thresholds_are_for_many_classes(setting, num_classes, on):
-    objective = Objective(CRLNSettings(class_thresholds=setting), cross_entropy, cross_entropy, num_classes)
+    objective = Objective(
+        CRLNSettings(class_thresholds=setting), cross_entropy, cross_entropy, ClassLabels(num_classes)
+    )
     assert (objective.class_thresholds is not None) == on
 
 

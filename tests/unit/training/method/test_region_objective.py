@@ -12,6 +12,7 @@ from nnunetv2_crln.modules.feature_taps import DecoderFeatures
 from nnunetv2_crln.modules.regions import RegionRectification, as_regions, as_two_classes
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method import objective as objective_module
+from nnunetv2_crln.training.method.class_labels import ClassLabels
 from nnunetv2_crln.training.method.heads import Heads, build_rectifier
 from nnunetv2_crln.training.method.objective import Objective, StudentPass
 from nnunetv2_crln.training.method.phases import Phase
@@ -108,7 +109,9 @@ def test_all_terms_of_one_region_are_those_of_two_classes(cps_positive):
     plain_heads, terms = as_classes(heads, block), []
     for compute in (
         lambda: objective(student, None, heads, target.bool(), pseudo, PHASE),
-        lambda: Objective(block, no_loss, no_loss, 2)(plain_student, None, plain_heads, target, plain_pseudo, PHASE),
+        lambda: Objective(block, no_loss, no_loss, ClassLabels(2))(
+            plain_student, None, plain_heads, target, plain_pseudo, PHASE
+        ),
     ):
         torch.manual_seed(3)
         terms.append(compute())
