@@ -69,7 +69,7 @@ class Bed:
         name: Name in commands, folders and tables.
         read: Finds the cases in ``--data``.
         test_groups: Chooses the groups that are held out from every training, given all groups in sorted order.
-        counts: Labelled groups that runs may have; their places number the datasets.
+        counts: Labelled groups that runs may have; their places number the datasets. The last may be all of them.
         configuration: nnU-Net's configuration.
         plans: Reduced plans by name; ``nnunet`` stands for nnU-Net's own and ``article`` for the paper's protocol.
         distance: Metric of distances, ``HD95_mm`` or ``HD95_voxel``.
@@ -196,7 +196,7 @@ def _left_atrium() -> Bed:
         "narrow_half": Plan((40, 56, 56), (8, 16, 32, 64), 2, scale=2),
         "narrow_quarter": Plan((20, 28, 28), (8, 16, 32), 2, scale=4),
     }
-    return _of_the_paper("left_atrium", (4, 8, 16, 30), 8, plans)
+    return _of_the_paper("left_atrium", (4, 8, 16, 30, 60), 8, plans)
 
 
 def _acdc() -> Bed:
@@ -207,7 +207,7 @@ def _acdc() -> Bed:
         read=read_converted(split.patient_of),
         # The ten validation patients, and fifteen of the training ones because ten are few.
         test_groups=lambda groups: validation | _every_third(groups, 15, never=[*order, *validation]),
-        counts=(1, 3, 7, 14, 27),
+        counts=(1, 3, 7, 14, 27, 55),
         configuration="2d",
         plans={"cpu": Plan((128, 128), (16, 32, 64, 128, 128, 128), 4, scale=2)},
         distance="HD95_voxel",  # the circulated files have lost the voxels' size
@@ -226,7 +226,7 @@ HIPPOCAMPUS = Bed(
     name="hippocampus",
     read=read_decathlon,
     test_groups=lambda groups: set(groups[::3][:60]),
-    counts=(2, 4, 8, 70),
+    counts=(2, 4, 8, 70, 140),
     configuration="3d_fullres",
     plans={
         # As wide as a CPU allows: most of the time goes to the full resolution, so that it alone stays narrow.

@@ -53,6 +53,11 @@ ROWS = (
     Row("hippocampus", 4, 3000, "MSD Hippocampus", "140 cases"),
     Row("acdc", 3, 3000, "ACDC", "55 patients"),
     Row("left_atrium", 4, 3000, "left atrium", "60 cases"),
+    Row("hippocampus", 2, 3000, "MSD Hippocampus", "140 cases"),
+    Row("hippocampus", 8, 3000, "MSD Hippocampus", "140 cases"),
+    Row("acdc", 1, 3000, "ACDC", "55 patients"),
+    Row("acdc", 7, 3000, "ACDC", "55 patients"),
+    Row("left_atrium", 8, 3000, "left atrium", "60 cases"),
     Row("hippocampus", 70, 600, "MSD Hippocampus", "140 cases"),
     Row("hippocampus", 70, 3000, "MSD Hippocampus", "140 cases"),
 )
