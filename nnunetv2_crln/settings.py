@@ -76,7 +76,7 @@ class CRLNSettings:
     cutmix_probability: float = _share(1.0)
     copy_paste_probability: float = _share(0.0)  # paper: none (0)
     strong_flip: bool = _switch(True)
-    strong_intensity: str = _choice("nnunet", "nnunet", "noise", "none")  # paper: noise
+    strong_intensity: str = _choice("wide", "wide", "nnunet", "noise", "none")  # paper: noise
 
     # Prototypes, DIM and rectification (Eq. 3-8).
     num_prototypes: int = _count(16)  # paper: 16 or 4
@@ -86,7 +86,7 @@ class CRLNSettings:
     shared_classes: bool = _switch(True)
     detach_features: bool = _switch(True)  # paper: False
     # paper: learned; in its ablation also fixed and concat
-    rectification: str = _choice("fixed", "learned", "fixed", "concat", "agreement")
+    rectification: str = _choice("image", "image", "learned", "fixed", "concat", "agreement")
     disagreement_weight: float = _share(0.0)  # with "agreement"; paper: none
     mu_initial: float = _share(0.0)
     mu_learning_rate: float = _weight(0.01)

@@ -32,7 +32,7 @@ def networks(trainer) -> dict:
     found = {"teacher": trainer.method.teacher.module, "student": student}
     if trainer.settings.dim:
         found["rectified_teacher"] = RectifiedNetwork(
-            trainer.method.teacher.module, trainer.method.teacher_heads.module.dim, trainer.method.rectifier
+            trainer.method.teacher.module, trainer.method.teacher_heads.module, trainer.method.rectifier
         )
     return found
 

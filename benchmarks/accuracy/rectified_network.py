@@ -2,23 +2,23 @@
 
 from torch import Tensor, nn
 
-from nnunetv2_crln.modules.dim import DynamicInteractionModule
 from nnunetv2_crln.modules.feature_taps import FeatureTaps
+from nnunetv2_crln.training.method.heads import Heads
 
 
 class RectifiedNetwork(nn.Module):
-    """Predict rectified logits with a network, its dynamic interaction module (DIM) and its rectifier.
+    """Predict rectified logits with a network, the heads that were trained with it and its rectifier.
 
     Args:
         network: Segmentation network with deep supervision switched off.
-        dim: DIM that was trained with the network.
+        heads: Heads that were trained with the network.
         rectifier: Module that maps logits and relationship map, both (B, C, *grid), to rectified logits.
     """
 
-    def __init__(self, network: nn.Module, dim: DynamicInteractionModule, rectifier: nn.Module) -> None:
+    def __init__(self, network: nn.Module, heads: Heads, rectifier: nn.Module) -> None:
         super().__init__()
         self.network = network
-        self.dim = dim
+        self.heads = heads
         self.rectifier = rectifier
         self._taps = FeatureTaps(network)
 
@@ -26,4 +26,4 @@ class RectifiedNetwork(nn.Module):
         """Predict rectified logits (B, C, *grid) from images (B, channels, *grid)."""
         logits = self.network(image)
         features = self._taps.take()
-        return self.rectifier(logits, self.dim(features.quarter, features.half, logits.shape[2:]))
+        return self.rectifier(logits, self.heads.second_opinion(logits, features))

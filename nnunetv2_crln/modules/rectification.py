@@ -138,6 +138,26 @@ class CorrectionParameter(Rectification):
         self.mu.clamp_(0, 1)
 
 
+class SumRectification(Rectification):
+    """Add the map of the image's own prototypes to the logits; the setting ``"rectification": "image"``."""
+
+    def forward(self, logits: Tensor, relationship_map: Tensor) -> Tensor:
+        """Rectify logits.
+
+        Args:
+            logits: Before softmax, (B, C, *grid).
+            relationship_map: Logarithm of the probabilities that the map gives, (B, C, *grid).
+
+        Returns:
+            Rectified logits, (B, C, *grid).
+
+        Raises:
+            ValueError: Logits and map differ in shape.
+        """
+        _check_same_shape(logits, relationship_map)
+        return logits + relationship_map
+
+
 class ConcatRectification(Rectification):
     """Rectify with a 1x1x1 convolution over the concatenated logits and map (Table 7).
 

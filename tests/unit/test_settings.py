@@ -26,7 +26,7 @@ NULLABLE = {
 }
 CHOICES = {
     "aggregation": ("linear", "nonlinear"),
-    "rectification": ("learned", "fixed", "concat", "agreement"),
+    "rectification": ("image", "learned", "fixed", "concat", "agreement"),
     "pseudo_label_loss": ("auto", "nnunet", "cross_entropy"),
     "memory_format": ("auto", "contiguous", "channels_last"),
     "cpu_bfloat16": ("auto", True, False),
@@ -34,7 +34,7 @@ CHOICES = {
     "cps_balance": ("none", "log_negatives", "gradient"),
     "cps_positive": ("both", "mean", "prototype"),
     "representation_kernel": (1, 3),
-    "strong_intensity": ("nnunet", "noise", "none"),
+    "strong_intensity": ("wide", "nnunet", "noise", "none"),
     "deploy": ("teacher", "student"),
 }
 SHARES = {

@@ -1,6 +1,7 @@
 """Make the weak view of unlabelled patches, and the intensity changes of the strong one."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from batchgeneratorsv2.transforms.base.basic_transform import BasicTransform
 from batchgeneratorsv2.transforms.intensity.brightness import MultiplicativeBrightnessTransform
@@ -86,13 +87,47 @@ def repeatable(transforms: BasicTransform) -> BasicTransform:
     return transforms
 
 
+@dataclass(frozen=True)
+class Strength:
+    """How strongly and how often the strong view changes intensities.
+
+    Attributes:
+        factors: Range of the factors of brightness and contrast.
+        factors_probability: Probability of each of the two.
+        preserve_range: Contrast keeps the range of values.
+        blur: Range of the standard deviations of the blur, in voxels.
+        blur_probability: Probability of the blur.
+        blurred_channels: Probability of each channel to be blurred then.
+        gamma: Range of the exponents.
+        gamma_probability: Probability of the exponents.
+        retain_stats: Exponents keep mean and standard deviation.
+    """
+
+    factors: tuple[float, float]
+    factors_probability: float
+    preserve_range: bool
+    blur: tuple[float, float]
+    blur_probability: float
+    blurred_channels: float
+    gamma: tuple[float, float]
+    gamma_probability: float
+    retain_stats: bool
+
+
+STRENGTHS = {
+    "nnunet": Strength((0.75, 1.25), 0.5, True, (0.5, 1.0), 0.2, 0.5, (0.7, 1.5), 0.4, True),
+    "wide": Strength((0.5, 1.5), 0.8, False, (0.5, 1.5), 0.4, 1.0, (0.5, 2.0), 0.6, False),
+}
+"""Intensity changes by the setting ``strong_intensity``: those of nnU-Net, and wider ones."""
+
+
 def strong_intensity_transforms(training_transforms: BasicTransform, kind: str = "nnunet") -> ComposeTransforms:
     """Build the intensity changes of the strong view, which the student sees and the teacher does not.
 
     Args:
         training_transforms: Transforms of the labelled patches; axes with thick slices keep their resolution as there.
-        kind: ``"nnunet"`` for nnU-Net's changes at the same strengths but applied more often, ``"noise"`` for Gaussian
-            noise alone as in the paper, or ``"none"``.
+        kind: ``"nnunet"`` for nnU-Net's changes at the same strengths but applied more often, ``"wide"`` for twice as
+            strong ones, ``"noise"`` for Gaussian noise alone as in the paper, or ``"none"``.
 
     Returns:
         Transforms of an image.
@@ -104,6 +139,7 @@ def strong_intensity_transforms(training_transforms: BasicTransform, kind: str =
         return ComposeTransforms([GaussianNoiseTransform(noise_variance=0.1, p_per_channel=1)])
     lower = (does for _, does in steps_of(training_transforms) if isinstance(does, SimulateLowResolutionTransform))
     ignored_axes = next((does.ignore_axes for does in lower), None)
+    strength = STRENGTHS[kind]
 
     def often(transform: BasicTransform, probability: float) -> RandomTransform:
         return RandomTransform(transform, apply_probability=probability)
@@ -113,24 +149,27 @@ def strong_intensity_transforms(training_transforms: BasicTransform, kind: str =
             often(GaussianNoiseTransform(noise_variance=(0, 0.1), p_per_channel=1, synchronize_channels=True), 0.5),
             often(
                 GaussianBlurTransform(
-                    blur_sigma=(0.5, 1.0), synchronize_channels=False, synchronize_axes=False, p_per_channel=0.5
+                    blur_sigma=strength.blur,
+                    synchronize_channels=False,
+                    synchronize_axes=False,
+                    p_per_channel=strength.blurred_channels,
                 ),
-                0.2,
+                strength.blur_probability,
             ),
             often(
                 MultiplicativeBrightnessTransform(
-                    multiplier_range=BGContrast((0.75, 1.25)), synchronize_channels=False, p_per_channel=1
+                    multiplier_range=BGContrast(strength.factors), synchronize_channels=False, p_per_channel=1
                 ),
-                0.5,
+                strength.factors_probability,
             ),
             often(
                 ContrastTransform(
-                    contrast_range=BGContrast((0.75, 1.25)),
-                    preserve_range=True,
+                    contrast_range=BGContrast(strength.factors),
+                    preserve_range=strength.preserve_range,
                     synchronize_channels=False,
                     p_per_channel=1,
                 ),
-                0.5,
+                strength.factors_probability,
             ),
             often(
                 SimulateLowResolutionTransform(
@@ -145,13 +184,13 @@ def strong_intensity_transforms(training_transforms: BasicTransform, kind: str =
             ),
             often(
                 GammaTransform(
-                    gamma=BGContrast((0.7, 1.5)),
+                    gamma=BGContrast(strength.gamma),
                     p_invert_image=0.25,
                     synchronize_channels=False,
                     p_per_channel=1,
-                    p_retain_stats=1,
+                    p_retain_stats=int(strength.retain_stats),
                 ),
-                0.4,
+                strength.gamma_probability,
             ),
         ]
     )

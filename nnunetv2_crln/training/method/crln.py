@@ -222,7 +222,7 @@ class CRLN:
             return raw, {"confident_raw": confident, "confident": confident}
         confident_raw = self.objective.share_of_confident(exclude_classes(logits, impossible))
         heads: Any = self.teacher_heads.module
-        teacher_map = heads.relationship_map(features, logits.shape[2:], detach=True)
+        teacher_map = heads.second_opinion(exclude_classes(logits, impossible), features)
         logits, teacher_map = logits.float(), teacher_map.float()
         if self.rectifier.decides_by_probability:
             logits, teacher_map = exclude_classes(logits, impossible), exclude_classes(teacher_map, impossible)

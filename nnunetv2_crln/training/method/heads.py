@@ -12,10 +12,12 @@ from nnunetv2_crln.modules.rectification import (
     CorrectionParameter,
     FixedRectification,
     Rectification,
+    SumRectification,
 )
 from nnunetv2_crln.modules.regions import RegionRectification, as_regions
 from nnunetv2_crln.modules.representation import RepresentationHead
 from nnunetv2_crln.settings import CRLNSettings
+from nnunetv2_crln.training.method.image_prototypes import image_prototype_map, region_prototype_map
 
 
 class Heads(nn.Module):
@@ -42,6 +44,7 @@ class Heads(nn.Module):
         super().__init__()
         quarter, half, full = channels
         self.regions = regions
+        self.image_prototypes = settings.rectification == "image"
         self.dim = (
             DynamicInteractionModule(
                 2 * num_classes if regions else num_classes,
@@ -60,6 +63,20 @@ class Heads(nn.Module):
         self.representation = (
             RepresentationHead(full, quarter, ndim, settings.representation_kernel) if settings.cps else None
         )
+
+    def second_opinion(self, logits: Tensor, features: DecoderFeatures) -> Tensor | None:
+        """Compute the map that rectifies pseudo labels: M, or that of the image's own prototypes.
+
+        Args:
+            logits: Logits of B patches, (B, C, *grid).
+            features: Decoder features of the same network for them.
+
+        Returns:
+            Map, (B, C, *grid), or None without a DIM.
+        """
+        if self.dim is None or not self.image_prototypes:
+            return self.relationship_map(features, logits.shape[2:], detach=True)
+        return (region_prototype_map if self.regions else image_prototype_map)(logits, features)
 
     def relationship_map(self, features: DecoderFeatures, size: Sequence[int], detach: bool) -> Tensor | None:
         """Compute the relationship map M (Eq. 7) from tapped features.
@@ -102,6 +119,8 @@ def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings, regions
         return FixedRectification(settings.confidence_threshold)
     if settings.rectification == "concat":
         return ConcatRectification(num_classes, ndim)
+    if settings.rectification == "image":
+        return SumRectification()
     if settings.rectification == "agreement":
         return AgreementRectification(settings.disagreement_weight)
     return CorrectionParameter(settings.mu_initial)

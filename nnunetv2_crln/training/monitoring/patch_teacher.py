@@ -87,7 +87,7 @@ class PatchTeacher:
         with self._autocast():
             logits = self._network(image)
             features = self._taps.take()
-            m = self._heads.relationship_map(features, logits.shape[2:], detach=True)
+            m = self._heads.second_opinion(logits, features)
         logits, m = logits.float(), None if m is None else m.float()
         probabilities = self._probabilities(logits)
         raw = rectified = _pseudo_label(probabilities)
