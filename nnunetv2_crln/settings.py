@@ -76,7 +76,7 @@ class CRLNSettings:
     cutmix_probability: float = _share(1.0)
     copy_paste_probability: float = _share(0.0)  # paper: none (0)
     strong_flip: bool = _switch(True)
-    strong_intensity: str = _choice("wide", "wide", "nnunet", "noise", "none")  # paper: noise
+    strong_intensity: str = _choice("nnunet", "wide", "nnunet", "noise", "none")  # paper: noise
 
     # Prototypes, DIM and rectification (Eq. 3-8).
     num_prototypes: int = _count(16)  # paper: 16 or 4

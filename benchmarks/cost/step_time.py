@@ -146,7 +146,7 @@ def parts_of(trainer) -> list[tuple[Any, str, str]]:
     if trainer.method.heads.dim is not None:
         parts += [
             (trainer.method.heads.dim, "forward", "DIM"),
-            (trainer.method.teacher_heads.module.dim, "forward", "teacher's DIM"),
+            (trainer.method.teacher_heads.module, "second_opinion", "second opinion"),
             (trainer.method.objective, "full_resolution", "loss of M and mu"),
             (trainer.method, "_update_rectifier", "mu"),
         ]

@@ -74,7 +74,7 @@ def assert_sound(trainer) -> None:
 EDGE_CASES_BY_RECTIFICATION = [
     (name, rectification)
     for name, (_, settings) in EDGE_CASES.items()
-    for rectification in ("learned", "fixed", "concat")
+    for rectification in ("learned", "image", "fixed", "concat")
     if rectification == "learned" or not settings  # the settings have no part in the rectification
 ]
 

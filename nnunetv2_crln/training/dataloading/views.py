@@ -89,7 +89,7 @@ def repeatable(transforms: BasicTransform) -> BasicTransform:
 
 @dataclass(frozen=True)
 class Strength:
-    """How strongly and how often the strong view changes intensities.
+    """Strength of the strong view's intensity changes, and how often they are applied.
 
     Attributes:
         factors: Range of the factors of brightness and contrast.

@@ -95,7 +95,7 @@ def _map_of_image(features: Sequence[Tensor], log_probability: Tensor, labels: T
     Args:
         features: Features of the image, (F, *grid) each, the finest last.
         log_probability: Logarithm of the network's probabilities, (C, *grid).
-        labels: Its most probable class, (*grid).
+        labels: Most probable class of each voxel, (*grid).
         judged: True for the voxels around the foreground, (*grid).
 
     Returns:

@@ -14,6 +14,7 @@ from nnunetv2_crln.networks.unet3d import UNet3D
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.class_labels import ClassLabels
 from nnunetv2_crln.training.method.crln import CRLN, Batch
+from nnunetv2_crln.training.method.image_prototypes import image_prototype_map, region_prototype_map
 from nnunetv2_crln.training.method.known_labels import NOT_ANNOTATED
 from nnunetv2_crln.training.method.objective import Objective
 from nnunetv2_crln.training.method.phases import Phase
@@ -87,6 +88,21 @@ def test_pseudo_labels_are_rectified_with_the_map_of_the_teachers_own_heads():
     pseudo, _ = method.pseudo_labels(weak, rectifying=True)
     torch.testing.assert_close(pseudo.confidence, expected.amax(1))
     assert torch.equal(pseudo.labels, expected.argmax(1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("regions", [None, [(1,), (2,), (1, 2)]])
+def test_pseudo_labels_are_rectified_with_the_prototypes_of_their_own_image(regions):
+    method, weak = make_method(regions=regions), make_batch().weak
+    method.teacher.module.decoder.seg_layers[-1].weight.mul_(30)  # sure enough for prototypes
+    logits = method.teacher.module(weak)
+    features = method.teacher_taps.take()
+    second_opinion = (image_prototype_map if regions is None else region_prototype_map)(logits, features)
+    assert second_opinion.any()
+    pseudo, _ = method.pseudo_labels(weak, rectifying=True)
+    expected = method.objective.labels.of_logits(logits + second_opinion)
+    torch.testing.assert_close(pseudo.confidence, expected.confidence)
+    assert torch.equal(pseudo.labels, expected.labels)
 
 
 def test_only_known_labels_are_learned_from_where_the_teacher_is_not_sure():

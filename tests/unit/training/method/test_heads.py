@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from nnunetv2_crln.modules.dim import LinearAggregation, NonLinearAggregation
-from nnunetv2_crln.modules.rectification import ConcatRectification, CorrectionParameter, FixedRectification
+from nnunetv2_crln.modules.rectification import (
+    ConcatRectification,
+    CorrectionParameter,
+    FixedRectification,
+    SumRectification,
+)
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.method.heads import Heads, build_rectifier
 
@@ -44,5 +49,6 @@ def test_rectification_is_the_one_that_the_settings_name(ndim):
     assert isinstance(learned, CorrectionParameter) and learned.mu.item() == 0.25
     fixed = build_rectifier(3, ndim, CRLNSettings(rectification="fixed", confidence_threshold=0.8))
     assert isinstance(fixed, FixedRectification) and fixed.confidence_threshold == 0.8
+    assert isinstance(build_rectifier(3, ndim, CRLNSettings(rectification="image")), SumRectification)
     concat = build_rectifier(3, ndim, CRLNSettings(rectification="concat"))
     assert isinstance(concat, ConcatRectification) and concat.mix.weight.ndim == ndim + 2

@@ -29,14 +29,14 @@ class Network(nn.Module):
 
 
 class Heads(nn.Module):
-    """Heads whose relationship map is given."""
+    """Heads whose second opinion is given."""
 
     def __init__(self, m: torch.Tensor | None):
         super().__init__()
         self.m = m
 
-    def relationship_map(self, features: DecoderFeatures, size: torch.Size, detach: bool) -> torch.Tensor | None:
-        assert detach
+    def second_opinion(self, logits: torch.Tensor, features: DecoderFeatures) -> torch.Tensor | None:
+        assert isinstance(features, DecoderFeatures)
         return self.m
 
 
