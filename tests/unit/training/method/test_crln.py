@@ -93,7 +93,7 @@ def test_pseudo_labels_are_rectified_with_the_map_of_the_teachers_own_heads():
 @torch.no_grad()
 @pytest.mark.parametrize("regions", [None, [(1,), (2,), (1, 2)]])
 def test_pseudo_labels_are_rectified_with_the_prototypes_of_their_own_image(regions):
-    method, weak = make_method(regions=regions), make_batch().weak
+    method, weak = make_method(regions=regions, rectification="image"), make_batch().weak
     method.teacher.module.decoder.seg_layers[-1].weight.mul_(30)  # sure enough for prototypes
     logits = method.teacher.module(weak)
     features = method.teacher_taps.take()
