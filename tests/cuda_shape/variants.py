@@ -66,6 +66,10 @@ VARIANTS = {
     "nnU-Net's loss of pseudo labels, gradients looked at": Variant(
         crln={"pseudo_label_loss": "nnunet", "gradient_norm_every": 1, "cps_balance": "gradient"}
     ),
+    "image prototypes": Variant(crln={"rectification": "image", "rectification_start": 0}),
+    "image prototypes, 2d, 20 classes": Variant(
+        classes=20, ndim=2, labelled=6, unlabelled=4, crln={"rectification": "image", "rectification_start": 0}
+    ),
     "batch norm": Variant(norm="BatchNorm3d"),
     "SyncBatchNorm of one process": Variant(norm="SyncBatchNorm"),
     "protocol of the article, V-Net's batch norm": Variant("CRLN_article", classes=2, norm="BatchNorm3d"),
