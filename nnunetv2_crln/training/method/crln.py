@@ -216,13 +216,14 @@ class CRLN:
         """
         logits = self.teacher_network(weak)
         features = self.teacher_taps.take()
+        possible = exclude_classes(logits, impossible)
         if not rectifying:
-            raw = self.objective.labels.of_logits(exclude_classes(logits, impossible))
+            raw = self.objective.labels.of_logits(possible)
             confident = raw.weight(self.objective.threshold).mean()
             return raw, {"confident_raw": confident, "confident": confident}
-        confident_raw = self.objective.share_of_confident(exclude_classes(logits, impossible))
+        confident_raw = self.objective.share_of_confident(possible)
         heads: Any = self.teacher_heads.module
-        teacher_map = heads.second_opinion(exclude_classes(logits, impossible), features)
+        teacher_map = heads.second_opinion(possible, features)
         logits, teacher_map = logits.float(), teacher_map.float()
         if self.rectifier.decides_by_probability:
             logits, teacher_map = exclude_classes(logits, impossible), exclude_classes(teacher_map, impossible)

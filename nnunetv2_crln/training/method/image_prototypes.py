@@ -17,6 +17,7 @@ from torch import Tensor
 
 from nnunetv2_crln.losses.class_samples import sample_per_class
 from nnunetv2_crln.modules.feature_taps import DecoderFeatures
+from nnunetv2_crln.modules.regions import as_regions, as_two_classes
 from nnunetv2_crln.modules.upsampling import upsample_linear
 
 SURE = 0.95
@@ -69,9 +70,8 @@ def region_prototype_map(logits: Tensor, features: DecoderFeatures) -> Tensor:
     Returns:
         One logit per region, (B, K, *grid), float32.
     """
-    outside = torch.zeros_like(logits[:, :1])
-    maps = [image_prototype_map(torch.cat([outside, inside], 1), features) for inside in logits.split(1, 1)]
-    return torch.stack([of_region[:, 1] - of_region[:, 0] for of_region in maps], 1)
+    maps = [image_prototype_map(as_two_classes(region), features) for region in logits.split(1, 1)]
+    return torch.cat([as_regions(of_region, 1) for of_region in maps], 1)
 
 
 def _around(foreground: Tensor) -> Tensor:
