@@ -14,7 +14,17 @@ from nnunetv2_crln.utilities.advice import PREPROCESS, command_line
 from nnunetv2_crln.utilities.json_files import read_json, read_users_json
 
 PLANS_KEYS = ("dataset_name", "plans_name", "image_reader_writer", "transpose_forward", "configurations")
-CONFIGURATION_KEYS = ("data_identifier", "preprocessor_name", "batch_size", "patch_size", "spacing")
+CONFIGURATION_KEYS = (
+    "data_identifier",
+    "preprocessor_name",
+    "batch_size",
+    "patch_size",
+    "spacing",
+    "normalization_schemes",
+    "use_mask_for_norm",
+    *(f"resampling_fn_{what}{ending}" for what in ("data", "seg", "probabilities") for ending in ("", "_kwargs")),
+    "batch_dice",
+)
 
 
 def check_plans(plans: object, path: str | Path, configuration: str | None = None) -> None:
@@ -51,7 +61,10 @@ def check_plans(plans: object, path: str | Path, configuration: str | None = Non
     if parent and (parent not in configurations or parent in parents[:-1]):
         fault = "which would inherit from itself" if parent in configurations else "which is not there"
         raise UserError(f"{path}: configuration {heir!r} inherits from {parent!r}, {fault}. {again}")
-    if missing := [key for key in CONFIGURATION_KEYS if key not in resolved]:
+    missing = [key for key in CONFIGURATION_KEYS if key not in resolved]
+    if not {"architecture", "UNet_class_name"} & set(resolved):  # nnU-Net builds the first from the second of old plans
+        missing.append("architecture")
+    if missing:
         raise UserError(f"{path}: configuration {configuration!r} has no {', '.join(missing)}. {again}")
     size = resolved["patch_size"]
     if not isinstance(size, list) or not all(isinstance(value, int) and value > 0 for value in size):

@@ -13,6 +13,7 @@ from nnunetv2_crln.doctor.dataset import _damaged_files, _domain_shift, _split, 
 from nnunetv2_crln.doctor.finding import OK, PROBLEM, WARNING, Finding
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.preprocessed_dataset import image_changes, labelled_status
+from nnunetv2_crln.preprocessed_dataset.plans import CONFIGURATION_KEYS
 from nnunetv2_crln.raw_dataset.folders import find_dataset
 
 
@@ -103,9 +104,13 @@ def test_data_that_trainings_refuse_are_a_problem(make_dataset, monkeypatch):
     assert finding.state == PROBLEM and finding.found == str(refusal)
 
 
+ABSENT = object()
+
+
 def plans_of(name, **entries):
     """Plans of a 3D configuration with some more entries."""
     configuration = {
+        **dict.fromkeys(CONFIGURATION_KEYS),
         "data_identifier": "nnUNetPlans_3d_fullres",
         "preprocessor_name": "DefaultPreprocessor",
         "batch_size": 2,
@@ -114,6 +119,7 @@ def plans_of(name, **entries):
         "architecture": {},
         **entries,
     }
+    configuration = {key: value for key, value in configuration.items() if value is not ABSENT}
     return {
         "dataset_name": name,
         "plans_name": "nnUNetPlans",
@@ -130,6 +136,7 @@ def plans_of(name, **entries):
         ({"short_schedule": {"num_epochs": -1}}, "num_epochs is -1"),
         ({"crln": {"sed": 1}}, "unknown key 'sed'"),
         ({"batch_size": 0}, "batch_size of '3d_fullres' is 0"),
+        ({"architecture": ABSENT}, "has no architecture"),
     ],
 )
 def test_mistakes_in_a_configuration_are_a_problem(make_dataset, nnunet_folders, entries, message):

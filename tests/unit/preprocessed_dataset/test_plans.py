@@ -6,9 +6,16 @@ import pytest
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.preprocessed_dataset.plans import check_plans, one_configuration_per_data, plans_identifier, plans_in
+from nnunetv2_crln.preprocessed_dataset.plans import (
+    CONFIGURATION_KEYS,
+    check_plans,
+    one_configuration_per_data,
+    plans_identifier,
+    plans_in,
+)
 
 CONFIGURATION = {
+    **dict.fromkeys(CONFIGURATION_KEYS),
     "data_identifier": "nnUNetPlans_2d",
     "preprocessor_name": "DefaultPreprocessor",
     "batch_size": 2,
@@ -34,6 +41,18 @@ def test_what_a_configuration_inherits_counts():
     del content["configurations"]["2d"]["spacing"]
     with pytest.raises(UserError, match=r"configuration 'mine' has no spacing\. Make the plans again"):
         check_plans(content, "/x/Dataset001_A/nnUNetPlans.json", "mine")
+
+
+@pytest.mark.parametrize("key", [*CONFIGURATION_KEYS, "architecture"])
+def test_what_nnunet_would_miss_is_named(key):
+    content = plans(**{"2d": {name: value for name, value in CONFIGURATION.items() if name != key}})
+    with pytest.raises(UserError, match=rf"configuration '2d' has no {key}\. Make the plans again"):
+        check_plans(content, "/x/Dataset001_A/nnUNetPlans.json", "2d")
+
+
+def test_plans_of_nnunets_first_versions_describe_the_network_by_other_entries():
+    old = {key: value for key, value in CONFIGURATION.items() if key != "architecture"}
+    check_plans(plans(**{"2d": {**old, "UNet_class_name": "PlainConvUNet"}}), "/x/Dataset001_A/nnUNetPlans.json", "2d")
 
 
 @pytest.mark.parametrize(
