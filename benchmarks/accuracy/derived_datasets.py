@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +10,9 @@ import numpy as np
 from beds import Case, raw_cases
 from measuring import networks, segmenter
 from preparing import link, plan_and_preprocess, write_cases
-from run_queue import lock_of
+from run_queue import taking_turns
 from runs import Run
 from trainers import build_trainer, final_checkpoint, training_dataset
-
-from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.utilities.locking import FolderLock
-
-SECONDS_BETWEEN_LOOKS = 5
 
 
 def dataset_of(run: Run, work: Path) -> str:
@@ -30,19 +24,9 @@ def dataset_of(run: Run, work: Path) -> str:
     dataset = training_dataset(run)
     if dataset == run.dataset:
         return dataset
-    with lock_of(work, dataset) as lock:
-        _wait_for(lock)  # runs of several methods need the same dataset, perhaps at once
+    with taking_turns(work, dataset):
         _write_unless_done(run, work, dataset)
     return dataset
-
-
-def _wait_for(lock: FolderLock) -> None:
-    while True:
-        try:
-            lock.acquire("another run writes the dataset")
-            return
-        except UserError:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def _write_unless_done(run: Run, work: Path, dataset: str) -> None:

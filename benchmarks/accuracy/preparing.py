@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from beds import Bed, Case, Plan, Roles, Source, draw
+from run_queue import taking_turns
 from runs import Run
 
 from nnunetv2_crln.layout import dataset_number
@@ -18,9 +19,14 @@ PLANS = "nnUNetPlans_benchmark"
 
 def prepare(run: Run, data: Path, work: Path) -> None:
     """Make the dataset of a run's draw, unless it is there."""
-    done = work / "preprocessed" / run.dataset / "prepared"
-    if done.exists():
-        return
+    with taking_turns(work, run.dataset):
+        done = work / "preprocessed" / run.dataset / "prepared"
+        if not done.exists():
+            _prepare(run, data, work)
+            done.touch()
+
+
+def _prepare(run: Run, data: Path, work: Path) -> None:
     bed = run.bed_spec
     source = bed.read(data)
     roles = draw(bed, source.cases, run.labelled, run.draw)
@@ -32,7 +38,6 @@ def prepare(run: Run, data: Path, work: Path) -> None:
         _prepare_article(run, work)
     else:
         plan_and_preprocess(run, work, run.dataset)
-    done.touch()
     print(f"{run.dataset}: {len(roles.labelled)} labelled, {len(roles.unlabelled)} unlabelled, {len(roles.test)} test")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,19 @@ def lock_of(work: Path, name: str) -> FolderLock:
     """Return the lock of an entry. It is held by the process at work, so that it ends with it, even by ``kill -9``."""
     (work / "locks").mkdir(parents=True, exist_ok=True)
     return FolderLock(work / "locks" / name)
+
+
+@contextlib.contextmanager
+def taking_turns(work: Path, name: str) -> Iterator[None]:
+    """Hold the lock of something that several runs need, perhaps at once: wait while another one makes it."""
+    with lock_of(work, name) as lock:
+        while True:
+            try:
+                lock.acquire(f"another run makes {name}")
+                break
+            except UserError:
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+        yield
 
 
 def run_queue(queue: Sequence[Entry], work: Path, jobs: int) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import run_queue as queue_module
 from commands import wait_until
-from run_queue import IN_PROGRESS, Entry, lock_of, run_queue
+from run_queue import IN_PROGRESS, Entry, lock_of, run_queue, taking_turns
 
 ACCURACY = Path(queue_module.__file__).parent
 
@@ -60,16 +60,28 @@ def test_what_needs_a_failed_entry_is_left_out_and_said(tmp_path, capsys):
     assert "second: needs first first" in capsys.readouterr().out and not diary(tmp_path)
 
 
-def test_an_entry_of_another_queue_is_left_to_it_and_waited_for(tmp_path):
-    shared = entry(tmp_path, "shared", code=f"raise SystemExit({IN_PROGRESS})")
-    # The other queue's process holds the lock for a moment and then writes the result.
+def another_process_makes(result, work, name):
+    """Let another process hold a lock for a moment and then write the result."""
     code = (
         f"import sys, time; sys.path.insert(0, {str(ACCURACY)!r}); from pathlib import Path; "
-        f"from run_queue import lock_of; lock = lock_of(Path({str(tmp_path)!r}), 'shared'); lock.acquire('taken'); "
-        f"print('locked', flush=True); time.sleep(1); open({str(shared.result)!r}, 'w')"
+        f"from run_queue import lock_of; lock = lock_of(Path({str(work)!r}), {name!r}); lock.acquire('taken'); "
+        f"print('locked', flush=True); time.sleep(1); open({str(result)!r}, 'w')"
     )
     other = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == "locked\n"
+    return other
+
+
+def test_two_runs_that_need_one_dataset_take_turns(tmp_path):
+    other = another_process_makes(tmp_path / "dataset", tmp_path, "Dataset001_A")
+    assert not (tmp_path / "dataset").exists()
+    with taking_turns(tmp_path, "Dataset001_A"):
+        assert (tmp_path / "dataset").exists() and other.wait() == 0
+
+
+def test_an_entry_of_another_queue_is_left_to_it_and_waited_for(tmp_path):
+    shared = entry(tmp_path, "shared", code=f"raise SystemExit({IN_PROGRESS})")
+    other = another_process_makes(shared.result, tmp_path, "shared")
     assert run_queue([shared, entry(tmp_path, "b", needs=["shared"])], tmp_path, 1) == []
     assert other.wait() == 0 and diary(tmp_path) == ["b"]
 
