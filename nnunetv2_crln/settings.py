@@ -75,6 +75,7 @@ class CRLNSettings:
     cutmix_alpha: float = _setting(4.0, "a number > 0", low=1e-6)
     cutmix_probability: float = _share(1.0)
     copy_paste_probability: float = _share(0.0)  # paper: none (0)
+    histogram_matching: float = _share(0.5)  # paper: none (0)
     strong_flip: bool = _switch(True)
     strong_intensity: str = _choice("nnunet", "wide", "nnunet", "noise", "none")  # paper: noise
 

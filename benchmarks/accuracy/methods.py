@@ -63,7 +63,9 @@ ABLATIONS = {  # the paper's experiments
     "sa_ci_cr": Method("+ cross-class reasoning", "_CRLN", LINEAR),
     "fixed": Method("r-fixed-v1", "_CRLN", {"rectification": "fixed"}),
     "concat": Method("r-learnable-v2", "_CRLN", {"rectification": "concat"}),
-    "our_settings": Method("CRLN, our default settings", "_CRLN", {"strong_intensity": "noise"}),
+    "our_settings": Method(
+        "CRLN, our default settings", "_CRLN", {"strong_intensity": "noise", "histogram_matching": 0.0}
+    ),
     **{f"prototypes_{r}": Method(f"R = {r}", "_CRLN", {"num_prototypes": r}) for r in (1, 2, 4, 8, 16, 32)},
     **{
         f"start_{start}": Method(

@@ -18,6 +18,7 @@ SHORT_NAMES = {
     "pseudo_label_loss": "loss",
     "confidence_threshold": "tau",
     "copy_paste_probability": "paste",
+    "histogram_matching": "match",
     "refresh_every": "refresh",
     "refresh_max_share": "share",
     "rectification": "rect",

@@ -51,6 +51,7 @@ SETTINGS = {
     "pseudo_label_loss": "cross_entropy",
     "confidence_threshold": 0.97,
     "strong_intensity": "noise",
+    "histogram_matching": 0.0,
     "rectification": "learned",
 }
 

@@ -32,8 +32,9 @@ FORMER_DEFAULTS = {
     "confidence_threshold": 0.95,
     "rectification": "learned",
     "cps_weight": 1.0,
+    "histogram_matching": 0.0,
 }
-"""Defaults of the versions whose checkpoints do not contain the settings."""
+"""Values of the versions whose checkpoints do not contain these settings."""
 
 
 def settings_of_checkpoint(loaded: Mapping, fixed: Mapping[str, Any]) -> CRLNSettings | None:
@@ -47,8 +48,8 @@ def settings_of_checkpoint(loaded: Mapping, fixed: Mapping[str, Any]) -> CRLNSet
         The settings; None if they cannot be read, as of a setting that exists no more.
     """
     try:
-        values = loaded[CHECKPOINT_STATE].get("settings") or {**FORMER_DEFAULTS, **_block_of(loaded["init_args"])}
-        return CRLNSettings.from_plans({PLANS_BLOCK: values}, **fixed)
+        values = loaded[CHECKPOINT_STATE].get("settings") or _block_of(loaded["init_args"])
+        return CRLNSettings.from_plans({PLANS_BLOCK: {**FORMER_DEFAULTS, **values}}, **fixed)
     except (UserError, KeyError, TypeError, ValueError, AttributeError):
         return None
 

@@ -41,6 +41,7 @@ SHARES = {
     "confidence_threshold",
     "copy_paste_probability",
     "disagreement_weight",
+    "histogram_matching",
     "ema_decay",
     "cutmix_probability",
     "mu_initial",

@@ -15,6 +15,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2_crln.errors import UserError, listing
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
+from nnunetv2_crln.training.dataloading.histogram_matching import HistogramMatching
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.refreshed_cases import RefreshedCases, known_background
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
@@ -41,6 +42,7 @@ class UnlabelledBatches:
         label_manager: Label manager of nnU-Net, as for the labelled loader.
         settings: Hyper-parameters; CutMix, flips and intensity changes are used.
         refresh: Whole-volume refresh in force at a step; None without refreshes.
+        matching: Histogram matching of the strong views; None without.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class UnlabelledBatches:
         label_manager: LabelManager,
         settings: CRLNSettings,
         refresh: RefreshInForce | None = None,
+        matching: HistogramMatching | None = None,
     ) -> None:
         spatial = slice(1, None) if labelled.patch_size_was_2d else slice(None)
         drawn, size = tuple(labelled.patch_size)[spatial], tuple(labelled.final_patch_size)[spatial]
@@ -76,6 +79,7 @@ class UnlabelledBatches:
         self.settings = settings
         self.joined = dataset if isinstance(dataset, JoinedCases) else None
         self.refresh = refresh
+        self.matching = matching
         self.foreground_share = labelled.oversample_foreground_percent
 
     def go_to(self, step: int, may_wait: bool) -> None:
@@ -92,7 +96,7 @@ class UnlabelledBatches:
         """Draw one batch.
 
         Args:
-            rng: Generator for the geometry of the strong view.
+            rng: Generator for the strong view: its histogram matching and its geometry.
             labelled: Labelled patches of the same step to copy from, (L, channels, *patch).
 
         Returns:
@@ -103,6 +107,8 @@ class UnlabelledBatches:
         batch = self.next_weak()
         weak, mask = batch["data"], batch["target"]
         strong = weak.clone()
+        if self.matching is not None:
+            self.matching.change(strong, self.loader._data, batch["keys"], rng)
         for sample in range(len(strong)):
             changed = self.intensity(image=strong[sample])["image"]
             strong[sample] = self.masking(image=changed, segmentation=mask[sample])["image"]
@@ -168,6 +174,7 @@ class SeededBatches:
         rank: Rank of this process in distributed training.
         highest_label: Largest value that the targets may hold; None does not look.
         partly: Labelled cases in which only some classes are annotated; their background gets the ignore label.
+        matching: Histogram matching of the labelled patches; None without.
     """
 
     def __init__(
@@ -181,9 +188,11 @@ class SeededBatches:
         rank: int = 0,
         highest_label: int | None = None,
         partly: PartlyAnnotated | None = None,
+        matching: HistogramMatching | None = None,
     ) -> None:
         self.highest_label = highest_label
         self.partly = partly
+        self.matching = matching
         self.labelled = labelled
         self.unlabelled = unlabelled
         self.seed = seed
@@ -234,9 +243,12 @@ class SeededBatches:
             refuse_unknown_labels(batch["keys"], batch["target"], self.highest_label)
         if self.partly is not None:
             self.partly.hide_background(batch)
+        rng = np.random.default_rng(seed)
+        if self.matching is not None:
+            self.matching.change(batch["data"], self.labelled._data, batch["keys"], rng)
         if self.unlabelled is not None:
             self.unlabelled.go_to(step, may_wait=self.in_worker or self.rank > 0)
-            batch.update(self.unlabelled.draw(np.random.default_rng(seed), batch["data"]))
+            batch.update(self.unlabelled.draw(rng, batch["data"]))
             if self.highest_label is not None and "unlabelled_known" in batch:
                 known = batch["unlabelled_known"].clamp(min=0)  # negative where nothing is known
                 refuse_unknown_labels(batch["unlabelled_keys"], known, self.highest_label)

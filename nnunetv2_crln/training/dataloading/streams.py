@@ -12,6 +12,7 @@ from nnunetv2.utilities.label_handling.label_handling import LabelManager
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.settings import PATCHES_TO_MIX, CRLNSettings
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
+from nnunetv2_crln.training.dataloading.histogram_matching import HistogramMatching
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.refreshed_cases import RefreshedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
@@ -36,6 +37,7 @@ class Streams:
         batches: Class that makes the unlabelled batches.
         partly: Labelled cases in which only some classes are annotated.
         refresh: Whole-volume refresh in force at a step; None without refreshes.
+        matching: Histogram matching of labelled patches and strong views; None without.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Streams:
         batches: type[UnlabelledBatches] = UnlabelledBatches,
         partly: PartlyAnnotated | None = None,
         refresh: RefreshInForce | None = None,
+        matching: HistogramMatching | None = None,
     ) -> None:
         repeatable(labelled.transforms)
         self.labelled, self.validation = labelled, validation
@@ -59,13 +62,13 @@ class Streams:
             self.cases = JoinedCases(cases, labelled._data, label_manager.ignore_label, partly)
         # To look at between epochs; without unlabelled cases, the partly labelled ones.
         self.monitored = unlabelled if unlabelled.identifiers else self.cases
-        self.partly = partly
+        self.partly, self.matching = partly, matching
         self.highest_label = highest_label(label_manager)
         if partly is not None and not partly.declared and self.highest_label is not None:
             # The preprocessed labels do not hold the ignore label yet.
             self.highest_label = partly.num_classes - 1
         size = unlabelled_batch_size(settings.unlabelled_batch_size, labelled.batch_size)
-        self.unlabelled = batches(labelled, self.cases, size, label_manager, settings, refresh)
+        self.unlabelled = batches(labelled, self.cases, size, label_manager, settings, refresh, matching)
         self.unlabelled_patches = size * number_of_processes()
         self.num_cases = {
             "labelled": len(labelled.indices),
@@ -81,9 +84,10 @@ class Streams:
         labelled = f"{self.num_cases['labelled']} labelled{f' ({number} of them partly)' if number else ''}"
         size = self.unlabelled.loader.batch_size
         alone = " (no CutMix: it needs two unlabelled patches)" if size == 1 and self.cutmix else ""
+        matching = ", histogram matching" if self.matching else ""
         return (
             f"{labelled} and {self.num_cases['unlabelled']} unlabelled cases{ignored}, "
-            f"{self.labelled.batch_size} + {size} patches in a batch{alone}"
+            f"{self.labelled.batch_size} + {size} patches in a batch{alone}{matching}"
         )
 
     def start(
@@ -111,6 +115,7 @@ class Streams:
             rank,
             highest_label=self.highest_label,
             partly=self.partly,
+            matching=self.matching,
         )
         online = SeededBatches(
             self.validation,

@@ -13,6 +13,7 @@ from nnunetv2_crln.preprocessed_dataset.splits import checked_split
 from nnunetv2_crln.training import checks
 from nnunetv2_crln.training.dataloading.batches import UnlabelledBatches
 from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
+from nnunetv2_crln.training.dataloading.histogram_matching import HistogramMatching
 from nnunetv2_crln.training.dataloading.streams import Streams
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset, open_unlabelled_dataset
 from nnunetv2_crln.training.dataloading.workers import WatchedWorkers, nnunet_without_workers
@@ -60,6 +61,9 @@ class Loading:
             batches=self.unlabelled_batches,
             partly=self._partly_annotated(),
             refresh=self.open_refresh(train.data_loader._data, self.unlabelled),
+            matching=HistogramMatching.of_training(
+                self.unlabelled, self.configuration_manager, self.settings.histogram_matching
+            ),
         )
         self.num_cases, self.monitored = streams.num_cases, streams.monitored
         self.unlabelled_patches = streams.unlabelled_patches

@@ -48,6 +48,13 @@ def test_checkpoints_without_settings_had_the_defaults_of_their_time():
     assert settings_of_checkpoint(checkpoint(), {"cps": False}) == former
 
 
+def test_checkpoints_without_a_setting_that_came_later_had_what_was_before_it():
+    recorded = dataclasses.asdict(CRLNSettings(cps_weight=0.3))
+    del recorded["histogram_matching"]
+    found = settings_of_checkpoint(checkpoint(settings=recorded), {})
+    assert found == CRLNSettings(cps_weight=0.3, histogram_matching=0.0)
+
+
 @pytest.mark.parametrize(
     "loaded", [{}, {CHECKPOINT_STATE: {}}, {"init_args": {}, CHECKPOINT_STATE: {}}, checkpoint(settings={"gone": 1})]
 )

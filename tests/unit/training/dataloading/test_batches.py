@@ -14,6 +14,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from nnunetv2_crln.errors import UserError
 from nnunetv2_crln.settings import CRLNSettings
 from nnunetv2_crln.training.dataloading.batches import SeededBatches, UnlabelledBatches
+from nnunetv2_crln.training.dataloading.histogram_matching import HistogramMatching
 from nnunetv2_crln.training.dataloading.joined_cases import JoinedCases
 from nnunetv2_crln.training.dataloading.refreshed_cases import REMOVED, RefreshedCases
 from nnunetv2_crln.training.dataloading.unlabelled_dataset import UnlabelledDataset
@@ -43,7 +44,7 @@ def case_folder(tmp_path_factory):
     return folder
 
 
-def unlabelled_batches(folder, patch_size=(8, 8, 8), batch_size: int = 3, **block) -> UnlabelledBatches:
+def unlabelled_batches(folder, patch_size=(8, 8, 8), batch_size: int = 3, matching=None, **block) -> UnlabelledBatches:
     mirror_axes = block.pop("mirror_axes", tuple(range(len(patch_size))))
     use_mask = [block.pop("use_mask", False)] * 2
     scales = [[1.0] * len(patch_size), [0.5] * len(patch_size)]
@@ -52,7 +53,8 @@ def unlabelled_batches(folder, patch_size=(8, 8, 8), batch_size: int = 3, **bloc
     labelled = nnUNetDataLoader(
         nnUNetDatasetBlosc2(str(folder)), 2, initial, patch_size, LABELS, 0.33, transforms=transforms
     )
-    return UnlabelledBatches(labelled, UnlabelledDataset(str(folder)), batch_size, LABELS, CRLNSettings(**block))
+    cases, settings = UnlabelledDataset(str(folder)), CRLNSettings(**block)
+    return UnlabelledBatches(labelled, cases, batch_size, LABELS, settings, matching=matching)
 
 
 def test_known_labels_of_partly_labelled_cases_follow_their_image(tmp_path):
@@ -113,6 +115,23 @@ def test_a_batch_has_the_labelled_patch_size_and_its_own_batch_size(case_folder,
         "pasted": (3,),
     }
     assert batch["boxes"].dtype == batch["flips"].dtype == torch.bool
+
+
+def test_histogram_matching_changes_the_students_patches_and_not_the_teachers(case_folder):
+    """Labelled patches and strong views; labels, weak views and the geometry of the views stay as they are."""
+    matching = HistogramMatching(UnlabelledDataset(str(case_folder)), [0, 1], [False, False], probability=1.0)
+    matching.change = lambda images, source, cases, rng: images.add_(100)
+    plain, matched = (unlabelled_batches(case_folder, strong_intensity="none", matching=m) for m in (None, matching))
+    expected, found = drawn(plain), drawn(matched)
+    assert torch.equal(found["unlabelled_weak"], expected["unlabelled_weak"])
+    assert torch.equal(found["unlabelled_strong"], expected["unlabelled_strong"] + 100)
+    assert torch.equal(found["boxes"], expected["boxes"]) and torch.equal(found["flips"], expected["flips"])
+
+    def labelled(matching):
+        return next(SeededBatches(_GoodLabels(), None, 0, "train", 0, 0, matching=matching))
+
+    before, after = labelled(None), labelled(matching)
+    assert torch.equal(after["data"], before["data"] + 100) and torch.equal(after["target"], before["target"])
 
 
 def test_the_strong_view_is_the_weak_one_after_intensity_changes_and_the_given_geometry(case_folder):
@@ -325,6 +344,8 @@ def test_values_without_a_class_are_refused_in_the_unlabelled_part_too(tmp_path,
 
 class _GoodLabels:
     """Loader whose labelled patches are background."""
+
+    _data = None
 
     def __next__(self) -> dict:
         return {"data": torch.zeros(1, 1, 8, 8, 8), "target": torch.zeros(1, 1, 8, 8, 8), "keys": ["a"]}
