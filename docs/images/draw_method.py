@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-WIDTH, HEIGHT = 1120, 694
+WIDTH, HEIGHT = 1120, 806
 # Centres of the columns and rows that everything is aligned to.
 INPUT, NETWORK, PROTOTYPES, DIM, MAP, LOSS = 86, 318, 532, 694, 854, 1034
-LABELLED, STRONG, MIDDLE, WEAK = 108, 226, 426, 574
+LABELLED, STRONG, MIDDLE, OWN, WEAK = 108, 226, 426, 558, 686
 FEATURES = 298  # height of the line of decoder features
 TITLE = 41  # baseline of the first line
 THUMB = 88  # edge of a picture
@@ -28,6 +28,7 @@ STYLE = """
   .line.blue { stroke: #2563c9 } .line.teal { stroke: #0d8577 } .line.amber { stroke: #b35f00 }
   .line.soft { stroke: #59636e } .line.blue, .line.teal, .line.amber, .line.soft { fill: none }
   .plate.amber { fill: #fff4e0; stroke: #b35f00; stroke-width: 1.5 }
+  .plate.teal { fill: #e5f6f3; stroke: #0d8577; stroke-width: 1.5 }
   .loss { fill: #fbe9f4; stroke: #bf3989; stroke-width: 1.5 }
   .blue-mask { fill: #5b9bff } .teal-mask { fill: #2fc4b2 } .wrong { stroke: #ff7b72; stroke-width: 2.5; fill: none }
   @media (prefers-color-scheme: dark) {
@@ -39,6 +40,7 @@ STYLE = """
     .line.blue { stroke: #6cabff } .line.teal { stroke: #3ccfbd } .line.amber { stroke: #f0a63c }
     .line.soft { stroke: #9aa4af }
     .plate.amber { fill: #2b2113; stroke: #f0a63c }
+    .plate.teal { fill: #10302c; stroke: #3ccfbd }
     .loss { fill: #2e1728; stroke: #f28dc8 }
   }
 """
@@ -61,8 +63,9 @@ def drawing() -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         "role=\"img\" font-family=\"-apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif\">\n"
-        "<title>Cooperative rectification learning: prototypes learned from labelled scans correct the pseudo labels "
-        f"of unlabelled ones</title>\n<style>{STYLE}</style>\n{markers()}\n{body}\n</svg>\n"
+        "<title>Cooperative rectification learning: prototypes learned from labelled scans shape the features, and "
+        f"prototypes of each unlabelled scan correct its pseudo labels</title>\n<style>{STYLE}</style>\n{markers()}\n"
+        f"{body}\n</svg>\n"
     )
 
 
@@ -86,8 +89,9 @@ def inputs() -> list[str]:
         arrow("teal", (left + 8, STRONG), (right, STRONG)),
         text((left + right) / 2 + 4, STRONG - 12, "strong view", "soft"),
         arrow("teal", (INPUT, top_of_unlabelled), (INPUT, STRONG + THUMB / 2 + 8)),
-        text(INPUT + 12, MIDDLE - 26, "noise, contrast,", "soft", anchor="start"),
-        text(INPUT + 12, MIDDLE - 6, "flips, CutMix", "soft", anchor="start"),
+        text(INPUT + 12, MIDDLE - 26, "contrast of other", "soft", anchor="start"),
+        text(INPUT + 12, MIDDLE - 6, "scans, noise,", "soft", anchor="start"),
+        text(INPUT + 12, MIDDLE + 14, "flips, CutMix", "soft", anchor="start"),
         scan(INPUT, WEAK),
         text(INPUT, WEAK + 70, "Unlabelled scans", "teal", bold=True),
         arrow("teal", (left + 8, WEAK), (right, WEAK)),
@@ -101,7 +105,7 @@ def networks() -> list[str]:
         network("Student", LABELLED - 44, FEATURES + 22, size=1.5),
         network("Teacher", WEAK - 58, WEAK + 58),
         arrow("soft", (NETWORK, FEATURES + 22), (NETWORK, WEAK - 60), dashed=True),
-        text(NETWORK + 12, MIDDLE + 5, "moving average", "soft", anchor="start"),
+        text(NETWORK + 12, (MIDDLE + OWN) / 2 + 5, "moving average", "soft", anchor="start"),
     ]
 
 
@@ -139,28 +143,36 @@ def knowledge() -> list[str]:
         text(DIM, MIDDLE - 14, "Dynamic", "ink", bold=True),
         text(DIM, MIDDLE + 6, "Interaction", "ink", bold=True),
         text(DIM, MIDDLE + 26, "Module", "ink", bold=True),
-        arrow("teal", (start, WEAK - 28), (DIM, WEAK - 28), (DIM, MIDDLE + 46)),
-        text((start + DIM) / 2, WEAK - 40, "decoder features", "soft"),
         arrow("amber", (DIM + 64, MIDDLE), (MAP - THUMB / 2 - 6, MIDDLE)),
         arrow("amber", (MAP, MIDDLE - 46), (MAP, FEATURES + 63)),
-        relationship_map(MAP, MIDDLE),
+        score_map(MAP, MIDDLE, "glow"),
         text(MAP + 54, MIDDLE - 6, "relationship", "amber", anchor="start", bold=True),
         text(MAP + 54, MIDDLE + 14, "map M", "amber", anchor="start", bold=True),
     ]
 
 
 def rectification() -> list[str]:
-    """Draw the pseudo label, its correction by the relationship map, and the result's way to the loss."""
-    pseudo, line = 754, WEAK + 14
+    """Draw the prototypes of the unlabelled scan, the correction of its pseudo label, and the way to the loss."""
+    start, pseudo, line = NETWORK + 80, 754, WEAK + 14
     return [
+        arrow("teal", (start, WEAK - 28), (PROTOTYPES, WEAK - 28), (PROTOTYPES, OWN + 46)),
+        text((start + PROTOTYPES) / 2, WEAK - 40, "features", "soft"),
+        plate(PROTOTYPES, OWN, 124, 88, "teal"),
+        text(PROTOTYPES, OWN - 20, "Prototypes", "ink", bold=True),
+        text(PROTOTYPES, OWN, "of this scan", "ink", bold=True),
+        *dots(PROTOTYPES, OWN + 24, "teal-mask", (-1.5,)),
+        *dots(PROTOTYPES, OWN + 24, "tissue", (1.5,)),
+        arrow("teal", (PROTOTYPES + 64, OWN), (MAP - THUMB / 2 - 6, OWN)),
+        score_map(MAP, OWN, "teal-mask"),
+        text(MAP + 54, OWN - 6, "scores of", "teal", anchor="start", bold=True),
+        text(MAP + 54, OWN + 14, "its voxels", "teal", anchor="start", bold=True),
         arrow("teal", (NETWORK + 80, line), (pseudo - 50, line)),
         scan(pseudo, line) + blob(pseudo, line, INCOMPLETE, "teal-mask") + errors(pseudo, line),
         text(pseudo, line + 62, "pseudo label", "soft"),
         arrow("teal", (pseudo + 50, line), (MAP - 18, line)),
-        arrow("amber", (MAP, MIDDLE + 50), (MAP, line - 18)),
-        text(MAP + 12, (MIDDLE + line) / 2 + 22, "where unsure", "amber", anchor="start"),
-        f'<circle class="plate amber" cx="{MAP}" cy="{line}" r="15"/>',
-        f'<path class="line amber" d="M{MAP - 8} {line}h16M{MAP} {line - 8}v16"/>',
+        arrow("teal", (MAP, OWN + 50), (MAP, line - 18)),
+        f'<circle class="plate teal" cx="{MAP}" cy="{line}" r="15"/>',
+        f'<path class="line teal" d="M{MAP - 8} {line}h16M{MAP} {line - 8}v16"/>',
         arrow("teal", (MAP + 16, line), (LOSS - 50, line)),
         scan(LOSS, line) + blob(LOSS, line, ORGAN, "teal-mask"),
         text(LOSS, line + 62, "rectified", "teal", bold=True),
@@ -218,10 +230,10 @@ def network(name: str, top: float, bottom: float, size: float = 1) -> str:
     return box + bars + text(NETWORK, middle - 26 * size - 4, name, "ink", bold=True)
 
 
-def plate(x: float, y: float, width: float, height: float) -> str:
-    """Draw a box for what is learned from the labelled scans."""
+def plate(x: float, y: float, width: float, height: float, colour: str = "amber") -> str:
+    """Draw a box for what is learned from the labelled scans, or in another colour."""
     corner = f'x="{x - width / 2:g}" y="{y - height / 2:g}"'
-    return f'<rect class="plate amber" {corner} width="{width:g}" height="{height:g}" rx="12"/>'
+    return f'<rect class="plate {colour}" {corner} width="{width:g}" height="{height:g}" rx="12"/>'
 
 
 def loss(x: float, y: float, name: str, width: float = 120) -> str:
@@ -230,9 +242,9 @@ def loss(x: float, y: float, name: str, width: float = 120) -> str:
     return pill + text(x, y + 5.5, name, "rose", bold=True)
 
 
-def dots(x: float, y: float, colour: str) -> list[str]:
+def dots(x: float, y: float, colour: str, places: tuple[float, ...] = (-1.5, -0.5, 0.5, 1.5)) -> list[str]:
     """Draw the prototypes of one class as a row of dots."""
-    return [f'<circle class="{colour}" cx="{x + 22 * i:g}" cy="{y:g}" r="7"/>' for i in (-1.5, -0.5, 0.5, 1.5)]
+    return [f'<circle class="{colour}" cx="{x + 22 * i:g}" cy="{y:g}" r="7"/>' for i in places]
 
 
 def scan(x: float, y: float, mixed: bool = False) -> str:
@@ -267,21 +279,16 @@ def smooth(points: list[tuple[float, float]]) -> str:
 
 
 def errors(x: float, y: float) -> str:
-    """Mark what is wrong in the pseudo label: a missing part and an island."""
-    island = f'<circle class="teal-mask" cx="{x + 28:g}" cy="{y - 26:g}" r="6"/>'
-    rings = "".join(
-        f'<ellipse class="wrong" cx="{x + dx:g}" cy="{y + dy:g}" rx="{rx}" ry="{ry}"/>'
-        for dx, dy, rx, ry in ((28, -26, 11, 11), (-18, -8, 13, 16))
-    )
-    return island + rings
+    """Mark what is wrong in the pseudo label: a part is missing."""
+    return f'<ellipse class="wrong" cx="{x - 18:g}" cy="{y - 8:g}" rx="13" ry="16"/>'
 
 
-def relationship_map(x: float, y: float) -> str:
-    """Draw the relationship map: high where the voxels resemble the prototypes of the organ."""
+def score_map(x: float, y: float, colour: str) -> str:
+    """Draw a map that is high where the voxels resemble the prototypes of the organ."""
     half = THUMB / 2
     frame = f'<rect class="scan" x="{x - half:g}" y="{y - half:g}" width="{THUMB}" height="{THUMB}" rx="8"/>'
     levels = "".join(
-        f'<g opacity="{opacity}">{blob(x, y, ORGAN, "glow", scale)}</g>'
+        f'<g opacity="{opacity}">{blob(x, y, ORGAN, colour, scale)}</g>'
         for scale, opacity in ((1.35, 0.25), (1.15, 0.35), (0.92, 0.6), (0.65, 0.9))
     )
     return frame + levels
