@@ -38,6 +38,9 @@ FINGERPRINT_RECORD = "crln"
 CASE_RECORD = "crln"
 """Record of the files that an unlabelled case was preprocessed from, in its properties."""
 
+CASE_LANDMARKS = "crln_landmarks"
+"""Landmarks of an unlabelled case for histogram matching, in its properties."""
+
 DATASET_RECORD = "crln"
 """Record of the choices of a conversion, in dataset.json; users add what nnU-Net's own keys cannot say."""
 

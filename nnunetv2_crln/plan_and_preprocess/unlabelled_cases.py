@@ -17,7 +17,13 @@ from nnunetv2.training.dataloading.nnunet_dataset import nnUNetDatasetBlosc2
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
 from nnunetv2_crln.errors import UserError, listing
-from nnunetv2_crln.layout import CASE_RECORD, UNFINISHED_CASES_PREFIX, unlabelled_folder, unlabelled_info_file
+from nnunetv2_crln.layout import (
+    CASE_LANDMARKS,
+    CASE_RECORD,
+    UNFINISHED_CASES_PREFIX,
+    unlabelled_folder,
+    unlabelled_info_file,
+)
 from nnunetv2_crln.plan_and_preprocess.written_cases import channel_fault, inspect_image
 from nnunetv2_crln.preprocessed_dataset.case_files import (
     is_done,
@@ -27,6 +33,7 @@ from nnunetv2_crln.preprocessed_dataset.case_files import (
     save_case,
 )
 from nnunetv2_crln.preprocessed_dataset.data_locks import refuse_cases_in_use, unlabelled_data_lock
+from nnunetv2_crln.preprocessed_dataset.landmarks import landmarks_of_case
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.raw_dataset.cases import find_unlabelled_cases, number_of_channels, source_record
 from nnunetv2_crln.raw_dataset.dataset_json import read_dataset_json
@@ -177,6 +184,7 @@ def preprocess_case(
             _surplus_channels(files, plans_manager, dataset_json) or explain_read_error(files[0], error)
         ) from error
     properties[CASE_RECORD] = record
+    properties[CASE_LANDMARKS] = landmarks_of_case(image, nonzero)
     save_case(image, nonzero, properties, temporary / case, configuration_manager.patch_size)
     # Only now, because a training may be reading the case as it was.
     remove_case(folder, case)

@@ -14,10 +14,9 @@ import numpy as np
 from nnunetv2.utilities.plans_handling.plans_handler import ConfigurationManager
 from torch import Tensor, from_numpy
 
+from nnunetv2_crln.layout import CASE_LANDMARKS
+from nnunetv2_crln.preprocessed_dataset.landmarks import LEVELS, landmarks_of_case
 from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
-
-LEVELS = np.array([0.001, 0.01, *np.arange(0.05, 0.951, 0.05), 0.99, 0.999])
-"""Quantiles of a scan that are mapped onto those of the other one; in between, values are interpolated."""
 
 TIED = 3
 """Decimals in which landmarks count as equal, as those of a constant background do; in units of nnU-Net's z-score."""
@@ -25,27 +24,12 @@ TIED = 3
 RELATIVE_SCHEMES = ("ZScoreNormalization", "RescaleTo01Normalization")
 """Normalisation schemes after which intensities have no meaning of their own; those of CT have one."""
 
-_SLICES_FOR_LANDMARKS = 32
-_VOXELS_FOR_LANDMARKS = 200_000
 _BEYOND = 1e3
 
 
 def channels_to_match(configuration: ConfigurationManager) -> list[int]:
     """List the channels of a configuration whose intensities are relative, as those of MR images are."""
     return [number for number, name in enumerate(configuration.normalization_schemes) if name in RELATIVE_SCHEMES]
-
-
-def landmarks_of(values: np.ndarray) -> np.ndarray:
-    """Compute the landmarks of one channel of a scan.
-
-    Args:
-        values: Intensities, any shape.
-
-    Returns:
-        Its quantiles at :data:`LEVELS`; of a large scan those of evenly spaced voxels.
-    """
-    values = values.reshape(-1)
-    return np.quantile(values[:: max(1, values.size // _VOXELS_FOR_LANDMARKS)].astype(np.float64), LEVELS)
 
 
 def matched(values: np.ndarray, landmarks: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -121,19 +105,16 @@ class HistogramMatching:
                 image[channel] = from_numpy(np.where(values == 0, 0, mapped) if self.masked[channel] else mapped)
 
     def _of(self, source: Any, case: str) -> np.ndarray:
-        """Return the landmarks of a scan, (channels to match, levels); each worker reads a scan once."""
+        """Return the landmarks of a case, (channels to match, levels); each worker looks once.
+
+        Preprocessing records those of unlabelled cases. Labelled ones are preprocessed by nnU-Net, and unlabelled ones
+        may have been by a version that did not record any.
+        """
         if case not in self._landmarks:
             with naming_damaged_cases(source):
-                data, mask, *_ = source.load_case(case)
-                slices = _evenly_spaced(data.shape[1])
-                # nnU-Net writes -1 outside of the nonzero region.
-                inside = np.stack([np.asarray(mask[0, z]) for z in slices]) >= 0
-                counts = inside if inside.any() else ~inside
-                channels = [np.stack([np.asarray(data[c, z]) for z in slices])[counts] for c in self.channels]
-            self._landmarks[case] = np.stack([landmarks_of(values) for values in channels])
+                image, nonzero, _, properties = source.load_case(case)
+                found = properties.get(CASE_LANDMARKS)
+                if np.shape(found) != (image.shape[0], LEVELS.size):
+                    found = landmarks_of_case(image, nonzero)
+            self._landmarks[case] = found[self.channels]
         return self._landmarks[case]
-
-
-def _evenly_spaced(number: int) -> list[int]:
-    """Choose slices of a scan: a large one need not fit into memory."""
-    return sorted({int(z) for z in np.linspace(0, number - 1, _SLICES_FOR_LANDMARKS)})

@@ -11,10 +11,11 @@ from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from synthetic import write_image
 
 from nnunetv2_crln.errors import UserError
-from nnunetv2_crln.layout import unlabelled_folder, unlabelled_info_file
+from nnunetv2_crln.layout import CASE_LANDMARKS, unlabelled_folder, unlabelled_info_file
 from nnunetv2_crln.plan_and_preprocess.unlabelled_cases import preprocess_unlabelled
 from nnunetv2_crln.preprocessed_dataset import case_files
 from nnunetv2_crln.preprocessed_dataset.image_changes import image_changes
+from nnunetv2_crln.preprocessed_dataset.landmarks import landmarks_of_case
 from nnunetv2_crln.preprocessed_dataset.plan_key import plan_key
 from nnunetv2_crln.preprocessed_dataset.unlabelled_status import unlabelled_cases_of, unlabelled_status
 from nnunetv2_crln.raw_dataset.folders import DatasetFolders
@@ -95,6 +96,8 @@ def test_nnunet_reads_the_result(dataset):
     assert data.shape == seg.shape == (1, 12, 16, 8) and data.dtype == np.float32
     assert abs(data.mean()) < 0.1
     assert properties["shape_before_cropping"] == (16, 16, 16)
+    # A training computes the same from cases that do not have them.
+    assert np.array_equal(properties[CASE_LANDMARKS], landmarks_of_case(data, seg))
     assert not [path for path in folder_of(dataset).iterdir() if path.is_dir()]
 
 

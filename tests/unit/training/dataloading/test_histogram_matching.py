@@ -10,13 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from skimage.exposure import match_histograms
 
-from nnunetv2_crln.training.dataloading.histogram_matching import (
-    LEVELS,
-    HistogramMatching,
-    channels_to_match,
-    landmarks_of,
-    matched,
-)
+from nnunetv2_crln.layout import CASE_LANDMARKS
+from nnunetv2_crln.preprocessed_dataset.landmarks import landmarks_of, landmarks_of_case
+from nnunetv2_crln.training.dataloading.histogram_matching import HistogramMatching, channels_to_match, matched
 
 RNG = np.random.default_rng(0)
 DARK = RNG.normal(-1, 0.5, (20, 20, 20)).astype(np.float32)
@@ -26,15 +22,16 @@ BRIGHT = RNG.gamma(2, 1, (20, 20, 20)).astype(np.float32)
 class Scans:
     """Scans in memory that count how often each is read; their mask is 0 inside, -1 in the first two slices."""
 
-    def __init__(self, **scans):
+    def __init__(self, properties=None, **scans):
         self.scans, self.identifiers, self.reads = scans, list(scans), []
+        self.properties = properties or {}
 
     def load_case(self, name):
         self.reads.append(name)
         data = self.scans[name]
         mask = np.zeros((1, *data.shape[1:]), np.int8)
         mask[:, :2] = -1
-        return data, mask, None, {}
+        return data, mask, None, self.properties
 
 
 def matching(scans, channels=(0,), masked=(False, False), probability=1.0):
@@ -64,11 +61,6 @@ def test_a_constant_background_gets_one_value():
     other = np.linspace(2, 4, 1000)
     found = matched(half, landmarks_of(half), landmarks_of(other))
     assert np.unique(found[:500]).size == 1 and 2 < found[0] < 3 and found[-1] == pytest.approx(4, abs=0.01)
-
-
-def test_landmarks_of_a_large_scan_come_from_evenly_spaced_voxels():
-    large = RNG.normal(size=(3, 700, 1000)).astype(np.float32)
-    assert np.abs(landmarks_of(large) - np.quantile(large, LEVELS))[2:-2].max() < 0.02
 
 
 def test_channels_whose_intensities_have_a_meaning_are_left_alone():
@@ -115,6 +107,15 @@ def test_each_scan_is_read_once_and_a_share_of_the_patches_is_changed():
         changed += bool((images.numpy() != DARK[:4, :4, :4]).any())
     assert 70 < changed < 130
     assert source.reads == ["a"] and sorted(scans.reads) == ["b", "c"]
+
+
+def test_landmarks_that_preprocessing_recorded_are_taken_unless_they_are_of_another_kind():
+    recorded = landmarks_of_case(BRIGHT[None], np.zeros_like(BRIGHT)[None]) + 10
+    for landmarks, shift in ((recorded, 10), (recorded[:, 1:], 0)):
+        image = torch.from_numpy(DARK[None, None]).clone()
+        scans = Scans({CASE_LANDMARKS: landmarks}, b=BRIGHT[None])
+        matching(scans).change(image, Scans(a=DARK[None]), ["a"], np.random.default_rng(0))
+        assert np.median(image) == pytest.approx(np.median(BRIGHT) + shift, abs=0.1)
 
 
 @pytest.mark.parametrize(
