@@ -87,7 +87,7 @@ class CRLNSettings:
     shared_classes: bool = _switch(True)
     detach_features: bool = _switch(True)  # paper: False
     # paper: learned; in its ablation also fixed and concat
-    rectification: str = _choice("image", "image", "learned", "fixed", "concat", "agreement")
+    rectification: str = _choice("auto", "auto", "image", "learned", "fixed", "concat", "agreement")
     disagreement_weight: float = _share(0.0)  # with "agreement"; paper: none
     mu_initial: float = _share(0.0)
     mu_learning_rate: float = _weight(0.01)

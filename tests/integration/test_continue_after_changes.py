@@ -34,7 +34,7 @@ def continued(trainer_of, epochs=EPOCHS, **changes):
 REFUSED = {
     "fewer prototypes": ({"num_prototypes": 4}, ["num_prototypes: 16 → 4"]),
     "no CPS": ({"cps": False}, ["cps: True → False"]),
-    "learned rectification": ({"rectification": "learned"}, ["rectification: image → learned"]),
+    "learned rectification": ({"rectification": "learned"}, ["rectification: auto → learned"]),
     "no DIM": ({"dim": False}, ["dim: True → False"]),
     "two settings": ({"num_prototypes": 8, "cps": False}, ["num_prototypes: 16 → 8", "cps: True → False"]),
     "a wider network": (

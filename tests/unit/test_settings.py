@@ -26,7 +26,7 @@ NULLABLE = {
 }
 CHOICES = {
     "aggregation": ("linear", "nonlinear"),
-    "rectification": ("image", "learned", "fixed", "concat", "agreement"),
+    "rectification": ("auto", "image", "learned", "fixed", "concat", "agreement"),
     "pseudo_label_loss": ("auto", "nnunet", "cross_entropy"),
     "memory_format": ("auto", "contiguous", "channels_last"),
     "cpu_bfloat16": ("auto", True, False),

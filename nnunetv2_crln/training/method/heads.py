@@ -1,6 +1,7 @@
 """Build the modules that CRLN adds to nnU-Net's network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ class Heads(nn.Module):
         super().__init__()
         quarter, half, full = channels
         self.regions = regions
-        self.image_prototypes = settings.rectification == "image"
+        self.image_prototypes = chosen_rectification(settings, num_classes, regions) == "image"
         self.dim = (
             DynamicInteractionModule(
                 2 * num_classes if regions else num_classes,
@@ -101,6 +102,26 @@ class Heads(nn.Module):
         return as_regions(classes.unflatten(1, (-1, 2)).flatten(0, 1), classes.shape[1] // 2)
 
 
+def chosen_rectification(settings: CRLNSettings, num_classes: int, regions: bool) -> str:
+    """Resolve ``"rectification": "auto"``.
+
+    Image prototypes tell structures apart. Beside a single one there is only background, which is of many kinds, and
+    one prototype of it is worse than the teacher.
+
+    Args:
+        settings: Hyper-parameters of CRLN.
+        num_classes: Number of classes including background, or of regions.
+        regions: The classes are regions.
+
+    Returns:
+        The setting, or for ``"auto"`` ``"image"`` with several foreground classes and ``"fixed"`` with one.
+    """
+    if settings.rectification != "auto":
+        return settings.rectification
+    structures = num_classes if regions else num_classes - 1
+    return "image" if structures > 1 else "fixed"
+
+
 def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings, regions: bool = False) -> Rectification:
     """Build the rectification of Table 7 that the settings choose.
 
@@ -113,14 +134,15 @@ def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings, regions
     Returns:
         Module that maps logits and relationship map, both (B, C, *grid), to rectified logits.
     """
+    chosen = chosen_rectification(settings, num_classes, regions)
     if regions:
-        return RegionRectification(build_rectifier(2, ndim, settings))
-    if settings.rectification == "fixed":
+        return RegionRectification(build_rectifier(2, ndim, replace(settings, rectification=chosen)))
+    if chosen == "fixed":
         return FixedRectification(settings.confidence_threshold)
-    if settings.rectification == "concat":
+    if chosen == "concat":
         return ConcatRectification(num_classes, ndim)
-    if settings.rectification == "image":
+    if chosen == "image":
         return SumRectification()
-    if settings.rectification == "agreement":
+    if chosen == "agreement":
         return AgreementRectification(settings.disagreement_weight)
     return CorrectionParameter(settings.mu_initial)

@@ -43,6 +43,16 @@ def test_settings_reach_the_dim():
     assert no_integration.dim.aggregation.weight.shape == (1, 1, 3, 3)
 
 
+@pytest.mark.parametrize(
+    ("num_classes", "regions", "image"), [(2, False, False), (3, False, True), (1, True, False), (2, True, True)]
+)
+def test_image_prototypes_rectify_where_there_are_several_structures(num_classes, regions, image):
+    settings = CRLNSettings()
+    assert Heads((8, 6, 4), num_classes, 3, settings, regions).image_prototypes == image
+    rectifier = build_rectifier(num_classes, 3, settings, regions)
+    assert type(rectifier.rectifier if regions else rectifier) is (SumRectification if image else FixedRectification)
+
+
 @pytest.mark.parametrize("ndim", [2, 3])
 def test_rectification_is_the_one_that_the_settings_name(ndim):
     learned = build_rectifier(3, ndim, CRLNSettings(rectification="learned", mu_initial=0.25))
