@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[3]
 @pytest.mark.parametrize(
     ("page", "results"),
     [
-        ("README.md", "accuracy_without_matching"),
-        ("docs/results.md", "accuracy_without_matching"),
+        ("README.md", "accuracy"),
+        ("docs/results.md", "accuracy"),
         ("docs/results_without_matching.md", "accuracy_without_matching"),
         ("docs/results_cross_entropy.md", "accuracy_cross_entropy"),
     ],
