@@ -17,8 +17,10 @@ def landmarks_of_case(image: Any, nonzero: Any) -> np.ndarray:
     """Compute the landmarks of all channels of a case.
 
     Args:
-        image: Preprocessed image, (C, X, Y, Z), in memory or on the disk. Of a large one evenly spaced slices are read.
-        nonzero: Nonzero region, (1, X, Y, Z): below 0 outside. All voxels count if there is none inside.
+        image: Preprocessed image, (C, X, Y, Z), in memory or on the disk. At most 32 evenly spaced slices of the
+            first axis are read.
+        nonzero: Nonzero region, (1, X, Y, Z): below 0 outside. All voxels of the slices count if none
+            is inside.
 
     Returns:
         Landmarks, (C, levels).
@@ -37,7 +39,7 @@ def landmarks_of(values: np.ndarray) -> np.ndarray:
         values: Intensities, any shape.
 
     Returns:
-        Their quantiles at :data:`LEVELS`, of very many those of evenly spaced ones.
+        Their quantiles at :data:`LEVELS`; of more than 400,000 voxels, those of every n-th one.
     """
     values = values.reshape(-1)[:: max(1, values.size // _VOXELS)]
     return np.quantile(values.astype(np.float32).astype(np.float64), LEVELS)

@@ -19,12 +19,12 @@ from nnunetv2_crln.preprocessed_dataset.landmarks import LEVELS, landmarks_of_ca
 from nnunetv2_crln.training.dataloading.damaged import naming_damaged_cases
 
 TIED = 3
-"""Decimals in which landmarks count as equal, as those of a constant background do; in units of nnU-Net's z-score."""
+"""Decimals to which landmarks are rounded; equal ones, as of a constant background, are joined."""
 
 RELATIVE_SCHEMES = ("ZScoreNormalization", "RescaleTo01Normalization")
 """Normalisation schemes after which intensities have no meaning of their own; those of CT have one."""
 
-_BEYOND = 1e3
+_BEYOND = 1e3  # far beyond all normalised intensities: up to there values are shifted
 
 
 def channels_to_match(configuration: ConfigurationManager) -> list[int]:
@@ -53,6 +53,9 @@ def matched(values: np.ndarray, landmarks: np.ndarray, wanted: np.ndarray) -> np
 
 class HistogramMatching:
     """Match patches to random unlabelled scans, by landmarks of the whole scans.
+
+    The landmarks are those of the scans as they were preprocessed. Labelled patches have been through nnU-Net's
+    intensity changes before, and what a patch has outside of its scan is changed as well, unless the channel is masked.
 
     Args:
         scans: Unlabelled cases whose intensities patches may get.
@@ -105,7 +108,7 @@ class HistogramMatching:
                 image[channel] = from_numpy(np.where(values == 0, 0, mapped) if self.masked[channel] else mapped)
 
     def _of(self, source: Any, case: str) -> np.ndarray:
-        """Return the landmarks of a case, (channels to match, levels); each worker looks once.
+        """Return the landmarks of a case, (channels to match, levels); each worker reads a case once.
 
         Preprocessing records those of unlabelled cases. Labelled ones are preprocessed by nnU-Net, and unlabelled ones
         may have been by a version that did not record any.

@@ -105,8 +105,8 @@ class Heads(nn.Module):
 def chosen_rectification(settings: CRLNSettings, num_classes: int, regions: bool) -> str:
     """Resolve ``"rectification": "auto"``.
 
-    Image prototypes tell structures apart. Beside a single one there is only background, which is of many kinds, and
-    one prototype of it is worse than the teacher.
+    Image prototypes tell structures apart. A single structure, as each region is by itself, has only background beside
+    it, which is of many kinds, and pseudo labels judged by one prototype of it were worse than the teacher's.
 
     Args:
         settings: Hyper-parameters of CRLN.
@@ -114,16 +114,16 @@ def chosen_rectification(settings: CRLNSettings, num_classes: int, regions: bool
         regions: The classes are regions.
 
     Returns:
-        The setting, or for ``"auto"`` ``"image"`` with several foreground classes and ``"fixed"`` with one.
+        The setting; for ``"auto"``, ``"image"`` with several foreground classes, and ``"fixed"`` with one or regions.
     """
     if settings.rectification != "auto":
         return settings.rectification
-    structures = num_classes if regions else num_classes - 1
-    return "image" if structures > 1 else "fixed"
+    several = num_classes > 2 and not regions  # one is the background
+    return "image" if several else "fixed"
 
 
 def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings, regions: bool = False) -> Rectification:
-    """Build the rectification of Table 7 that the settings choose.
+    """Build the rectification that the settings choose.
 
     Args:
         num_classes: Number of classes including background, C.

@@ -44,7 +44,7 @@ def test_settings_reach_the_dim():
 
 
 @pytest.mark.parametrize(
-    ("num_classes", "regions", "image"), [(2, False, False), (3, False, True), (1, True, False), (2, True, True)]
+    ("num_classes", "regions", "image"), [(2, False, False), (3, False, True), (1, True, False), (3, True, False)]
 )
 def test_image_prototypes_rectify_where_there_are_several_structures(num_classes, regions, image):
     settings = CRLNSettings()
