@@ -64,9 +64,8 @@ def drawing() -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" '
         "role=\"img\" font-family=\"-apple-system, 'Segoe UI', 'Noto Sans', Helvetica, Arial, sans-serif\">\n"
         "<title>Cooperative rectification learning: prototypes learned from labelled scans shape the features, and "
-        f"prototypes of each unlabelled scan with several structures correct its pseudo labels</title>\n"
-        f"<style>{STYLE}</style>\n{markers()}\n"
-        f"{body}\n</svg>\n"
+        "prototypes of each unlabelled scan with several structures correct its pseudo labels</title>\n"
+        f"<style>{STYLE}</style>\n{markers()}\n{body}\n</svg>\n"
     )
 
 

@@ -66,6 +66,7 @@ class HistogramMatching:
 
     def __init__(self, scans: Any, channels: Sequence[int], masked: Sequence[bool], probability: float) -> None:
         self.scans = scans
+        self._names = np.asarray(scans.identifiers)  # once, because a draw from a list converts it whole
         self.channels, self.masked = list(channels), list(masked)
         self.probability = probability
         self._landmarks: dict[str, np.ndarray] = {}
@@ -101,7 +102,7 @@ class HistogramMatching:
         for image, case in zip(images, cases, strict=True):
             if rng.random() >= self.probability:
                 continue
-            own, wanted = self._of(source, str(case)), self._of(self.scans, str(rng.choice(self.scans.identifiers)))
+            own, wanted = self._of(source, str(case)), self._of(self.scans, str(rng.choice(self._names)))
             for channel, landmarks, other in zip(self.channels, own, wanted, strict=True):
                 values = image[channel].numpy()
                 mapped = matched(values, landmarks, other)
