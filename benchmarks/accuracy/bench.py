@@ -5,6 +5,7 @@
     python benchmarks/accuracy/bench.py table   --bed hippocampus
     python benchmarks/accuracy/bench.py predict --bed hippocampus --labelled 4 --work WORK --methods crln \\
         --images imagesTs --output crln.tar.xz
+    python benchmarks/accuracy/bench.py pseudo_labels --bed hippocampus --labelled 4 --work WORK
 
 Data: hippocampus takes the Decathlon's folder; left_atrium and acdc the dataset that the conversion script has made
 (Dataset101_LeftAtrium, Dataset104_ACDC), hidden labels included: they are used to measure, and by the oracle alone.
@@ -25,6 +26,7 @@ import itertools
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from beds import BEDS
@@ -39,8 +41,7 @@ def main() -> int:
     if args.command != "table":
         args.work = (args.work / args.bed).resolve()
         set_paths(args.work)
-    commands = {"prepare": prepare, "run": run, "one": one, "table": table, "predict": predict}
-    return commands[args.command](args) or 0
+    return COMMANDS[args.command](args) or 0
 
 
 def runs_of(args: argparse.Namespace) -> list[Run]:
@@ -116,6 +117,29 @@ def predict(args: argparse.Namespace) -> None:
     print(f"{wanted.name}, {name}: {count} cases in {args.output}")
 
 
+def pseudo_labels(args: argparse.Namespace) -> None:
+    """Compare the labels that finished trainings give to unlabelled cases with the hidden ones."""
+    from measuring import judged_cases, networks, segmenter
+    from pseudo_label_errors import HEADER, count, rows
+    from trainers import build_trainer, final_checkpoint, training_dataset
+    from training import write_result
+
+    print("\n".join(HEADER))
+    for wanted in runs_of(args):
+        trainer = build_trainer(wanted, args.work, training_dataset(wanted))
+        trainer.load_checkpoint(str(final_checkpoint(wanted, args.work)))
+        cases = judged_cases(replace(wanted, judge="dev"), args.work)
+        found = networks(trainer)
+        counts = {
+            name: count(segmenter(trainer, found[name]), cases, trainer.dataset_json["labels"])
+            for name in args.networks or found
+            if name in found
+        }
+        for name, of_network in counts.items():
+            print("\n".join(rows(f"{wanted.method}, draw {wanted.draw}, {name}", of_network)), flush=True)
+        write_result(counts, result_file(args.results / "pseudo_labels", wanted))
+
+
 def table(args: argparse.Namespace) -> None:
     from tables import print_table
 
@@ -142,7 +166,7 @@ def parse() -> argparse.Namespace:
     from methods import ABLATIONS, METHODS
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["prepare", "run", "one", "table", "predict"])
+    parser.add_argument("command", choices=list(COMMANDS))
     parser.add_argument("--bed", choices=list(BEDS), required=True)
     parser.add_argument("--data", type=Path, help="prepare: folder of the data set")
     parser.add_argument("--work", type=Path, help="folder for datasets, models, locks and logs")
@@ -182,6 +206,16 @@ def parse() -> argparse.Namespace:
     if args.command != "table" and args.work is None:
         parser.error(f"{args.command} needs --work, a folder for datasets, models and logs")
     return args
+
+
+COMMANDS = {
+    "prepare": prepare,
+    "run": run,
+    "one": one,
+    "table": table,
+    "predict": predict,
+    "pseudo_labels": pseudo_labels,
+}
 
 
 if __name__ == "__main__":

@@ -107,3 +107,9 @@ def test_every_method_is_trained_measured_and_shown(command, capsys):
     shown = capsys.readouterr().out
     assert "1 supervised + 2 iterations" in shown and "| CRLN | teacher |" in shown and "| recipe" in shown
     assert "Δ random cases" in shown
+    command("pseudo_labels", "--methods", "supervised", "crln")
+    shown = capsys.readouterr().out
+    titles = ("supervised, draw 0, student", "crln, draw 0, teacher", "crln, draw 0, rectified_teacher")
+    assert all(f"| {title} | " in shown for title in titles)
+    (counted,) = (command.results.parent / "pseudo_labels" / "tiny").glob("tiny__crln__*.json")
+    assert all(c["true"] > 0 for network in json.loads(counted.read_text()).values() for c in network.values())
