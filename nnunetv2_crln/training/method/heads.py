@@ -106,7 +106,8 @@ def chosen_rectification(settings: CRLNSettings, num_classes: int, regions: bool
     """Resolve ``"rectification": "auto"``.
 
     Image prototypes tell structures apart. A single structure, as each region is by itself, has only background beside
-    it, which is of many kinds, and pseudo labels judged by one prototype of it were worse than the teacher's.
+    it, which is of many kinds, and trainings whose pseudo labels were judged by one prototype of it ended below the
+    mean teacher, with the default weight of CPS.
 
     Args:
         settings: Hyper-parameters of CRLN.
