@@ -103,11 +103,10 @@ def one(args: argparse.Namespace) -> int:
 
 def predict(args: argparse.Namespace) -> None:
     from measuring import largest_components, networks, segmenter, write_predictions
-    from trainers import build_trainer, final_checkpoint, training_dataset
+    from trainers import trained
 
     wanted = runs_of(args)[0]
-    trainer = build_trainer(wanted, args.work, training_dataset(wanted))
-    trainer.load_checkpoint(str(final_checkpoint(wanted, args.work)))
+    trainer = trained(wanted, args.work)
     found = networks(trainer)
     name = args.networks[0] if args.networks else next(iter(found))
     segment = segmenter(trainer, found[name])
@@ -121,13 +120,12 @@ def pseudo_labels(args: argparse.Namespace) -> None:
     """Compare the labels that finished trainings give to unlabelled cases with the hidden ones."""
     from measuring import judged_cases, networks, segmenter
     from pseudo_label_errors import HEADER, count, rows
-    from trainers import build_trainer, final_checkpoint, training_dataset
+    from trainers import trained
     from training import write_result
 
     print("\n".join(HEADER))
     for wanted in runs_of(args):
-        trainer = build_trainer(wanted, args.work, training_dataset(wanted))
-        trainer.load_checkpoint(str(final_checkpoint(wanted, args.work)))
+        trainer = trained(wanted, args.work)
         cases = judged_cases(replace(wanted, judge="dev"), args.work)
         found = networks(trainer)
         counts = {

@@ -12,7 +12,7 @@ from measuring import networks, segmenter
 from preparing import link, plan_and_preprocess, write_cases
 from run_queue import taking_turns
 from runs import Run
-from trainers import build_trainer, final_checkpoint, training_dataset
+from trainers import final_checkpoint, trained, training_dataset
 
 
 def dataset_of(run: Run, work: Path) -> str:
@@ -60,8 +60,7 @@ def _write_recipe(run: Run, work: Path, folder: Path) -> list[Case]:
     import SimpleITK as sitk
 
     first = run.maker()
-    trainer = build_trainer(first, work, run.dataset)
-    trainer.load_checkpoint(str(final_checkpoint(first, work)))
+    trainer = trained(first, work)
     segment = segmenter(trainer, networks(trainer)["student"])
     labelled, unlabelled, ending = _cases(work / "raw" / run.dataset)
     write_cases(folder, "Tr", labelled, ending)

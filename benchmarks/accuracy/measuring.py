@@ -77,6 +77,7 @@ def measure(segment: Segment, cases: Sequence[Case], labels: dict[str, int]) -> 
     import SimpleITK as sitk
 
     from nnunetv2_crln.evaluation.metrics import mask_metrics
+    from nnunetv2_crln.raw_dataset.classes import class_values
 
     found: dict[str, dict[str, dict]] = {}
     for case in cases:
@@ -84,10 +85,9 @@ def measure(segment: Segment, cases: Sequence[Case], labels: dict[str, int]) -> 
         reference, spacing = sitk.GetArrayFromImage(label), tuple(reversed(label.GetSpacing()))
         prediction = segment(case.images)
         found[case.name] = {}
-        for name, value in labels.items():
-            if value and name != "ignore":
-                metrics = mask_metrics(prediction == value, reference == value, spacing)
-                found[case.name][name] = {key: _rounded(metrics[key]) for key in METRICS}
+        for name, values in class_values({"labels": labels}).items():
+            metrics = mask_metrics(np.isin(prediction, values), np.isin(reference, values), spacing)
+            found[case.name][name] = {key: _rounded(metrics[key]) for key in METRICS}
     return found
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from beds import Case
 from measuring import Segment
 
+from nnunetv2_crln.raw_dataset.classes import class_values
+from nnunetv2_crln.training.whole_volume_refresh.components import masks_of
+
 FOREGROUND = "foreground"
+HEADER = ("| pseudo labels | class | found / true | precision | recall | Dice % |", "|---|---|---|---|---|---|")
 
 
 def count(segment: Segment, cases: Sequence[Case], labels: Mapping[str, int]) -> dict[str, dict[str, int]]:
@@ -24,17 +29,19 @@ def count(segment: Segment, cases: Sequence[Case], labels: Mapping[str, int]) ->
     """
     import SimpleITK as sitk
 
-    values = {name: [value] for name, value in labels.items() if value and name != "ignore"}
+    values = class_values({"labels": labels})
     if len(values) > 1:
-        values[FOREGROUND] = [value for (value,) in values.values()]
-    counts = {name: {"found": 0, "true": 0, "both": 0} for name in values}
+        values[FOREGROUND] = tuple(itertools.chain(*values.values()))
+    regions = list(values.values())
+    counts = np.zeros((3, len(values)), dtype=int)
     for case in cases:
-        truth, pseudo = sitk.GetArrayFromImage(sitk.ReadImage(str(case.label))), segment(case.images)
-        for name, own in values.items():
-            found, true = np.isin(pseudo, own), np.isin(truth, own)
-            for key, voxels in (("found", found), ("true", true), ("both", found & true)):
-                counts[name][key] += int(voxels.sum())
-    return counts
+        truth = sitk.GetArrayFromImage(sitk.ReadImage(str(case.label)))
+        found, true = masks_of(segment(case.images), regions), masks_of(truth, regions)
+        counts += [[np.count_nonzero(mask) for mask in masks] for masks in (found, true, found & true)]
+    return {
+        name: {"found": found, "true": true, "both": both}
+        for name, (found, true, both) in zip(values, counts.T.tolist(), strict=True)
+    }
 
 
 def rows(title: str, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
@@ -49,17 +56,11 @@ def rows(title: str, counts: Mapping[str, Mapping[str, int]]) -> list[str]:
     """
     lines = []
     for name, c in counts.items():
-        size, precision, recall = (_share(*pair) for pair in _pairs(c))
-        dice = _share(2 * c["both"], c["found"] + c["true"])
+        found, true, both = c["found"], c["true"], c["both"]
+        size, precision, recall = _share(found, true), _share(both, found), _share(both, true)
+        dice = _share(2 * both, found + true)
         lines.append(f"| {title} | {name} | {size:.2f} | {precision:.2f} | {recall:.2f} | {100 * dice:.1f} |")
     return lines
-
-
-HEADER = ("| pseudo labels | class | found / true | precision | recall | Dice % |", "|---|---|---|---|---|---|")
-
-
-def _pairs(c: Mapping[str, int]) -> list[tuple[int, int]]:
-    return [(c["found"], c["true"]), (c["both"], c["found"]), (c["both"], c["true"])]
 
 
 def _share(part: int, whole: int) -> float:

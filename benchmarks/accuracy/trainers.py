@@ -47,6 +47,13 @@ def build_trainer(run: Run, work: Path, dataset: str):
     return trainer
 
 
+def trained(run: Run, work: Path):
+    """Build the trainer of a finished run with its final networks."""
+    trainer = build_trainer(run, work, training_dataset(run))
+    trainer.load_checkpoint(str(final_checkpoint(run, work)))
+    return trainer
+
+
 def trainer_class(run: Run) -> type:
     """Return nnU-Net's trainer of a run."""
     import oracle

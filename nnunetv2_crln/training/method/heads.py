@@ -1,7 +1,6 @@
 """Build the modules that CRLN adds to nnU-Net's network."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor, nn
 
@@ -137,7 +136,11 @@ def build_rectifier(num_classes: int, ndim: int, settings: CRLNSettings, regions
     """
     chosen = chosen_rectification(settings, num_classes, regions)
     if regions:
-        return RegionRectification(build_rectifier(2, ndim, replace(settings, rectification=chosen)))
+        return RegionRectification(_rectification(chosen, 2, ndim, settings))
+    return _rectification(chosen, num_classes, ndim, settings)
+
+
+def _rectification(chosen: str, num_classes: int, ndim: int, settings: CRLNSettings) -> Rectification:
     if chosen == "fixed":
         return FixedRectification(settings.confidence_threshold)
     if chosen == "concat":
